@@ -1,0 +1,186 @@
+"""What is minimised: one inner form for every problem, and two doors to it."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    import chex
+
+
+class Known(NamedTuple):
+    """What is known of a problem in closed form, without any optimizer.
+
+    A threshold follows from it for every optimizer: `curvature_threshold(family) / min_sharpness`.
+    """
+
+    min_sharpness: float | None = None
+    """Smallest largest-Hessian-eigenvalue over all minima."""
+    minimum: float | None = None
+    """Smallest value of the loss."""
+    tail_gradient_norm: Callable[[Any], Any] | None = None
+    """Asymptotic gradient norm of plain gradient descent as a function of the step size; NaN where no law is known."""
+    source: str = ""
+    """Where the closed form comes from."""
+
+
+class Problem(NamedTuple):
+    """A loss and the way to start on it, as pure functions.
+
+    Users build one with `gdx.problem` or `gdx.stateful_problem`.
+    """
+
+    init: Callable[[chex.PRNGKey], tuple[chex.ArrayTree, chex.ArrayTree]]
+    """`init(key) -> (params, state)`; receives the repeat's key itself."""
+    loss: Callable[..., tuple[chex.Array, chex.ArrayTree]]
+    """`loss(params, state, batch) -> (scalar, state)`."""
+    batches: Callable[[chex.PRNGKey, chex.Array], Any] | None = None
+    """`batches(key, step) -> batch`, a pure function of both; None for a loss without batches."""
+    full_loss: Callable[[chex.ArrayTree, chex.ArrayTree], chex.Array] | None = None
+    """`full_loss(params, state) -> scalar`, what facts and verdicts use where the training loss is a batch's."""
+    known: Known | None = None
+    """Closed forms, where there are some."""
+
+
+def problem(
+    init: Callable[[chex.PRNGKey], chex.ArrayTree] | chex.ArrayTree,
+    loss: Callable[..., chex.Array],
+    *,
+    batches: Callable[[chex.PRNGKey, chex.Array], Any] | None = None,
+    full_loss: Callable[[chex.ArrayTree], chex.Array] | None = None,
+    known: Known | None = None,
+) -> Problem:
+    """Make a Problem from a loss of the parameters.
+
+    Parameters
+    ----------
+    init
+        A function `key -> params`, or the parameters themselves: any pytree of floating arrays.
+        The function receives the repeat's own key, so that a start can be made again outside.
+    loss
+        `loss(params) -> scalar`, or `loss(params, batch) -> scalar` when there are `batches`.
+    batches
+        `batches(key, step) -> batch`, pure; the key is derived from the repeat's key.
+    full_loss
+        `full_loss(params) -> scalar`; facts and verdicts use it in place of a batch's loss.
+    known
+        Closed forms to set beside the measurements.
+
+    Returns
+    -------
+    Problem
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> hyperbola = gdx.problem(
+    ...     lambda key: jax.random.normal(key, (2,)), lambda w: 0.5 * (w[0] * w[1] - 1.0) ** 2
+    ... )
+    """
+    _require_callable("loss", loss)
+    start = _as_init(init)
+    takes_batch = batches is not None
+
+    def stateful_loss(params, state, batch):
+        return (loss(params, batch) if takes_batch else loss(params)), state
+
+    return Problem(
+        init=lambda key: (start(key), ()),
+        loss=stateful_loss,
+        batches=batches,
+        full_loss=None if full_loss is None else lambda params, state: full_loss(params),
+        known=known,
+    )
+
+
+def stateful_problem(
+    init: Callable[[chex.PRNGKey], tuple[chex.ArrayTree, chex.ArrayTree]],
+    loss: Callable[..., tuple[chex.Array, chex.ArrayTree]],
+    *,
+    batches: Callable[[chex.PRNGKey, chex.Array], Any] | None = None,
+    full_loss: Callable[[chex.ArrayTree, chex.ArrayTree], chex.Array] | None = None,
+    known: Known | None = None,
+) -> Problem:
+    """Make a Problem of a model with mutable state, such as running batch statistics.
+
+    Parameters
+    ----------
+    init
+        `init(key) -> (params, state)`.
+    loss
+        `loss(params, state) -> (scalar, state)`, or `loss(params, state, batch) -> (scalar, state)`
+        when there are `batches`. A dropout key travels in the batch.
+    batches, full_loss, known
+        As in `problem`, except that `full_loss` takes `(params, state)`.
+
+    Returns
+    -------
+    Problem
+    """
+    _require_callable("init", init)
+    _require_callable("loss", loss)
+    takes_batch = batches is not None
+
+    def inner_loss(params, state, batch):
+        return loss(params, state, batch) if takes_batch else loss(params, state)
+
+    return Problem(init, inner_loss, batches, full_loss, known)
+
+
+def check_problem(candidate: Problem, key: chex.PRNGKey) -> None:
+    """Refuse, before anything is compiled, what no optimizer could run on.
+
+    Raises
+    ------
+    ValueError
+        If the parameters are not floating, or the loss is not a floating scalar.
+    """
+    params, state = jax.eval_shape(candidate.init, key)
+    leaves = jax.tree.leaves_with_path(params)
+    if not leaves:
+        raise ValueError("init: the parameters have no leaves; return a pytree of floating arrays")
+    for path, leaf in leaves:
+        if not jnp.issubdtype(leaf.dtype, jnp.floating):
+            name = "params" + jax.tree_util.keystr(path)
+            raise ValueError(
+                f"init: {name} has dtype {leaf.dtype}, which gradient descent cannot move; "
+                "make it floating, or close over it as data"
+            )
+    batch = None
+    if candidate.batches is not None:
+        batch = jax.eval_shape(candidate.batches, key, jax.ShapeDtypeStruct((), jnp.int32))
+    value, _ = jax.eval_shape(candidate.loss, params, state, batch)
+    _require_scalar("loss", value)
+    if candidate.full_loss is not None:
+        _require_scalar("full_loss", jax.eval_shape(candidate.full_loss, params, state))
+
+
+def _require_scalar(name, value):
+    shape, dtype = getattr(value, "shape", None), getattr(value, "dtype", None)
+    if shape != () or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        what = f"{dtype}{list(shape)}" if shape is not None else type(value).__name__
+        raise ValueError(f"{name}: it returns {what}, not one floating number; reduce it, say with jnp.mean")
+
+
+def _require_callable(name, value):
+    if not callable(value):
+        raise ValueError(f"{name}: {value!r} is not callable; pass a function (see help(gdx.problem))")
+
+
+def _as_init(init):
+    """A function stays; anything that is a pytree of arrays becomes a constant start.
+
+    Modules of Equinox and Flax NNX are both callable and pytrees, so being callable does not decide.
+    """
+    if inspect.isroutine(init) or isinstance(init, jax.tree_util.Partial):
+        return init
+    is_opaque = jax.tree.leaves(init) and all(leaf is init for leaf in jax.tree.leaves(init))
+    if callable(init) and is_opaque:
+        return init
+    params = jax.tree.map(jnp.asarray, init)
+    return lambda key: params

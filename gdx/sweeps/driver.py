@@ -1,0 +1,321 @@
+"""`sweep`: any number of runs through one compiled program of fixed size."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdx.observers import Observer
+from gdx.problems.base import Problem, check_problem
+from gdx.stepping import Family, evaluation, resolve_problem, train_step, transformation_of
+from gdx.sweeps.inputs import check_count, check_family, check_hyperparams, check_keys
+from gdx.sweeps.lanes import Queue, Settings, make_engine
+from gdx.sweeps.runs import Runs, Stopping
+from gdx.sweeps.sizing import choose_blocks, choose_slots, work_bytes
+
+if TYPE_CHECKING:
+    import chex
+
+FACTS = ("gradient", "cycles")
+SEGMENT_SECONDS = 0.1
+QUEUE_ROWS = 4096
+LOG_ROWS = 4096
+
+
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C during a sweep; `runs` holds what had been finished, the rest with `Stop.UNFINISHED`."""
+
+    def __init__(self, runs: Runs):
+        super().__init__("the sweep was interrupted")
+        self.runs = runs
+
+
+class Sweep:
+    """A sweep that is compiled on its first call and then takes any number of runs.
+
+    Attributes
+    ----------
+    num_steps, tolerance, tail
+        As given to `sweep`.
+    slots : int or None
+        Lanes computed at once, B; None until the first call.
+    compile_seconds : float
+        Time spent compiling so far.
+    """
+
+    def __init__(self, problem: Any, family: Family, num_steps: int, tail: int, options: dict[str, Any]):
+        self.problem, self.family = problem, family
+        self.num_steps, self.tail, self.tolerance = num_steps, tail, options["tolerance"]
+        self.slots: int | None = options.pop("slots")
+        self.compile_seconds = 0.0
+        self._options = options
+        self._programs: dict[Any, Any] = {}
+
+    def __call__(
+        self,
+        hyperparams: chex.ArrayTree,
+        keys: chex.PRNGKey,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> Runs:
+        """Run every combination of hyperparameters and keys.
+
+        Parameters
+        ----------
+        hyperparams
+            Step sizes [S], or a pytree of arrays [S].
+        keys
+            Typed random keys [R]; runs with one key start alike and see the same batches.
+        progress
+            Called as `progress(finished, total)` a few times a second; not inside a trace.
+
+        Returns
+        -------
+        Runs
+            Leaves [S, R]: NumPy arrays, or tracers where the call stands inside a trace of the caller's, which
+            then holds the whole sweep as one loop, without progress.
+
+        Raises
+        ------
+        ValueError
+            If an argument is out of range, or the problem or the family cannot be run.
+        Interrupted
+            On Ctrl-C, with what was finished.
+        """
+        keys = check_keys(keys)
+        hyperparams, num_points = check_hyperparams(hyperparams)
+        engine = self._engine(hyperparams, keys)
+        num_repeats = keys.shape[0]
+        if _is_traced((hyperparams, keys)):
+            return _run_traced(engine, hyperparams, keys, num_points, num_repeats)
+        key_data = np.asarray(jax.random.key_data(keys))
+        grid = _Grid(jax.tree.map(np.asarray, hyperparams), key_data, jax.random.key_impl(keys), num_repeats)
+        flat = self._stream(engine, grid, num_points * num_repeats, progress)
+        return jax.tree.map(lambda leaf: leaf.reshape(num_points, num_repeats, *leaf.shape[1:]), flat)
+
+    def _engine(self, hyperparams, keys):
+        signature = _signature(hyperparams, keys)
+        if signature not in self._programs:
+            self._programs[signature] = (self._build(hyperparams, keys), {})
+        return self._programs[signature]
+
+    def _build(self, hyperparams, keys):
+        """Check everything by shape alone, then size and build the engine; nothing is compiled yet."""
+        point = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), leaf.dtype), hyperparams)
+        key = jax.ShapeDtypeStruct((), keys.dtype)
+        check_family(self.family, point)
+
+        def check(hyperparams, key):
+            here = resolve_problem(self.problem, hyperparams)
+            transformation_of(self.family, hyperparams)
+            check_problem(here, key)
+            apart.append(here.full_loss is not None)
+            return 0
+
+        apart: list[bool] = []
+        jax.eval_shape(check, point, key)
+        step = train_step(self.problem, self.family)
+        size = work_bytes(step.update, jax.eval_shape(step.init, point, key))
+        if self.slots is None:
+            self.slots = choose_slots(size, jax.default_backend())
+        blocks = choose_blocks(self.num_steps, self.tail, size)
+        settings = Settings(blocks=blocks, slots=self.slots, **self._options)
+        return make_engine(step, evaluation(self.problem), apart[0], settings)
+
+    def _stream(self, program, grid, total, progress):
+        engine, compiled = program
+        queue = grid.queue(0, total)
+        if "segment" not in compiled:
+            started = time.perf_counter()
+            slots, log = jax.jit(lambda queue: _blank(engine, queue, LOG_ROWS + self.slots))(queue)
+            segment = jax.jit(engine.segment, donate_argnums=(0, 1))
+            next_row, blocks = np.int32(0), np.int32(1)
+            compiled["segment"] = segment.lower(slots, log, next_row, queue, blocks).compile()
+            compiled["blank"] = jax.tree.map(lambda leaf: leaf.copy(), (slots, log))
+            self.compile_seconds += time.perf_counter() - started
+        segment = compiled["segment"]
+        # The program gives its buffers away, so each call starts from a copy.
+        slots, log = jax.tree.map(lambda leaf: leaf.copy(), compiled["blank"])
+        results = jax.tree.map(lambda leaf: _unfilled(total, leaf), log.facts)
+        finished, filled, num_blocks, next_row = 0, int(queue.length), 1, np.int32(0)
+        try:
+            while finished < total:
+                started = time.perf_counter()
+                slots, log, next_row = segment(slots, log, next_row, queue, np.int32(num_blocks))
+                count = int(log.count)
+                seconds = time.perf_counter() - started
+                lanes = np.asarray(log.lane[:count])
+                jax.tree.map(lambda out, new: out.__setitem__(lanes, np.asarray(new)[:count]), results, log.facts)
+                log = log._replace(count=jnp.zeros((), jnp.int32))
+                finished += count
+                if int(next_row) == int(queue.length) and filled < total:
+                    queue, next_row = grid.queue(filled, total), np.int32(0)
+                    filled += int(queue.length)
+                num_blocks = max(1, min(4 * num_blocks, int(num_blocks * SEGMENT_SECONDS / max(seconds, 1e-4))))
+                if progress is not None:
+                    progress(finished, total)
+        except KeyboardInterrupt:
+            shaped = jax.tree.map(lambda leaf: leaf.reshape(-1, grid.num_repeats, *leaf.shape[1:]), results)
+            raise Interrupted(shaped) from None
+        return results
+
+
+def sweep(
+    problem: Problem | Callable[[Any], Problem],
+    family: Family,
+    *,
+    num_steps: int,
+    tail: int = 64,
+    tolerance: float = 1e-6,
+    stopping: Stopping | None = None,
+    blow_up_factor: float = 1e12,
+    facts: Collection[str] = FACTS,
+    observers: Mapping[str, Observer] | None = None,
+    evaluate_every: int = 1,
+    slots: int | None = None,
+) -> Sweep:
+    """Prepare to run one optimizer family from many starts at many hyperparameters.
+
+    Parameters
+    ----------
+    problem
+        A Problem, or a callable `hyperparams -> Problem`, so that a start or an initial scale can be an axis too.
+    family
+        `hyperparams -> optax transformation`: `optax.sgd`, `functools.partial(optax.adam, b1=0.8)`, your own.
+        Called inside the trace, with a scalar step size or a pytree of scalars.
+    num_steps
+        The horizon T, steps.
+    tail
+        The window W at the end of a run that verdicts are about, steps; shortened to the horizon.
+    tolerance
+        A run has converged when its gradient norm is at most this times the first one over a whole tail.
+    stopping
+        Which rules may end a run early; by default all.
+    blow_up_factor
+        A run has blown up when its loss is further from the first loss than this times max(|first loss|, 1).
+    facts
+        Which facts to keep beside the loss: "gradient" (norms, and with them convergence) and "cycles" (periods and
+        exact repetition). Leaving one out leaves its fields at NaN or 0.
+    observers
+        Watchers of your own by name; their summaries land in `Runs.observed`.
+    evaluate_every
+        Steps between evaluations of the problem's `full_loss`, where it has one.
+    slots
+        Lanes computed at once, B; by default a fixed rule from the work of one step.
+
+    Returns
+    -------
+    Sweep
+        A callable `run(hyperparams, keys) -> Runs`. It compiles on its first call and never again for other
+        values or lengths. Memory is that of B runs, plus the facts of all.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range; on the first call, if the problem or the family cannot be run.
+
+    Notes
+    -----
+    A lane's bits depend on B, the JAX version, the kind of device and the number of cores. They do not depend on
+    its neighbours (one that blows up cannot touch another), its position, the order of the lanes, how many there
+    are, or how the sweep is cut into segments; this holds for B a power of two, as the rule chooses it.
+
+    Ctrl-C is heard between segments of about 0.1 s, or one block of at least `tail` steps if that takes longer.
+
+    Examples
+    --------
+    >>> run = gdx.sweep(gdx.problems.quartic(), optax.sgd, num_steps=2_000)
+    >>> runs = run(jnp.geomspace(0.1, 1.5, 64), jax.random.split(jax.random.key(0), 8))
+    """
+    num_steps = check_count("num_steps", num_steps, "pass the horizon in steps")
+    tail = check_count("tail", tail, "pass a window in steps")
+    evaluate_every = check_count("evaluate_every", evaluate_every, "pass 1 to evaluate at every step")
+    if slots is not None:
+        slots = check_count("slots", slots, "leave it out for a fixed rule")
+    for name, value in {"tolerance": tolerance, "blow_up_factor": blow_up_factor}.items():
+        if not (np.isfinite(value) and value > 0):
+            raise ValueError(f"{name}: {value} is outside (0, inf); the default suits most problems")
+    unknown = set(facts) - set(FACTS)
+    if unknown:
+        raise ValueError(f"facts: {sorted(unknown)} are unknown; choose among {FACTS}")
+    options = {
+        "slots": slots,
+        "tolerance": float(tolerance),
+        "blow_up_factor": float(blow_up_factor),
+        "stopping": Stopping() if stopping is None else stopping,
+        "gradients": "gradient" in facts,
+        "cycles": "cycles" in facts,
+        "evaluate_every": evaluate_every,
+        "observers": dict(observers or {}),
+    }
+    return Sweep(problem, family, num_steps, tail, options)
+
+
+class _Grid:
+    """The whole grid on the host, handed to the device a window at a time; lane = point * R + repeat."""
+
+    def __init__(self, hyperparams, key_data, impl, num_repeats):
+        self.hyperparams, self.key_data, self.impl = hyperparams, key_data, impl
+        self.num_repeats = num_repeats
+
+    def queue(self, start, total):
+        stop = min(start + QUEUE_ROWS, total)
+        lanes = np.minimum(np.arange(start, start + QUEUE_ROWS), stop - 1)
+        point, repeat = np.divmod(lanes, self.num_repeats)
+        return Queue(
+            lane=lanes.astype(np.int32),
+            hyperparams=jax.tree.map(lambda leaf: leaf[point], self.hyperparams),
+            key=jax.random.wrap_key_data(self.key_data[repeat], impl=self.impl),
+            length=np.int32(stop - start),
+            is_last=np.bool_(stop == total),
+        )
+
+
+def _run_traced(program, hyperparams, keys, num_points, num_repeats):
+    engine, _ = program
+    total = num_points * num_repeats
+    lanes = jnp.arange(total, dtype=jnp.int32)
+    queue = Queue(
+        lane=lanes,
+        hyperparams=jax.tree.map(lambda leaf: leaf[lanes // num_repeats], hyperparams),
+        key=keys[lanes % num_repeats],
+        length=jnp.int32(total),
+        is_last=jnp.bool_(True),
+    )
+    slots = engine.fill(queue)
+    log = engine.blank_log(slots, total + slots.lane.shape[0])
+    forever = jnp.int32(jnp.iinfo(jnp.int32).max)
+    _, log, _ = engine.segment(slots, log, jnp.int32(0), queue, forever)
+    order = jnp.zeros(total, jnp.int32).at[log.lane[:total]].set(lanes)
+    return jax.tree.map(
+        lambda leaf: leaf[order].reshape(num_points, num_repeats, *leaf.shape[1:]), log.facts
+    )
+
+
+def _blank(engine, queue, capacity):
+    slots = engine.fill(queue)
+    return slots, engine.blank_log(slots, capacity)
+
+
+def _unfilled(total, leaf):
+    """Where facts of all runs will stand: NaN or 0 until they are known, and 0 is `Stop.UNFINISHED`."""
+    shape = (total, *leaf.shape[1:])
+    if jnp.issubdtype(leaf.dtype, jnp.floating):
+        return np.full(shape, np.nan, leaf.dtype)
+    return np.zeros(shape, leaf.dtype)
+
+
+def _signature(hyperparams, keys):
+    leaves, structure = jax.tree.flatten(hyperparams)
+    return structure, tuple(leaf.dtype for leaf in leaves), keys.dtype, bool(jax.config.jax_enable_x64)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def _is_traced(tree):
+    """Inside somebody's trace, also where this call's own arguments are concrete."""
+    probe = [*jax.tree.leaves(tree), jnp.zeros(()) + 1]
+    return any(isinstance(leaf, jax.core.Tracer) for leaf in probe)

@@ -1,0 +1,98 @@
+"""The facts that a sweep keeps about every run."""
+
+from __future__ import annotations
+
+import enum
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    import chex
+
+
+class Stop(enum.IntEnum):
+    """Why a run ended."""
+
+    UNFINISHED = 0
+    """It did not: the sweep was interrupted."""
+    HORIZON = 1
+    """It took all its steps."""
+    CONVERGED = 2
+    """The gradient norm was at or below the tolerance over the whole tail."""
+    NONFINITE = 3
+    """Loss, gradient or parameters were no longer finite."""
+    BLOWN_UP = 4
+    """The loss passed the blow-up bound."""
+    REPEATED = 5
+    """Parameters and state came back exactly, so nothing new can come."""
+
+
+class Stopping(NamedTuple):
+    """Which rules may end a run before its horizon; each can be switched off.
+
+    With all off a sweep gives the same verdicts as with all on, except where a run would have changed its mind:
+
+    - `converged`: Adam touches the tolerance for a whole tail and bursts hundreds of steps later; a run that is
+      retired there counts as converged. So does one that sits on a saddle, having not yet left it.
+    - `blow_up`: a start where the loss rises more than `blow_up_factor` times its first value and then comes down
+      again (a deep network far from balance) counts as diverged.
+    - `nonfinite`: an optimizer that skips steps which are not finite (`optax.apply_if_finite`) may recover.
+    - `repeated`: none. It compares everything that the next step depends on, so it only ever fires where
+      nothing depends on the step number: no batches, no schedule, no bias correction.
+    """
+
+    converged: bool = True
+    nonfinite: bool = True
+    blow_up: bool = True
+    repeated: bool = True
+
+    @classmethod
+    def none(cls) -> Stopping:
+        """Let every run go on to its horizon.
+
+        Returns
+        -------
+        Stopping
+        """
+        return cls(False, False, False, False)
+
+
+class Runs(NamedTuple):
+    """Facts about every run, not verdicts; leaves [S, R].
+
+    The tail is the last W steps before the run ended, also when it retired early. Of a run that stopped being
+    finite or blew up, the tail is what had been seen of its last window; NaN where it ended outside one.
+    """
+
+    stopped: chex.Array
+    """`Stop` code, int8."""
+    steps: chex.Array
+    """Updates made, int32."""
+    first_loss: chex.Array
+    best_loss: chex.Array
+    last_loss: chex.Array
+    """At the last step taken; not finite or beyond `loss_bound` where that ended the run."""
+    first_gradient_norm: chex.Array
+    tail_loss: chex.Array
+    """Mean over the tail."""
+    tail_gradient_norm_min: chex.Array
+    tail_gradient_norm_mean: chex.Array
+    tail_gradient_norm_max: chex.Array
+    gradient_rate: chex.Array
+    """Change of the log gradient norm per step over the tail."""
+    loss_rises: chex.Array
+    """Steps of the tail at which the loss rose, int32."""
+    trend: chex.Array
+    """Windows in a row, up to the last, whose largest gradient norm was the lowest so far (counted negative) or the
+    highest so far (positive); int32."""
+    first_bad_step: chex.Array
+    """First step at which the loss was not finite or beyond `loss_bound`; -1 for none, int32."""
+    period: chex.Array
+    """Steps after which the orbit comes back, 0 where it does not within the tail, int32."""
+    repeats_after: chex.Array
+    """Steps after which everything came back exactly, 0 where it did not, int32."""
+    tolerance: chex.Array
+    """Gradient norm relative to the first at which a run counts as converged; what the sweep was told."""
+    loss_bound: chex.Array
+    """Distance from the first loss beyond which a run counts as blown up."""
+    observed: dict[str, Any]
+    """Observers' summaries by name."""

@@ -1,0 +1,112 @@
+"""How many lanes are computed at once, and how a horizon is cut into blocks: fixed rules, no timing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+CACHE_BYTES = {"cpu": 4 << 20}
+"""Working set that the lanes of one step may share, by backend; others get `DEVICE_BYTES`. Measured in bench/engine.py."""
+DEVICE_BYTES = 1 << 30
+SLOT_RANGE = {"cpu": (4, 1024)}
+DEVICE_SLOT_RANGE = (64, 1 << 16)
+LIGHT_BYTES = 16 << 10
+"""Below this a step is so cheap that watching every step of it would cost more than the step."""
+COAST_WINDOWS = 10
+"""Windows' worth of steps between two watched windows of a light problem, at most."""
+
+
+class Blocks(NamedTuple):
+    """A horizon as equal blocks: `coast` steps that are hardly looked at, then `watch` steps that are recorded."""
+
+    number: int
+    coast: int
+    watch: int
+    held: int
+    """Steps of the first block that do not move, where the horizon is no multiple of a block."""
+
+
+def work_bytes(update: Callable[..., Any], *args: Any) -> int:
+    """Bytes of all intermediate values of one call, from its jaxpr: how much cache one lane asks for.
+
+    Parameters
+    ----------
+    update
+        A traceable function.
+    *args
+        Its arguments, or their shapes.
+
+    Returns
+    -------
+    int
+    """
+    return _jaxpr_bytes(jax.make_jaxpr(update)(*args).jaxpr)
+
+
+def choose_slots(bytes_per_lane: int, backend: str) -> int:
+    """Lanes computed at once: the power of two whose working set just fits the cache.
+
+    Parameters
+    ----------
+    bytes_per_lane
+        As `work_bytes` gives it.
+    backend
+        "cpu", "gpu" or "tpu".
+
+    Returns
+    -------
+    int
+        A power of two. It depends on nothing else, above all not on the number of lanes, since the last bits of
+        a result may depend on it.
+    """
+    low, high = SLOT_RANGE.get(backend, DEVICE_SLOT_RANGE)
+    fitting = CACHE_BYTES.get(backend, DEVICE_BYTES) // max(bytes_per_lane, 1)
+    return int(min(max(1 << max(fitting.bit_length() - 1, 0), low), high))
+
+
+def choose_blocks(num_steps: int, window: int, bytes_per_lane: int) -> Blocks:
+    """Cut a horizon into blocks that each end with a watched window.
+
+    Lanes enter and leave between blocks only. Short blocks waste little when a run ends inside one; long blocks
+    spread the price of watching, which matters only for light steps.
+
+    Parameters
+    ----------
+    num_steps
+        The horizon T.
+    window
+        The tail W; shortened to T.
+    bytes_per_lane
+        As `work_bytes` gives it.
+
+    Returns
+    -------
+    Blocks
+        `number * (coast + watch) == num_steps + held`.
+    """
+    watch = min(window, num_steps)
+    spread = min(COAST_WINDOWS, num_steps // (16 * watch)) if bytes_per_lane < LIGHT_BYTES else 1
+    most = max(num_steps // (watch * max(spread, 1)), 1)
+    candidates = range(most, max(most // 2, 1) - 1, -1)
+    number = min(candidates, key=lambda count: (-num_steps % count, -count))
+    length = -(-num_steps // number)
+    return Blocks(number, length - watch, watch, number * length - num_steps)
+
+
+def _jaxpr_bytes(jaxpr):
+    total = 0
+    for equation in jaxpr.eqns:
+        inner = [value for value in equation.params.values() if hasattr(value, "eqns") or hasattr(value, "jaxpr")]
+        if inner:
+            total += sum(_jaxpr_bytes(getattr(value, "jaxpr", value)) for value in inner)
+        else:
+            total += sum(_bytes(variable.aval) for variable in equation.outvars)
+    return total
+
+
+def _bytes(aval):
+    shape, dtype = getattr(aval, "shape", ()), getattr(aval, "dtype", None)
+    return int(np.prod(shape, dtype=np.int64)) * getattr(dtype, "itemsize", 8)
