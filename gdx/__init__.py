@@ -1,1 +1,53 @@
+"""gdx maps where training stops converging: critical step sizes of any JAX loss under any optax optimizer."""
+
+from gdx import curvature, observers, problems, studies
+from gdx.curvature import Sharpness, curvature_threshold, hvp, sharpness
+from gdx.edges import Bracket, Edge, EdgeStatus, critical_step_size
+from gdx.observers import Observer
+from gdx.problems import Known, Problem, problem, stateful_problem
+from gdx.stepping import TrainState, TrainStep, View, train_step
+from gdx.studies import Trajectory, trajectory
+from gdx.sweeps import Interrupted, Runs, Stop, Stopping, Sweep, sweep
+from gdx.verdicts import Answer, Verdict, answers, bounded, converged, improved, stable, verdicts
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Answer",
+    "Bracket",
+    "Edge",
+    "EdgeStatus",
+    "Interrupted",
+    "Known",
+    "Observer",
+    "Problem",
+    "Runs",
+    "Sharpness",
+    "Stop",
+    "Stopping",
+    "Sweep",
+    "TrainState",
+    "TrainStep",
+    "Trajectory",
+    "Verdict",
+    "View",
+    "answers",
+    "bounded",
+    "converged",
+    "critical_step_size",
+    "curvature",
+    "curvature_threshold",
+    "hvp",
+    "improved",
+    "observers",
+    "problem",
+    "problems",
+    "sharpness",
+    "stable",
+    "stateful_problem",
+    "studies",
+    "sweep",
+    "train_step",
+    "trajectory",
+    "verdicts",
+]

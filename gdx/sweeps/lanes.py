@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     import chex
 
 
+TREND_WINDOWS = 3
+"""Windows in a row that must set a new record before a run counts as drifting."""
+
+
 class Settings(NamedTuple):
     """Static choices of a sweep."""
 
@@ -36,6 +40,15 @@ class Settings(NamedTuple):
     observers: Mapping[str, Observer]
 
 
+class Peaks(NamedTuple):
+    """The largest gradient norm of each window so far, leaves [B]."""
+
+    lowest: chex.Array
+    highest: chex.Array
+    streak: chex.Array
+    """Windows in a row that set a new low (counted negative) or a new high (positive), int32."""
+
+
 class Slots(NamedTuple):
     """B lanes under way, leaves [B, ...]."""
 
@@ -43,9 +56,7 @@ class Slots(NamedTuple):
     """Number of the lane in the queue's count, -1 for a free slot."""
     train: TrainState
     facts: Runs
-    lowest_peak: chex.Array
-    """Smallest of the windows' largest gradient norms so far."""
-    highest_peak: chex.Array
+    peaks: Peaks
     watched: dict[str, Any]
     """Observers' states."""
 
@@ -175,7 +186,7 @@ def _fresh(step, evaluate, settings):
         )
         watched = {name: observer.init(train.params) for name, observer in settings.observers.items()}
         train = train._replace(step=train.step - settings.blocks.held)
-        return Slots(lane, train, facts, nan_norm, nan_norm, watched)
+        return Slots(lane, train, facts, Peaks(nan_norm, nan_norm, none), watched)
 
     return fresh
 
@@ -199,7 +210,7 @@ def _admit(fresh, slots, queue, next_row):
 def _advance(step, evaluate, settings):
     """Move all slots through one block and bring their facts up to date."""
     blocks, stopping = settings.blocks, settings.stopping
-    keeps_first_bad_loss = stopping.nonfinite and stopping.blow_up
+    keeps_first_bad = stopping.nonfinite and stopping.blow_up
 
     def move(train, watched):
         new, view = step.update(train)
@@ -214,16 +225,17 @@ def _advance(step, evaluate, settings):
         def body(carry, row):
             train, watched, best, last, good = carry
             train, watched, view = jax.vmap(move)(train, watched)
-            alive = good == row
+            is_bad = _is_bad(view.loss, slots.facts)
+            good = jnp.where(is_bad, jnp.minimum(good, row), good)
             if evaluate is None:
-                best = jnp.where(alive & (view.loss < best), view.loss, best)
-            last = jnp.where(alive, view.loss, last) if keeps_first_bad_loss else view.loss
-            good = good + (alive & ~_is_bad(view.loss, slots.facts))
+                best = jnp.minimum(best, jnp.where(is_bad, jnp.inf, view.loss))
+            last = jnp.where(good >= row, view.loss, last) if keeps_first_bad else view.loss
             return (train, watched, best, last, good), None
 
         facts = slots.facts
         last = facts.last_loss if evaluate is None else jnp.zeros_like(facts.last_loss)
-        start = (slots.train, slots.watched, facts.best_loss, last, jnp.zeros(settings.slots, jnp.int32))
+        good = jnp.full(settings.slots, blocks.coast, jnp.int32)
+        start = (slots.train, slots.watched, facts.best_loss, last, good)
         rows = jnp.arange(blocks.coast, dtype=jnp.int32)
         (train, watched, best, last, good), _ = jax.lax.scan(body, start, rows)
         moved = slots._replace(train=train, watched=watched, facts=facts._replace(best_loss=best, last_loss=last))
@@ -251,7 +263,8 @@ def _advance(step, evaluate, settings):
                 moved = jax.vmap(_distance)(before.params, reference.params)
             if knows_repetition:
                 memory = jax.vmap(_memory_distance)(before, reference)
-            return (train, watched, evaluated), (view.loss, loss, norm, moved, memory)
+            trained = None if evaluate is None else view.loss
+            return (train, watched, evaluated), (trained, loss, norm, moved, memory)
 
         evaluated = None
         if evaluate is not None:
@@ -263,12 +276,13 @@ def _advance(step, evaluate, settings):
         trained, loss, norm, moved, memory = record
         if norm is None:
             norm = jnp.full_like(loss, jnp.nan)
+        trained = loss if trained is None else trained
         return slots._replace(train=train, watched=watched), (trained, Window(loss, norm, moved, memory))
 
     judge = _judge(settings)
 
     def advance(slots):
-        good = jnp.zeros(settings.slots, jnp.int32)
+        good = jnp.full(settings.slots, blocks.coast, jnp.int32)
         if blocks.coast:
             slots, good = coast(slots)
         slots, (trained, window) = watch(slots)
@@ -282,32 +296,27 @@ def _judge(settings):
     blocks, stopping = settings.blocks, settings.stopping
     length = blocks.coast + blocks.watch
     horizon = blocks.number * length - blocks.held
+    keeps_first_bad = stopping.nonfinite and stopping.blow_up
+    rows = jnp.arange(blocks.watch, dtype=jnp.int32)
 
     def judge(slot, good, trained, window):
         facts, end = slot.facts, slot.train.step
-        bad = _is_bad(trained, facts) | _is_bad(window.loss, facts)
-        nonfinite = ~jnp.isfinite(trained)
-        if settings.gradients:
-            nonfinite |= ~jnp.isfinite(window.gradient_norm)
-        if window.moved is not None:
-            nonfinite |= ~jnp.isfinite(window.moved)
-        bad |= nonfinite
-        coasted_bad = good < blocks.coast
-        first_row = jnp.where(coasted_bad, 0, jnp.where(jnp.any(bad), jnp.argmax(bad), blocks.watch))
-        went_bad = coasted_bad | jnp.any(bad)
-        bad_step = end - length + jnp.where(coasted_bad, good, blocks.coast + first_row)
+        is_good = ~_is_bad(trained, facts)
+        for record in (window.gradient_norm if settings.gradients else None, window.moved):
+            if record is not None:
+                is_good &= record < jnp.inf
+        watched_good = jnp.min(jnp.where(is_good, blocks.watch, rows))
+        went_bad = (good < blocks.coast) | (watched_good < blocks.watch)
+        bad_step = end - length + jnp.where(good < blocks.coast, good, blocks.coast + watched_good)
+        row = jnp.minimum(watched_good, blocks.watch - 1) if keeps_first_bad else blocks.watch - 1
+        last_loss = jnp.where((good < blocks.coast) & keeps_first_bad, facts.last_loss, window.loss[row])
+        is_beyond = _is_bad(last_loss, facts)
+        is_nonfinite = ~jnp.isfinite(last_loss) | (went_bad & ~is_beyond)
 
-        keeps_first = stopping.nonfinite and stopping.blow_up
-        counted = first_row if keeps_first else jnp.asarray(blocks.watch)
-        last_row = jnp.clip(first_row, 0, blocks.watch - 1) if keeps_first else blocks.watch - 1
-        last_loss = jnp.where(coasted_bad & keeps_first, facts.last_loss, window.loss[last_row])
-        is_nonfinite = ~jnp.isfinite(last_loss) | (~coasted_bad & nonfinite[last_row])
-        is_beyond = ~is_nonfinite & _is_bad(last_loss, facts)
-
-        tail = tail_statistics(window, counted)
-        trend, lowest, highest = _trend(slot, tail)
-        usable = jnp.where(jnp.arange(blocks.watch) < counted, window.loss, jnp.inf)
-        best = jnp.minimum(facts.best_loss, jnp.min(jnp.where(jnp.isnan(usable), jnp.inf, usable)))
+        tail = tail_statistics(window)
+        peaks = _follow(slot.peaks, tail.norm_max)
+        num_windows = (end + blocks.held) // length
+        best = jnp.fmin(facts.best_loss, jnp.min(window.loss))
         period = repeats = jnp.zeros((), jnp.int32)
         if window.moved is not None:
             period = cycle_period(window.moved)
@@ -327,41 +336,53 @@ def _judge(settings):
             [condition for condition, _ in ends], [jnp.int8(code) for _, code in ends], jnp.int8(Stop.UNFINISHED)
         )
         ended_bad = (stopped == Stop.NONFINITE) | (stopped == Stop.BLOWN_UP)
-        judged = _with_tail(facts, tail)._replace(
+        judged = _with_tail(facts, tail, ended_bad)._replace(
             stopped=stopped,
-            steps=jnp.where(ended_bad & keeps_first, bad_step, end),
+            steps=jnp.where(ended_bad & keeps_first_bad, bad_step, end),
             best_loss=best,
             last_loss=last_loss,
-            trend=trend,
+            trend=_trend(peaks, tail.rate, num_windows),
             first_bad_step=jnp.where(went_bad & (facts.first_bad_step < 0), bad_step, facts.first_bad_step),
             period=jnp.where(went_bad, 0, period),
             repeats_after=jnp.where(went_bad, 0, repeats),
         )
         judged = jax.tree.map(lambda new, old: new.astype(old.dtype), judged, facts)
-        return slot._replace(facts=judged, lowest_peak=lowest, highest_peak=highest)
+        return slot._replace(facts=judged, peaks=peaks)
 
     return judge
 
 
-def _with_tail(facts: Runs, tail: TailStatistics) -> Runs:
+def _with_tail(facts: Runs, tail: TailStatistics, has_none: chex.Array) -> Runs:
+    def unless_none(value):
+        return jnp.where(has_none, jnp.nan, value)
+
     return facts._replace(
-        tail_loss=tail.loss,
-        tail_gradient_norm_min=tail.norm_min,
-        tail_gradient_norm_mean=tail.norm_mean,
-        tail_gradient_norm_max=tail.norm_max,
-        gradient_rate=tail.rate,
-        loss_rises=tail.loss_rises,
+        tail_loss=unless_none(tail.loss),
+        tail_gradient_norm_min=unless_none(tail.norm_min),
+        tail_gradient_norm_mean=unless_none(tail.norm_mean),
+        tail_gradient_norm_max=unless_none(tail.norm_max),
+        gradient_rate=unless_none(tail.rate),
+        loss_rises=jnp.where(has_none, 0, tail.loss_rises),
     )
 
 
-def _trend(slot, tail):
-    peak, trend = tail.norm_max, slot.facts.trend
-    is_first = jnp.isnan(slot.lowest_peak)
-    sinks, climbs = peak < slot.lowest_peak, peak > slot.highest_peak
-    trend = jnp.where(sinks, jnp.minimum(trend, 0) - 1, jnp.where(climbs, jnp.maximum(trend, 0) + 1, 0))
-    lowest = jnp.where(is_first, peak, jnp.minimum(peak, slot.lowest_peak))
-    highest = jnp.where(is_first, peak, jnp.maximum(peak, slot.highest_peak))
-    return trend, lowest, highest
+def _follow(peaks, peak):
+    is_first = jnp.isnan(peaks.lowest)
+    sinks, climbs = peak < peaks.lowest, peak > peaks.highest
+    streak = jnp.where(sinks, jnp.minimum(peaks.streak, 0) - 1, jnp.where(climbs, jnp.maximum(peaks.streak, 0) + 1, 0))
+    lowest = jnp.where(is_first, peak, jnp.minimum(peak, peaks.lowest))
+    highest = jnp.where(is_first, peak, jnp.maximum(peak, peaks.highest))
+    return Peaks(lowest, highest, streak)
+
+
+def _trend(peaks, rate, num_windows):
+    """Direction in which a run is still drifting, -1, 0 or 1.
+
+    A chaotic orbit sets a third record in a row once in (n/2)^3 windows. With one window alone there is only its rate.
+    """
+    drifts = jnp.abs(peaks.streak) >= jnp.minimum(TREND_WINDOWS, num_windows - 1)
+    direction = jnp.where(num_windows > 1, jnp.sign(peaks.streak), jnp.sign(rate))
+    return jnp.where(drifts & ~jnp.isnan(rate), direction, 0)
 
 
 def _summarised(settings):

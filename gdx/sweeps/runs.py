@@ -59,8 +59,9 @@ class Stopping(NamedTuple):
 class Runs(NamedTuple):
     """Facts about every run, not verdicts; leaves [S, R].
 
-    The tail is the last W steps before the run ended, also when it retired early. Of a run that stopped being
-    finite or blew up, the tail is what had been seen of its last window; NaN where it ended outside one.
+    The tail is the last W steps before the run ended, also when it retired early. A run that stopped being finite or
+    blew up has no tail: NaN, and 0 for `loss_rises`. Lanes leave between blocks of steps only, so `steps` of a run that
+    retired early as converged or repeating counts to the end of its block.
     """
 
     stopped: chex.Array
@@ -82,8 +83,8 @@ class Runs(NamedTuple):
     loss_rises: chex.Array
     """Steps of the tail at which the loss rose, int32."""
     trend: chex.Array
-    """Windows in a row, up to the last, whose largest gradient norm was the lowest so far (counted negative) or the
-    highest so far (positive); int32."""
+    """-1 where the largest gradient norm of the last three windows sank to a new low each time, so that the run is
+    still on its way down, 1 where it climbed to a new high each time, otherwise 0; int32."""
     first_bad_step: chex.Array
     """First step at which the loss was not finite or beyond `loss_bound`; -1 for none, int32."""
     period: chex.Array

@@ -15,7 +15,7 @@ SLOT_RANGE = {"cpu": (4, 1024)}
 DEVICE_SLOT_RANGE = (64, 1 << 16)
 LIGHT_BYTES = 16 << 10
 """Below this a step is so cheap that watching every step of it would cost more than the step."""
-COAST_WINDOWS = 10
+COAST_WINDOWS = 20
 """Windows' worth of steps between two watched windows of a light problem, at most."""
 
 
@@ -88,7 +88,7 @@ def choose_blocks(num_steps: int, window: int, bytes_per_lane: int) -> Blocks:
         `number * (coast + watch) == num_steps + held`.
     """
     watch = min(window, num_steps)
-    spread = min(COAST_WINDOWS, num_steps // (16 * watch)) if bytes_per_lane < LIGHT_BYTES else 1
+    spread = min(COAST_WINDOWS, num_steps // (8 * watch)) if bytes_per_lane < LIGHT_BYTES else 1
     most = max(num_steps // (watch * max(spread, 1)), 1)
     candidates = range(most, max(most // 2, 1) - 1, -1)
     number = min(candidates, key=lambda count: (-num_steps % count, -count))

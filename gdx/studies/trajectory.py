@@ -1,0 +1,87 @@
+"""One run, looked at step by step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from gdx.problems.base import Problem, check_problem
+from gdx.stepping import gradient_norm, train_step, transformation_of
+from gdx.sweeps.inputs import check_count
+
+if TYPE_CHECKING:
+    import chex
+    from jaxtyping import Array, Float
+
+
+class Trajectory(NamedTuple):
+    """The whole history of one run, from the start to after its last step."""
+
+    params: chex.ArrayTree
+    """Leaves [T + 1, ...]."""
+    loss: Float[Array, " T+1"]
+    gradient_norm: Float[Array, " T+1"]
+
+
+def trajectory(
+    problem: Problem, transformation: optax.GradientTransformation, key: chex.PRNGKey, *, num_steps: int
+) -> Trajectory:
+    """Run one optimizer once and keep everything; memory grows with the number of steps.
+
+    Parameters
+    ----------
+    problem
+        A Problem.
+    transformation
+        An optax transformation with its step size in it, such as `optax.sgd(0.1)`.
+    key
+        One typed random key: it draws the start, and the batches.
+    num_steps
+        Updates to make, T.
+
+    Returns
+    -------
+    Trajectory
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or the problem cannot be run.
+
+    Examples
+    --------
+    >>> path = gdx.trajectory(gdx.problems.quartic(), optax.sgd(0.1), jax.random.key(0), num_steps=100)
+    """
+    num_steps = check_count("num_steps", num_steps, "pass the number of updates")
+    if not isinstance(transformation, optax.GradientTransformation):
+        raise ValueError(
+            f"transformation: {type(transformation).__name__} is no optax transformation; "
+            "pass one with its step size in it, such as optax.sgd(0.1)"
+        )
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", None)
+    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key) or shape != ():
+        raise ValueError(f"key: {type(key).__name__} of shape {shape} is not one typed key; pass jax.random.key(0)")
+    check_problem(problem, key)
+
+    def family(_):
+        return transformation
+
+    transformation_of(family, None)
+    step = train_step(problem, family)
+
+    @jax.jit
+    def run(key):
+        def body(state, _):
+            new, view = step.update(state)
+            return new, (view.params, view.loss, gradient_norm(view.gradient))
+
+        last, history = jax.lax.scan(body, step.init((), key), length=num_steps)
+        # One more update shows the loss and the gradient where the last step led.
+        _, view = step.update(last)
+        end = (view.params, view.loss, gradient_norm(view.gradient))
+        return jax.tree.map(lambda past, now: jnp.concatenate([past, now[None]]), history, end)
+
+    return Trajectory(*run(key))
