@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 WIDE_SCAN = (1e-8, 1e4, 97)
 """Lowest and highest step size and number of points, geometric, where nobody says where to look."""
 BRACKET_POINTS = 17
-MAX_CROSSINGS = 32
+MAX_CROSSINGS = 16
 """Crossings refined beside the two outermost; a boundary with more is fractal, and finer points only find more."""
 
 
@@ -160,8 +160,8 @@ def _refine(step_sizes, found, answers_at, rtol, slots):
         wide = [pair for pair in _changes(step_sizes, found) if _is_wide(pair, rtol)]
         if not wide:
             return step_sizes, found
-        # As many points as keep the slots busy: fewer, wider rounds cost more time than runs.
-        num_points = int(np.clip(slots // (found.shape[1] * len(wide)), 3, 63))
+        # As many points as keep the slots busy; where lanes are dear, bisection wastes the fewest.
+        num_points = int(np.clip(slots // (found.shape[1] * len(wide)), 1, 63))
         new = np.concatenate([np.geomspace(*pair, num_points + 2)[1:-1] for pair in wide])
         new = np.setdiff1d(new, step_sizes)
         if new.size == 0:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from gdx.sweeps import Runs, Stop
 
 if TYPE_CHECKING:
-    import chex
     from jaxtyping import Array, Bool, Int8
 
 
@@ -65,12 +65,12 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
     Verdicts are tried in the order diverged, converged, cycling, settling, undecided, aperiodic. Cycling stands
     before settling since a symmetric cycle has one loss at all its points, which never rises.
     """
-    facts = _arrays(runs)
+    xp, facts = _namespace(runs)
     limit = facts.tolerance if tolerance is None else tolerance
     ended_bad = (facts.stopped == Stop.NONFINITE) | (facts.stopped == Stop.BLOWN_UP)
-    beyond = ~(jnp.abs(facts.last_loss - facts.first_loss) <= facts.loss_bound)
-    known = jnp.where(facts.trend == 0, Verdict.APERIODIC, Verdict.UNDECIDED)
-    codes = jnp.select(
+    beyond = ~(xp.abs(facts.last_loss - facts.first_loss) <= facts.loss_bound)
+    known = xp.where(facts.trend == 0, Verdict.APERIODIC, Verdict.UNDECIDED)
+    codes = xp.select(
         [
             facts.stopped == Stop.UNFINISHED,
             ended_bad | beyond,
@@ -111,7 +111,8 @@ def answers(runs: Runs, criterion: str = "converged", tolerance: float | None = 
         If there is no such criterion.
     """
     check_criterion(criterion)
-    facts, verdict = _arrays(runs), verdicts(runs, tolerance)
+    xp, facts = _namespace(runs)
+    verdict = verdicts(runs, tolerance)
     failed = verdict == Verdict.DIVERGED
     unknown = facts.stopped == Stop.UNFINISHED
     if criterion == "improved":
@@ -126,7 +127,7 @@ def answers(runs: Runs, criterion: str = "converged", tolerance: float | None = 
             met |= settling
         else:
             unknown |= settling
-    codes = jnp.select([unknown, met & ~failed], [Answer.UNDECIDED, Answer.MET], Answer.FAILED)
+    codes = xp.select([unknown, met & ~failed], [Answer.UNDECIDED, Answer.MET], Answer.FAILED)
     return codes.astype(jnp.int8)
 
 
@@ -215,8 +216,8 @@ def check_criterion(criterion: str) -> None:
         raise ValueError(f"criterion: {criterion!r} is unknown; choose from {', '.join(CRITERIA)}")
 
 
-def _arrays(runs: Runs) -> Runs:
-    facts: dict[str, chex.Array] = {
-        name: jnp.asarray(value) for name, value in runs._asdict().items() if name != "observed"
-    }
-    return Runs(**facts, observed={})
+def _namespace(runs: Runs) -> tuple[Any, Runs]:
+    """NumPy where all facts are on the host, so that nothing is compiled; else jax.numpy, which also traces."""
+    facts = {name: value for name, value in runs._asdict().items() if name != "observed"}
+    xp = np if all(isinstance(value, np.ndarray) for value in facts.values()) else jnp
+    return xp, Runs(**{name: xp.asarray(value) for name, value in facts.items()}, observed={})

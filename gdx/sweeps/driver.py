@@ -87,16 +87,36 @@ class Sweep:
         Interrupted
             On Ctrl-C, with what was finished.
         """
-        keys = check_keys(keys)
-        hyperparams, num_points = check_hyperparams(hyperparams)
+        hyperparams, keys, num_points, num_repeats = self.check(hyperparams, keys)
         engine = self._engine(hyperparams, keys)
-        num_repeats = keys.shape[0]
         if _is_traced((hyperparams, keys)):
             return _run_traced(engine, hyperparams, keys, num_points, num_repeats)
         key_data = np.asarray(jax.random.key_data(keys))
         grid = _Grid(jax.tree.map(np.asarray, hyperparams), key_data, jax.random.key_impl(keys), num_repeats)
         flat = self._stream(engine, grid, num_points * num_repeats, progress)
         return jax.tree.map(lambda leaf: leaf.reshape(num_points, num_repeats, *leaf.shape[1:]), flat)
+
+    def check(self, hyperparams: chex.ArrayTree, keys: chex.PRNGKey) -> tuple[Any, jax.Array, int, int]:
+        """Refuse what a call would refuse, without compiling anything.
+
+        Parameters
+        ----------
+        hyperparams, keys
+            As for a call.
+
+        Returns
+        -------
+        hyperparams, keys, S, R
+
+        Raises
+        ------
+        ValueError
+            As a call.
+        """
+        keys = check_keys(keys)
+        hyperparams, num_points = check_hyperparams(hyperparams)
+        self._engine(hyperparams, keys)
+        return hyperparams, keys, num_points, keys.shape[0]
 
     def _engine(self, hyperparams, keys):
         signature = _signature(hyperparams, keys)
@@ -195,7 +215,7 @@ def sweep(
     tolerance
         A run has converged when its gradient norm is at most this times the first one over a whole tail.
     stopping
-        Which rules may end a run early; by default all.
+        Which rules may end a run early; by default those that cannot mistake a pause for the end, see `Stopping`.
     blow_up_factor
         A run has blown up when its loss is further from the first loss than this times max(|first loss|, 1).
     facts

@@ -27,12 +27,14 @@ class Stop(enum.IntEnum):
 
 
 class Stopping(NamedTuple):
-    """Which rules may end a run before its horizon; each can be switched off.
+    """Which rules may end a run before its horizon; each can be switched on or off.
 
     With all off a sweep gives the same verdicts as with all on, except where a run would have changed its mind:
 
-    - `converged`: Adam touches the tolerance for a whole tail and bursts hundreds of steps later; a run that is
-      retired there counts as converged. So does one that sits on a saddle, having not yet left it.
+    - `converged`, off by default: just above an edge a run first comes close to the minimum along all other
+      directions, stays below the tolerance for a whole tail, and only then does the unstable direction grow. Logistic
+      regression on breast-cancer seems to converge up to 1.037 of its critical step size with this rule, and up to
+      1.002 of it without. Adam, too, touches the tolerance and bursts hundreds of steps later.
     - `blow_up`: a start where the loss rises more than `blow_up_factor` times its first value and then comes down
       again (a deep network far from balance) counts as diverged.
     - `nonfinite`: an optimizer that skips steps which are not finite (`optax.apply_if_finite`) may recover.
@@ -40,14 +42,14 @@ class Stopping(NamedTuple):
       nothing depends on the step number: no batches, no schedule, no bias correction.
     """
 
-    converged: bool = True
+    converged: bool = False
     nonfinite: bool = True
     blow_up: bool = True
     repeated: bool = True
 
     @classmethod
     def none(cls) -> Stopping:
-        """Let every run go on to its horizon.
+        """Switch all rules off: every run goes on to its horizon.
 
         Returns
         -------

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-CACHE_BYTES = {"cpu": 4 << 20}
+CACHE_BYTES = {"cpu": 6 << 20}
 """Working set that the lanes of one step may share, by backend; others get `DEVICE_BYTES`. Measured in bench/engine.py."""
 DEVICE_BYTES = 1 << 30
-SLOT_RANGE = {"cpu": (4, 1024)}
+SLOT_RANGE = {"cpu": (8, 1024)}
 DEVICE_SLOT_RANGE = (64, 1 << 16)
 LIGHT_BYTES = 16 << 10
 """Below this a step is so cheap that watching every step of it would cost more than the step."""

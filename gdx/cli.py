@@ -1,0 +1,316 @@
+"""The command line: glue between arguments, studies and files; no maths."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import enum
+import functools
+import importlib
+import math
+import os
+import pathlib
+import sys
+import tempfile
+from typing import Annotated, Any
+
+import jax
+
+try:
+    import typer
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+except ImportError as error:
+    raise SystemExit(f"the command line needs {error.name}; install gdx with its extra 'lab'") from error
+
+import gdx
+from gdx import optimizers, plots, problems, reports, storage, studies
+from gdx.stepping import Family
+from gdx.verdicts import CRITERIA
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=gdx.__doc__)
+
+Criterion = enum.Enum("Criterion", {name: name for name in CRITERIA}, type=str)
+
+
+class Precision(str, enum.Enum):
+    """Of all numbers of a sweep."""
+
+    float32 = "float32"
+    float64 = "float64"
+
+
+class Scale(str, enum.Enum):
+    """Of the features of a data set."""
+
+    standard = "standard"
+    none = "none"
+
+
+def main() -> None:
+    """Run the command line; wrong arguments are one sentence and exit code 2, Ctrl-C is 130."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        _say("interrupted: nothing was finished yet")
+        raise SystemExit(130) from None
+
+
+@app.callback()
+def _root() -> None:
+    """Map where training stops converging."""
+
+
+@app.command("list")
+def list_names(
+    what: Annotated[str | None, typer.Argument(help="problems or optimizers; both by default")] = None,
+) -> None:
+    """Show problems and optimizers, a line each."""
+    with _refusals():
+        if what not in (None, "problems", "optimizers"):
+            raise ValueError(f"what: {what!r} is unknown; choose problems or optimizers")
+        console = Console()
+        if what != "optimizers":
+            lines = {name: (entry.line,) for name, entry in problems.catalogue().items()}
+            console.print(reports.catalogue_table("problems", lines, ("what it is",)))
+        if what != "problems":
+            lines = {
+                name: (entry.line, ", ".join(entry.hyperparameters)) for name, entry in optimizers.catalogue().items()
+            }
+            console.print(reports.catalogue_table("optimizers", lines, ("for", "what it is")))
+
+
+@app.command()
+def transition(
+    problem: Annotated[
+        str, typer.Argument(help="a name from gdx list, or my_module:my_problem from this folder")
+    ] = "linear-network",
+    optimizer: Annotated[str, typer.Option(help="a name from gdx list")] = "sgd",
+    momentum: Annotated[float | None, typer.Option(help="the optimizer's momentum")] = None,
+    nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's form of momentum")] = False,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="any other hyperparameter, as b1=0.8; may be repeated")
+    ] = None,
+    step_sizes: Annotated[str | None, typer.Option(help="LO:HI:N, geometric")] = None,
+    repeats: Annotated[int | None, typer.Option(help="random starts at every step size")] = None,
+    num_steps: Annotated[int | None, typer.Option(help="the horizon")] = None,
+    criterion: Annotated[Criterion | None, typer.Option(help="what counts as success")] = None,
+    tolerance: Annotated[float | None, typer.Option(help="of convergence, relative to the first gradient norm")] = None,
+    scale: Annotated[Scale | None, typer.Option(help="of the features, for problems on data")] = None,
+    seed: Annotated[int, typer.Option(help="of the random starts")] = 0,
+    precision: Annotated[Precision, typer.Option(help="of all numbers")] = Precision.float64,
+    out: Annotated[pathlib.Path, typer.Option(help="folder for transition.png and transition.nc")] = pathlib.Path("."),
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout and nothing else")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
+) -> None:
+    """Find where one optimizer stops converging, beside where theory says it should."""
+    with _refusals():
+        jax.config.update("jax_enable_x64", precision is Precision.float64)
+        entry, made = _problem(problem, scale)
+        hyperparameters = _hyperparameters(momentum, nesterov, assignments or [])
+        family = optimizers.family(optimizer, hyperparameters)
+        grid = None if step_sizes is None else _grid(step_sizes)
+        repeats = _at_least_one("repeats", entry.repeats if repeats is None else repeats)
+        _check_writable(out)
+        keys = jax.random.split(jax.random.key(seed), repeats)
+        settings = {
+            "problem": problem,
+            "optimizer": optimizer,
+            "hyperparameters": optimizers.catalogue()[optimizer].hyperparameters | hyperparameters,
+            "criterion": entry.criterion if criterion is None else criterion.value,
+            "num_steps": entry.num_steps if num_steps is None else num_steps,
+            "repeats": repeats,
+            "slots": None,
+            "seed": seed,
+            "precision": precision.value,
+            "tolerance": entry.tolerance if tolerance is None else tolerance,
+            "scale": None if not entry.takes_scale else (scale or Scale.standard).value,
+        }
+        with _progress(quiet or as_json) as progress:
+            found = studies.transition(
+                made,
+                family,
+                keys=keys,
+                num_steps=settings["num_steps"],
+                step_sizes=grid,
+                num_points=entry.num_points,
+                criterion=settings["criterion"],
+                tolerance=settings["tolerance"],
+                rtol=max(entry.rtol, 1e-6 if precision is Precision.float32 else 0.0),
+                progress=progress,
+            )
+            gain = None
+            if found.edge is not None and scale is Scale.none:
+                gain = _scaling_gain(entry, made, family, keys, settings, progress)
+    settings["slots"] = found.slots
+    files = _write(out, found, settings)
+    if as_json:
+        print(reports.to_json(reports.transition_json(found, settings, files, gain)))
+    elif not quiet:
+        console = Console()
+        for part in reports.transition_tables(found, settings, gain):
+            console.print(part, soft_wrap=isinstance(part, str), highlight=False)
+        console.print("wrote " + ", ".join(files), soft_wrap=True, highlight=False)
+    if found.edge is None:
+        _say("interrupted: what had been finished is in " + ", ".join(files))
+        raise typer.Exit(130)
+
+
+@contextlib.contextmanager
+def _refusals():
+    """Turn a refused argument into one sentence and exit code 2."""
+    try:
+        yield
+    except ValueError as error:
+        _say(str(error))
+        raise typer.Exit(2) from None
+
+
+def _say(text):
+    print(f"gdx: {text}", file=sys.stderr)
+
+
+def _problem(name, scale):
+    """Find a problem by name or import, and make it."""
+    if ":" in name:
+        return problems.ProblemEntry(lambda: None, "", num_points=48, repeats=8), _imported(name, scale)
+    entries = problems.catalogue()
+    if name not in entries:
+        near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
+        remedy = f"did you mean {' or '.join(near)}?" if near else "see gdx list, or pass my_module:my_problem"
+        raise ValueError(f"problem: {name!r} is unknown; {remedy}")
+    entry = entries[name]
+    if scale is not None and not entry.takes_scale:
+        raise ValueError(f"scale: the problem {name} has no features to scale; leave it out")
+    options = {} if scale is None else {"scale": None if scale is Scale.none else scale.value}
+    return entry, entry.make(**options)
+
+
+def _imported(name, scale):
+    module_name, _, attribute = name.partition(":")
+    if scale is not None:
+        raise ValueError(f"scale: the problem {name} is not one of gdx's data sets; leave it out")
+    sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise ValueError(f"problem: module {module_name!r} does not import ({type(error).__name__}: {error})") from None
+    if not hasattr(module, attribute):
+        names = [key for key, value in vars(module).items() if isinstance(value, problems.Problem)]
+        remedy = f"its problems are {', '.join(names)}" if names else "it has no gdx.Problem at all"
+        raise ValueError(f"problem: module {module_name!r} has no {attribute!r}; {remedy}")
+    made = getattr(module, attribute)
+    if callable(made) and not isinstance(made, problems.Problem):
+        made = made()
+    if not isinstance(made, problems.Problem):
+        raise ValueError(f"problem: {name} is {type(made).__name__}, no gdx.Problem; make one with gdx.problem(init, loss)")
+    return made
+
+
+def _hyperparameters(momentum, nesterov, assignments):
+    values: dict[str, Any] = {}
+    if momentum is not None:
+        values["momentum"] = momentum
+    if nesterov:
+        values["nesterov"] = True
+    for text in assignments:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise ValueError(f"set: {text!r} is not NAME=VALUE; write it as --set b1=0.8")
+        values[name.strip()] = _parsed(name.strip(), value.strip())
+    return values
+
+
+def _parsed(name, text):
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return float(text)
+    except ValueError:
+        raise ValueError(f"set: {name}={text} is no number, true or false; write it as --set b1=0.8") from None
+
+
+def _grid(text):
+    import numpy as np
+
+    parts = text.split(":")
+    try:
+        low, high, number = float(parts[0]), float(parts[1]), int(parts[2])
+        valid = len(parts) == 3 and 0 < low < high < math.inf and number >= 2
+    except (ValueError, IndexError):
+        valid, low, high, number = False, 0.0, 0.0, 0
+    if not valid:
+        raise ValueError(
+            f"step-sizes: {text!r} is not LO:HI:N with 0 < LO < HI and N of at least 2; write it as 0.01:1:64"
+        )
+    return np.geomspace(low, high, number)
+
+
+def _at_least_one(name, value):
+    if value < 1:
+        raise ValueError(f"{name}: {value} is below 1; pass at least 1")
+    return value
+
+
+def _check_writable(folder):
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise ValueError(f"out: {folder} cannot be written ({error.strerror}); choose another folder") from None
+
+
+@contextlib.contextmanager
+def _progress(hidden):
+    """A bar on a terminal, None where nobody would see it."""
+    console = Console(stderr=True)
+    if hidden or not console.is_terminal:
+        yield None
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} runs"))
+    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(stage, finished, total):
+            if stage not in tasks:
+                tasks[stage] = bar.add_task(stage, total=total)
+            bar.update(tasks[stage], completed=finished, total=total)
+
+        yield progress
+
+
+def _scaling_gain(entry, raw, family: Family, keys, settings, progress):
+    return studies.scaling_gain(
+        entry.make(scale="standard"),
+        raw,
+        family,
+        keys=keys,
+        num_steps=settings["num_steps"],
+        progress=None if progress is None else functools.partial(progress, "scaling"),
+    )
+
+
+def _write(folder, found, settings):
+    """Draw and store what was found; returns the paths."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    picture, data = folder / "transition.png", folder / "transition.nc"
+    upper, _ = plots.transition(
+        found.step_sizes,
+        found.runs,
+        found.edge,
+        law=found.predictions.law,
+        predicted=[(f"predicted, {entry.name.replace('_', ' ')}", entry.value) for entry in found.predictions.entries],
+        title=f"{settings['problem']} under {settings['optimizer']}",
+    )
+    upper.figure.savefig(picture, dpi=130)
+    plt.close(upper.figure)
+    versions = {name: importlib.import_module(name).__version__ for name in ("gdx", "jax", "jaxlib", "optax", "numpy")}
+    attributes = settings | {f"{name}_version": version for name, version in versions.items()}
+    attributes |= {"backend": jax.default_backend()} | reports.edge_attributes(found.edge)
+    storage.save(storage.to_dataset(found.step_sizes, found.runs, attributes), data)
+    return [str(picture), str(data)]

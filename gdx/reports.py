@@ -1,0 +1,264 @@
+"""Rows, tables and JSON of what the studies found; nothing is computed here."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gdx.edges import Bracket, Edge
+from gdx.studies import Prediction, ScalingGain, Transition, limit_of, verdict_counts
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+TABLE_ROWS = 12
+
+
+def to_json(values: Any) -> str:
+    """Write nested values as JSON; numbers that are not finite become null, as JSON has none.
+
+    Parameters
+    ----------
+    values
+        Dicts, lists, numbers, text, NumPy scalars and arrays.
+
+    Returns
+    -------
+    str
+    """
+    return json.dumps(_plain(values), allow_nan=False)
+
+
+def transition_json(
+    found: Transition, settings: Mapping[str, Any], files: Sequence[str], gain: ScalingGain | None = None
+) -> dict[str, Any]:
+    """Put everything about a transition into one dict.
+
+    Parameters
+    ----------
+    found
+        The study's values.
+    settings
+        What was asked for.
+    files
+        Paths written.
+    gain
+        What scaling the features buys, where that was asked.
+
+    Returns
+    -------
+    dict
+    """
+    edge = found.edge
+    return {
+        **settings,
+        "step_sizes": found.step_sizes,
+        "first_failure": _bracket(edge and edge.first_failure),
+        "last_success": _bracket(edge and edge.last_success),
+        "too_slow_below": edge and edge.too_slow_below,
+        "crossings": [_bracket(pair) for pair in edge.crossings] if edge else [],
+        "status": edge.status.value if edge else "interrupted",
+        "limited_by": limit_of(edge) if edge else None,
+        "other_criteria": {
+            name: {
+                "first_failure": _bracket(other.first_failure),
+                "last_success": _bracket(other.last_success),
+                "status": other.status.value,
+            }
+            for name, other in found.others.items()
+        },
+        "predicted": [entry._asdict() for entry in found.predictions.entries],
+        "no_prediction_because": found.predictions.note or None,
+        "scaling": gain
+        and {
+            "criterion": gain.criterion,
+            "predicted_standard": gain.predicted_scaled,
+            "predicted_raw": gain.predicted_raw,
+            "predicted_factor": gain.predicted_factor,
+            "measured_standard": _bracket(gain.measured_scaled),
+            "measured_raw": _bracket(gain.measured_raw),
+            "measured_factor": gain.measured_factor,
+        },
+        "verdicts": verdict_counts(found.runs),
+        "seconds": {"compile": found.compile_seconds, "run": found.run_seconds},
+        "files": list(files),
+    }
+
+
+def transition_tables(found: Transition, settings: Mapping[str, Any], gain: ScalingGain | None = None) -> list[Any]:
+    """Lay a transition out for a terminal.
+
+    Parameters
+    ----------
+    found
+        The study's values.
+    settings
+        What was asked for.
+    gain
+        What scaling the features buys, where that was asked.
+
+    Returns
+    -------
+    list
+        Things that rich prints.
+    """
+    parts: list[RenderableType] = [_headline(settings)]
+    edge = found.edge
+    parts.append(_edge_table(edge, found.predictions.entries) if edge else "[bold]interrupted[/]: edges not searched")
+    parts.extend(_source_line(entry) for entry in found.predictions.entries)
+    if edge:
+        parts.append(f"status: [bold]{edge.status.value}[/]; what limits the first failure: {limit_of(edge)}")
+        if not math.isnan(edge.too_slow_below):
+            parts.append(f"below step size {edge.too_slow_below:.4g} runs are merely unfinished: too slow, not unstable")
+    if found.predictions.note:
+        parts.append(f"no prediction: {found.predictions.note}")
+    for name, other in found.others.items():
+        parts.append(
+            f"criterion [bold]{name}[/] instead: first failure {_span(other.first_failure)}, "
+            f"last success {_span(other.last_success)} ({other.status.value})"
+        )
+    if gain is not None:
+        parts.append(_gain_table(gain))
+    parts.append(_verdict_table(found))
+    parts.append(f"{found.compile_seconds:.1f} s compiling, {found.run_seconds:.1f} s running")
+    return parts
+
+
+def edge_attributes(edge: Edge | None) -> dict[str, Any]:
+    """Flatten the measured edges to attributes of a dataset.
+
+    Parameters
+    ----------
+    edge
+        As `gdx.critical_step_size` gives it, or None.
+
+    Returns
+    -------
+    dict
+    """
+    if edge is None:
+        return {"status": "interrupted"}
+    ends = {"first_failure": edge.first_failure, "last_success": edge.last_success}
+    numbers = {f"{name}_{end}": value for name, pair in ends.items() for end, value in pair._asdict().items()}
+    return {"status": edge.status.value, "too_slow_below": edge.too_slow_below, **numbers}
+
+
+def catalogue_table(title: str, lines: Mapping[str, tuple[str, ...]], columns: Sequence[str]) -> RenderableType:
+    """Lay out names with a line each.
+
+    Parameters
+    ----------
+    title
+        Above the table.
+    lines
+        Name to the other columns.
+    columns
+        Headings of the other columns.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    table = _table(title, "name", *columns)
+    for name, rest in lines.items():
+        table.add_row(name, *rest)
+    return table
+
+
+def _headline(settings):
+    values = settings["hyperparameters"].items()
+    hyper = ", ".join(f"{name} {value}" for name, value in values if value not in (None, False))
+    return (
+        f"[bold]{settings['problem']}[/] under [bold]{settings['optimizer']}[/]{' (' + hyper + ')' if hyper else ''}: "
+        f"{settings['repeats']} starts, {settings['num_steps']} steps, criterion {settings['criterion']} "
+        f"(tolerance {settings['tolerance']:g}), {settings['precision']}"
+    )
+
+
+def _edge_table(edge: Edge, predictions: Sequence[Prediction]):
+    table = _table("critical step sizes", "", "step size", "measured / predicted")
+    table.add_row("measured: last success", _span(edge.last_success), "")
+    table.add_row("measured: first failure", _span(edge.first_failure), "")
+    for entry in predictions:
+        measured = getattr(edge, entry.predicts).lower
+        table.add_row(_label(entry), _number(entry.value), _number(measured / entry.value))
+    return table
+
+
+def _source_line(entry):
+    what = f"{entry.threshold:.6g} / curvature {entry.curvature:.6g}"
+    return f"{_label(entry)} = {what}, for the {entry.predicts.replace('_', ' ')}: {entry.source}"
+
+
+def _label(entry):
+    return f"predicted: {entry.name.replace('_', ' ')}"
+
+
+def _gain_table(gain):
+    table = _table("what scaling the features buys", "", "standardised", "raw", "factor")
+    table.add_row(
+        "predicted: at the optimum",
+        _number(gain.predicted_scaled),
+        _number(gain.predicted_raw),
+        _number(gain.predicted_factor),
+    )
+    table.add_row(
+        f"measured: last success ({gain.criterion})",
+        _number(gain.measured_scaled.lower),
+        _number(gain.measured_raw.lower),
+        _number(gain.measured_factor),
+    )
+    return table
+
+
+def _verdict_table(found):
+    counts = {name: row for name, row in verdict_counts(found.runs).items() if any(row)}
+    table = _table("runs by verdict", "step size", *counts)
+    size = len(found.step_sizes)
+    for i in np.unique(np.linspace(0, size - 1, min(size, TABLE_ROWS)).round().astype(int)):
+        table.add_row(f"{found.step_sizes[i]:.5g}", *(str(row[i]) if row[i] else "." for row in counts.values()))
+    return table
+
+
+def _table(title, *columns):
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if i == 0 or column in ("what it is", "for") else "right")
+    return table
+
+
+def _span(pair):
+    if math.isnan(pair.lower):
+        return "none"
+    if math.isinf(pair.upper):
+        return f"at or above {pair.lower:.6g}"
+    if pair.lower == 0:
+        return f"at or below {pair.upper:.6g}"
+    return f"{pair.lower:.6g} .. {pair.upper:.6g}"
+
+
+def _number(value):
+    return f"{value:.5g}" if math.isfinite(value) else "none"
+
+
+def _bracket(pair: Bracket | None):
+    return None if pair is None or math.isnan(pair.lower) else pair._asdict()
+
+
+def _plain(value):
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value

@@ -1,0 +1,97 @@
+"""Labelled datasets of runs, in netCDF."""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from gdx.sweeps import Runs, Stop
+from gdx.verdicts import Verdict, verdicts
+
+if TYPE_CHECKING:
+    import xarray
+
+
+def to_dataset(step_sizes: Any, runs: Runs, settings: Mapping[str, Any] | None = None) -> xarray.Dataset:
+    """Label the facts and verdicts of a sweep over step sizes.
+
+    Parameters
+    ----------
+    step_sizes
+        [S].
+    runs
+        Facts, leaves [S, R]; observers' summaries may have further axes.
+    settings
+        Anything worth keeping beside them; values become attributes.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims `step_size` and `repeat`, one variable a fact, and `verdict`; codes carry their meanings.
+    """
+    import xarray
+
+    facts = runs._asdict() | {"verdict": verdicts(runs)}
+    summaries = facts.pop("observed")
+    variables = {name: (("step_size", "repeat"), np.asarray(values)) for name, values in facts.items()}
+    for path, values in jax.tree.leaves_with_path(summaries):
+        name = "observed" + "".join(f"_{getattr(part, 'key', getattr(part, 'idx', part))}" for part in path)
+        extra = tuple(f"{name}_dim{axis}" for axis in range(np.ndim(values) - 2))
+        variables[name] = (("step_size", "repeat", *extra), np.asarray(values))
+    dataset = xarray.Dataset(
+        variables,
+        coords={"step_size": np.asarray(step_sizes, float), "repeat": np.arange(np.shape(runs.stopped)[1])},
+        attrs={name: _as_attribute(value) for name, value in (settings or {}).items()},
+    )
+    for name, codes in {"stopped": Stop, "verdict": Verdict}.items():
+        dataset[name].attrs["flag_values"] = np.asarray([code.value for code in codes], np.int8)
+        dataset[name].attrs["flag_meanings"] = " ".join(code.name.lower() for code in codes)
+    return dataset
+
+
+def save(dataset: xarray.Dataset, path: str | pathlib.Path) -> None:
+    """Write a dataset to netCDF, in one move: a reader sees the old file or the new one.
+
+    Parameters
+    ----------
+    dataset
+        As `to_dataset` gives it.
+    path
+        Of the file; its folder must exist.
+    """
+    path = pathlib.Path(path)
+    partial = path.with_name(path.name + ".partial")
+    dataset.to_netcdf(partial, engine="h5netcdf")
+    partial.replace(path)
+
+
+def load(path: str | pathlib.Path) -> xarray.Dataset:
+    """Read a dataset into memory.
+
+    Parameters
+    ----------
+    path
+        Of a file that `save` wrote.
+
+    Returns
+    -------
+    xarray.Dataset
+    """
+    import xarray
+
+    return xarray.load_dataset(path, engine="h5netcdf")
+
+
+def _as_attribute(value):
+    """The netCDF attribute nearest to a value: it has numbers and text, but neither None nor switches nor dicts."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return int(value)
+    if isinstance(value, (int, float, str)):
+        return value
+    return str(value)

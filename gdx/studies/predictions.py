@@ -1,0 +1,154 @@
+"""What theory says of an edge before anything is swept."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.flatten_util import ravel_pytree
+
+from gdx.curvature import curvature_threshold, impulse_response, sharpness
+from gdx.problems.base import Problem
+from gdx.stepping import Family
+
+if TYPE_CHECKING:
+    import chex
+    from jaxtyping import Array, Float
+
+DENSE_PARAMETERS = 700
+"""Up to this many parameters a minimum is looked for with the dense Hessian."""
+MAX_STARTS = 8
+
+
+class Prediction(NamedTuple):
+    """One predicted step size."""
+
+    name: str
+    """ "closed_form", "minimum" or "start"."""
+    predicts: str
+    """Which measured edge it stands beside: "last_success" or "first_failure"."""
+    value: float
+    threshold: float
+    """Critical step size times curvature of the optimizer."""
+    curvature: float
+    """Largest Hessian eigenvalue that it is about."""
+    source: str
+
+
+class Predictions(NamedTuple):
+    """All predictions of one problem and optimizer, and why there are no more."""
+
+    entries: tuple[Prediction, ...]
+    law: Callable[[Any], Float[Array, " S"]] | None
+    """Tail gradient norm as a function of the step size, for plain gradient descent on a problem that knows it."""
+    note: str
+    """Why the optimizer's side is missing, where it is."""
+
+
+def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions:
+    """Set a critical step size beside every curvature that can be had without training.
+
+    Parameters
+    ----------
+    problem
+        A Problem.
+    family
+        `step_size -> optax transformation`.
+    keys
+        Typed random keys [R]; the curvature at the start is taken at up to 8 of them.
+
+    Returns
+    -------
+    Predictions
+        "closed_form" where the problem knows its flattest minimum; "minimum" where it does not and a minimum can be
+        found with Newton steps on a dense Hessian; "start" always, since it needs no minimum. None of them where
+        the optimizer has no threshold before training, as Adam's preconditioner does not exist yet.
+    """
+    if problem.batches is not None and problem.full_loss is None:
+        return Predictions((), None, "the curvature of a loss over batches is not one number")
+    try:
+        threshold = curvature_threshold(family)
+    except ValueError as error:
+        return Predictions((), None, str(error).removeprefix("family: "))
+    known, entries = problem.known, []
+
+    def entry(name, predicts, curvature, source):
+        if np.isfinite(curvature) and curvature > 0 and np.isfinite(threshold):
+            value = threshold / curvature
+            entries.append(Prediction(name, predicts, float(value), threshold, float(curvature), source))
+
+    if known is not None and known.min_sharpness is not None:
+        entry("closed_form", "last_success", known.min_sharpness, known.source)
+    else:
+        optimum = minimum_sharpness(problem, keys[0])
+        if optimum is not None:
+            entry("minimum", "last_success", optimum, "Hessian at the minimum that Newton's method finds")
+    at_start = jax.jit(jax.vmap(lambda key: _start_sharpness(problem, key)))(keys[:MAX_STARTS])
+    values = np.asarray(at_start, float)
+    middle = float(np.median(values))
+    spread = f"median of {values.size} starts, {values.min():.3g} to {values.max():.3g}"
+    entry("start", "first_failure", middle, f"Lanczos at the start, {spread}")
+    law = known.tail_gradient_norm if known is not None and _is_gradient_descent(family) else None
+    return Predictions(tuple(entries), law, "")
+
+
+def minimum_sharpness(problem: Problem, key: chex.PRNGKey) -> float | None:
+    """Largest Hessian eigenvalue at the minimum that Newton's method with a trust region finds from a start.
+
+    Parameters
+    ----------
+    problem
+        A Problem with at most `DENSE_PARAMETERS` parameters, smooth.
+    key
+        One typed key, for the start.
+
+    Returns
+    -------
+    float or None
+        None where the problem is too large, or no minimum was found: a gradient that is not small after all
+        steps, or negative curvature there.
+    """
+    from scipy import optimize
+
+    params, loss = _at_start(problem, key)
+    flat, unravel = ravel_pytree(params)
+    if flat.size > DENSE_PARAMETERS:
+        return None
+
+    def value(vector):
+        return loss(unravel(vector))
+
+    gradient, hessian = jax.jit(jax.grad(value)), jax.jit(jax.hessian(value))
+    first = float(jnp.linalg.norm(gradient(flat)))
+    found = optimize.minimize(
+        lambda vector: float(value(vector)),
+        np.asarray(flat),
+        jac=lambda vector: np.asarray(gradient(vector)),
+        hess=lambda vector: np.asarray(hessian(vector)),
+        method="trust-exact",
+        options={"gtol": 1e-9 * first, "maxiter": 300},
+    )
+    eigenvalues = np.linalg.eigvalsh(np.asarray(hessian(found.x)))
+    is_flat = np.linalg.norm(found.jac) <= 1e-6 * first
+    is_minimum = eigenvalues[0] >= -1e-6 * abs(eigenvalues[-1])
+    return float(eigenvalues[-1]) if is_flat and is_minimum else None
+
+
+def _start_sharpness(problem, key):
+    params, loss = _at_start(problem, key)
+    return sharpness(loss, params, rtol=1e-4).value
+
+
+def _at_start(problem, key):
+    params, state = problem.init(key)
+    if problem.full_loss is not None:
+        return params, lambda params: problem.full_loss(params, state)
+    return params, lambda params: problem.loss(params, state, None)[0]
+
+
+def _is_gradient_descent(family):
+    response = impulse_response(family)
+    return response.shape == (1,) and bool(np.isclose(response[0], 1.0))

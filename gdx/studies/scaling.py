@@ -1,0 +1,95 @@
+"""What does putting the features on one scale buy?"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, NamedTuple
+
+from gdx.edges import Bracket, critical_step_size
+from gdx.problems.base import Problem
+from gdx.stepping import Family
+from gdx.studies.predictions import predict
+
+if TYPE_CHECKING:
+    import chex
+
+CRITERION = "stable"
+REACH = 30.0
+"""How far around its prediction an edge is looked for, as a factor."""
+
+
+class ScalingGain(NamedTuple):
+    """Critical step sizes of one problem with features scaled and raw."""
+
+    predicted_scaled: float
+    predicted_raw: float
+    """Threshold over the curvature at the optimum."""
+    measured_scaled: Bracket
+    measured_raw: Bracket
+    """Last success."""
+    criterion: str
+
+    @property
+    def predicted_factor(self) -> float:
+        """Factor by which scaling raises the critical step size, from the curvatures at the two optima."""
+        return self.predicted_scaled / self.predicted_raw
+
+    @property
+    def measured_factor(self) -> float:
+        """The same from the two measured edges."""
+        return self.measured_scaled.lower / self.measured_raw.lower
+
+
+def scaling_gain(
+    scaled: Problem,
+    raw: Problem,
+    family: Family,
+    *,
+    keys: chex.PRNGKey,
+    num_steps: int,
+    rtol: float = 1e-2,
+    progress: Callable[[int, int], None] | None = None,
+) -> ScalingGain | None:
+    """Compare the critical step sizes of scaled and raw features, predicted and measured.
+
+    The criterion is "stable": raw features rarely converge within any horizon, and then nothing else compares.
+
+    Parameters
+    ----------
+    scaled, raw
+        The same problem with its features scaled and as they are.
+    family
+        `step_size -> optax transformation`.
+    keys
+        Typed random keys [R].
+    num_steps
+        The horizon T, steps.
+    rtol
+        Widest bracket accepted, relative.
+    progress
+        As in `Sweep.__call__`.
+
+    Returns
+    -------
+    ScalingGain or None
+        None where there is no prediction for either.
+    """
+    predicted, measured = [], []
+    for problem in (scaled, raw):
+        entries = {entry.name: entry for entry in predict(problem, family, keys).entries}
+        entry = entries.get("closed_form") or entries.get("minimum")
+        if entry is None:
+            return None
+        edge = critical_step_size(
+            problem,
+            family,
+            keys=keys,
+            num_steps=num_steps,
+            criterion=CRITERION,
+            rtol=rtol,
+            bracket=(entry.value / REACH, entry.value * REACH),
+            progress=progress,
+        )
+        predicted.append(entry.value)
+        measured.append(edge.last_success)
+    return ScalingGain(*predicted, *measured, CRITERION)
