@@ -26,21 +26,27 @@ except ImportError as error:
 import gdx
 from gdx import optimizers, plots, problems, reports, storage, studies
 from gdx.stepping import Family
-from gdx.verdicts import CRITERIA
 
 app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=gdx.__doc__)
 
-Criterion = enum.Enum("Criterion", {name: name for name in CRITERIA}, type=str)
+
+class Criterion(enum.StrEnum):
+    """What counts as success."""
+
+    converged = "converged"
+    stable = "stable"
+    bounded = "bounded"
+    improved = "improved"
 
 
-class Precision(str, enum.Enum):
+class Precision(enum.StrEnum):
     """Of all numbers of a sweep."""
 
     float32 = "float32"
     float64 = "float64"
 
 
-class Scale(str, enum.Enum):
+class Scale(enum.StrEnum):
     """Of the features of a data set."""
 
     standard = "standard"
@@ -173,7 +179,8 @@ def _say(text):
 def _problem(name, scale):
     """Find a problem by name or import, and make it."""
     if ":" in name:
-        return problems.ProblemEntry(lambda: None, "", num_points=48, repeats=8), _imported(name, scale)
+        made = _imported(name, scale)
+        return problems.ProblemEntry(lambda: made, "", num_points=48, repeats=8), made
     entries = problems.catalogue()
     if name not in entries:
         near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
@@ -203,7 +210,9 @@ def _imported(name, scale):
     if callable(made) and not isinstance(made, problems.Problem):
         made = made()
     if not isinstance(made, problems.Problem):
-        raise ValueError(f"problem: {name} is {type(made).__name__}, no gdx.Problem; make one with gdx.problem(init, loss)")
+        raise ValueError(
+            f"problem: {name} is {type(made).__name__}, no gdx.Problem; make one with gdx.problem(init, loss)"
+        )
     return made
 
 
@@ -268,7 +277,11 @@ def _progress(hidden):
     if hidden or not console.is_terminal:
         yield None
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total} runs"))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.completed}/{task.total} runs"),
+    )
     with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
         tasks: dict[str, Any] = {}
 
@@ -299,7 +312,7 @@ def _write(folder, found, settings):
     import matplotlib.pyplot as plt
 
     picture, data = folder / "transition.png", folder / "transition.nc"
-    upper, _ = plots.transition(
+    plots.transition(
         found.step_sizes,
         found.runs,
         found.edge,
@@ -307,8 +320,8 @@ def _write(folder, found, settings):
         predicted=[(f"predicted, {entry.name.replace('_', ' ')}", entry.value) for entry in found.predictions.entries],
         title=f"{settings['problem']} under {settings['optimizer']}",
     )
-    upper.figure.savefig(picture, dpi=130)
-    plt.close(upper.figure)
+    plt.savefig(picture, dpi=130)
+    plt.close()
     versions = {name: importlib.import_module(name).__version__ for name in ("gdx", "jax", "jaxlib", "optax", "numpy")}
     attributes = settings | {f"{name}_version": version for name, version in versions.items()}
     attributes |= {"backend": jax.default_backend()} | reports.edge_attributes(found.edge)

@@ -233,7 +233,9 @@ def _first_scan(bracket):
         return np.geomspace(*WIDE_SCAN)
     lower, upper = (float(end) for end in bracket)
     if not 0 < lower < upper < math.inf:
-        raise ValueError(f"bracket: {bracket} is not two step sizes with 0 < lower < upper; leave it out for a wide scan")
+        raise ValueError(
+            f"bracket: {bracket} is not two step sizes with 0 < lower < upper; leave it out for a wide scan"
+        )
     return np.geomspace(lower, upper, BRACKET_POINTS)
 
 
@@ -242,7 +244,8 @@ def _already_scanned(scanned, keys, criterion, tolerance):
     shape = np.shape(runs.stopped)
     if step_sizes.ndim != 1 or shape != (step_sizes.size, keys.shape[0]):
         raise ValueError(
-            f"scanned: {step_sizes.shape} step sizes and runs {shape} do not fit {keys.shape[0]} keys; pass [P] and [P, R]"
+            f"scanned: {step_sizes.shape} step sizes and runs {shape} do not fit {keys.shape[0]} keys; "
+            "pass [P] and [P, R]"
         )
     order = np.argsort(step_sizes)
     return step_sizes[order], np.asarray(answers(runs, criterion, tolerance))[order]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 if TYPE_CHECKING:
@@ -42,14 +43,14 @@ class Window(NamedTuple):
 class TailStatistics(NamedTuple):
     """Statistics of a window."""
 
-    loss: chex.Array
+    loss: jax.Array
     """Mean loss."""
-    norm_min: chex.Array
-    norm_mean: chex.Array
-    norm_max: chex.Array
-    rate: chex.Array
+    norm_min: jax.Array
+    norm_mean: jax.Array
+    norm_max: jax.Array
+    rate: jax.Array
     """Change of the log of the gradient norm per step, from the means of the window's two halves."""
-    loss_rises: chex.Array
+    loss_rises: jax.Array
     """Steps whose loss rose above the one before by more than rounding, int32."""
 
 

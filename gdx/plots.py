@@ -120,7 +120,7 @@ def _draw_norms(axis, step_sizes, runs, codes, is_log):
 def _draw_shares(axis, step_sizes, codes):
     shares = np.stack([np.mean(codes == verdict, axis=1) for verdict in COLOURS])
     # Bands reach half-way to the neighbours, on the logarithmic axis.
-    middles = np.sqrt(step_sizes[1:] * step_sizes[:-1])
+    middles = np.sqrt(step_sizes[1:]) * np.sqrt(step_sizes[:-1])
     edges = np.concatenate([step_sizes[:1], middles, step_sizes[-1:]])
     base = np.zeros(len(step_sizes))
     for (verdict, colour), share in zip(COLOURS.items(), shares, strict=True):

@@ -113,7 +113,9 @@ def transition_tables(found: Transition, settings: Mapping[str, Any], gain: Scal
     if edge:
         parts.append(f"status: [bold]{edge.status.value}[/]; what limits the first failure: {limit_of(edge)}")
         if not math.isnan(edge.too_slow_below):
-            parts.append(f"below step size {edge.too_slow_below:.4g} runs are merely unfinished: too slow, not unstable")
+            parts.append(
+                f"below step size {edge.too_slow_below:.4g} runs are merely unfinished: too slow, not unstable"
+            )
     if found.predictions.note:
         parts.append(f"no prediction: {found.predictions.note}")
     for name, other in found.others.items():

@@ -28,7 +28,7 @@ class TrainState(NamedTuple):
     params: chex.ArrayTree
     model_state: chex.ArrayTree
     opt_state: chex.ArrayTree
-    step: chex.Array
+    step: jax.Array
     """Updates made so far, int32."""
 
 
@@ -36,9 +36,9 @@ class View(NamedTuple):
     """What a step shows of itself: where it started from."""
 
     params: chex.ArrayTree
-    loss: chex.Array
+    loss: jax.Array
     gradient: chex.ArrayTree
-    step: chex.Array
+    step: jax.Array
 
 
 class TrainStep(NamedTuple):
@@ -114,7 +114,7 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family) -> T
 
 def evaluation(
     problem: Problem | Callable[[Any], Problem],
-) -> Callable[[TrainState], tuple[chex.Array, chex.Array]]:
+) -> Callable[[TrainState], tuple[jax.Array, jax.Array]]:
     """Make a function `state -> (loss, gradient norm)` of what verdicts are about.
 
     Parameters
@@ -142,7 +142,7 @@ def evaluation(
     return evaluate
 
 
-def gradient_norm(gradient: chex.ArrayTree) -> chex.Array:
+def gradient_norm(gradient: chex.ArrayTree) -> jax.Array:
     """Euclidean norm over all leaves, accumulated in float32 or wider.
 
     Parameters
@@ -180,9 +180,7 @@ def resolve_problem(problem: Problem | Callable[[Any], Problem], hyperparams: An
     """
     here = problem if isinstance(problem, Problem) or not callable(problem) else problem(hyperparams)
     if not isinstance(here, Problem):
-        raise ValueError(
-            f"problem: {type(here).__name__} is no gdx.Problem; make one with gdx.problem(init, loss)"
-        )
+        raise ValueError(f"problem: {type(here).__name__} is no gdx.Problem; make one with gdx.problem(init, loss)")
     return here
 
 
@@ -231,7 +229,9 @@ def batch_of(problem: Problem, state: TrainState) -> Any:
     -------
     Any
     """
-    return None if problem.batches is None else problem.batches(state.key, state.step)
+    if problem.batches is None or state.key is None:
+        return None
+    return problem.batches(state.key, state.step)
 
 
 def _strong(tree):

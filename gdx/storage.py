@@ -37,7 +37,7 @@ def to_dataset(step_sizes: Any, runs: Runs, settings: Mapping[str, Any] | None =
 
     facts = runs._asdict() | {"verdict": verdicts(runs)}
     summaries = facts.pop("observed")
-    variables = {name: (("step_size", "repeat"), np.asarray(values)) for name, values in facts.items()}
+    variables: dict[str, Any] = {name: (("step_size", "repeat"), np.asarray(values)) for name, values in facts.items()}
     for path, values in jax.tree.leaves_with_path(summaries):
         name = "observed" + "".join(f"_{getattr(part, 'key', getattr(part, 'idx', part))}" for part in path)
         extra = tuple(f"{name}_dim{axis}" for axis in range(np.ndim(values) - 2))

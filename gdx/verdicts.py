@@ -95,7 +95,8 @@ def answers(runs: Runs, criterion: str = "converged", tolerance: float | None = 
         "converged": failed are runs that cycle, wander or diverge; settling ones are undecided.
         "stable": the loss did not rise once in the tail, or the run has converged; needs no tolerance where the
         loss settles.
-        "bounded": failed are runs that diverge; those whose gradients still grow are undecided.
+        "bounded": failed are runs that diverge; a slow diverger looks bounded until it shows, at growth r a step after
+        some 28/ln(r) steps with the default bound.
         "improved": the mean loss over the tail is below the first loss; a cycle may count.
     tolerance
         As in `verdicts`.
@@ -118,7 +119,7 @@ def answers(runs: Runs, criterion: str = "converged", tolerance: float | None = 
     if criterion == "improved":
         met = facts.tail_loss < facts.first_loss
     elif criterion == "bounded":
-        met, unknown = ~failed, unknown | ((verdict == Verdict.UNDECIDED) & (facts.trend > 0))
+        met = ~failed
     else:
         met = verdict == Verdict.CONVERGED
         settling = verdict == Verdict.SETTLING
@@ -168,7 +169,7 @@ def stable(runs: Runs, tolerance: float | None = None) -> Bool[Array, "S R"]:
 
 
 def bounded(runs: Runs) -> Bool[Array, "S R"]:
-    """Whether a run neither diverged nor was still growing at the end; a slow diverger looks bounded until it shows.
+    """Whether a run did not diverge within its horizon; a slow diverger looks bounded until it shows.
 
     Parameters
     ----------

@@ -16,19 +16,17 @@ if TYPE_CHECKING:
 class Sharpness(NamedTuple):
     """Largest Hessian eigenvalue and how well it is known."""
 
-    value: chex.Array
+    value: jax.Array
     """Ritz value, a number; a lower bound of the largest eigenvalue up to rounding."""
-    residual: chex.Array
+    residual: jax.Array
     """Norm of H v - value v: some eigenvalue lies this close to the value."""
     vector: chex.ArrayTree
     """The unit Ritz vector v, shaped as the parameters."""
-    num_products: chex.Array
+    num_products: jax.Array
     """Hessian-vector products used."""
 
 
-def hvp(
-    loss: Callable[[chex.ArrayTree], chex.Array], params: chex.ArrayTree, vector: chex.ArrayTree
-) -> chex.ArrayTree:
+def hvp(loss: Callable[[chex.ArrayTree], jax.Array], params: chex.ArrayTree, vector: chex.ArrayTree) -> chex.ArrayTree:
     """Multiply the Hessian of a loss by a vector, forward over reverse.
 
     Parameters
@@ -47,7 +45,7 @@ def hvp(
 
 
 def sharpness(
-    loss: Callable[[chex.ArrayTree], chex.Array],
+    loss: Callable[[chex.ArrayTree], jax.Array],
     params: chex.ArrayTree,
     *,
     key: chex.PRNGKey | None = None,
@@ -103,16 +101,16 @@ def _lanczos(product, first, num_iters, rtol):
     """Largest Ritz pair of a symmetric product; a while loop, so that easy spectra stop early."""
 
     class Carry(NamedTuple):
-        basis: chex.Array  # [num_iters, D], orthonormal rows, zeros below row `count`
-        tridiagonal: chex.Array  # [num_iters, num_iters]
-        following: chex.Array  # [D], the next basis vector
-        count: chex.Array
-        value: chex.Array
-        weights: chex.Array  # [num_iters], the Ritz vector in the basis
-        residual: chex.Array
+        basis: jax.Array  # [num_iters, D], orthonormal rows, zeros below row `used`
+        tridiagonal: jax.Array  # [num_iters, num_iters]
+        following: jax.Array  # [D], the next basis vector
+        used: jax.Array
+        value: jax.Array
+        weights: jax.Array  # [num_iters], the Ritz vector in the basis
+        residual: jax.Array
 
     def step(carry):
-        count = carry.count
+        count = carry.used
         basis = carry.basis.at[count].set(carry.following)
         image = product(carry.following)
         diagonal = image @ carry.following
@@ -130,7 +128,7 @@ def _lanczos(product, first, num_iters, rtol):
 
     def unfinished(carry):
         enough = carry.residual <= rtol * jnp.abs(carry.value)
-        return (carry.count == 0) | ((carry.count < num_iters) & ~enough & jnp.isfinite(carry.residual))
+        return (carry.used == 0) | ((carry.used < num_iters) & ~enough & jnp.isfinite(carry.residual))
 
     size, zero = first.size, jnp.zeros((), first.dtype)
     start = Carry(
@@ -143,7 +141,7 @@ def _lanczos(product, first, num_iters, rtol):
         zero + jnp.inf,
     )
     end = jax.lax.while_loop(unfinished, step, start)
-    return end.value, end.residual, end.basis.T @ end.weights, end.count
+    return end.value, end.residual, end.basis.T @ end.weights, end.used
 
 
 def _largest_pair(tridiagonal, count):

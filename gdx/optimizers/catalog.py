@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 import inspect
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import optax
 
 STEP_SIZE_NAMES = ("learning_rate", "step_size")
+COEFFICIENTS = ("momentum", "decay", "b1", "b2", "rho")
+"""Hyperparameters that weigh the past against the present."""
 
 
 class OptimizerEntry(NamedTuple):
@@ -44,7 +48,8 @@ def catalogue() -> dict[str, OptimizerEntry]:
         "sgd": OptimizerEntry(optax.sgd, "gradient descent; heavy ball or Nesterov with --momentum"),
         "momentum": OptimizerEntry(heavy_ball, "heavy ball, momentum 0.9"),
         "nesterov": OptimizerEntry(
-            functools.partial(optax.sgd, momentum=0.9, nesterov=True), "Nesterov's momentum, 0.9, as optax writes it"
+            functools.partial(optax.sgd, momentum=0.9, nesterov=True),
+            "Nesterov's momentum, 0.9, as optax writes it",
         ),
         "adam": OptimizerEntry(optax.adam, "running first and second moments, bias corrected"),
         "adamw": OptimizerEntry(optax.adamw, "Adam with decoupled weight decay"),
@@ -67,7 +72,9 @@ def catalogue() -> dict[str, OptimizerEntry]:
     }
 
 
-def family(name: str, hyperparameters: Mapping[str, Any] | None = None) -> Callable[[Any], optax.GradientTransformation]:
+def family(
+    name: str, hyperparameters: Mapping[str, Any] | None = None
+) -> Callable[[Any], optax.GradientTransformation]:
     """Make the family of a named optimizer at fixed hyperparameters.
 
     Parameters
@@ -87,8 +94,6 @@ def family(name: str, hyperparameters: Mapping[str, Any] | None = None) -> Calla
     ValueError
         If there is no such optimizer, it does not take a hyperparameter, or a value is no number.
     """
-    import difflib
-
     entries = catalogue()
     if name not in entries:
         near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
@@ -102,6 +107,8 @@ def family(name: str, hyperparameters: Mapping[str, Any] | None = None) -> Calla
             raise ValueError(f"{key}: {value!r} is no switch; pass true or false")
         if not isinstance(value, (bool, int, float)):
             raise ValueError(f"{key}: {value!r} is no number; pass one, as in --set {key}=0.9")
-        if key in ("momentum", "decay", "b1", "b2", "b3", "rho") and not 0 <= value < 1:
+        if key in COEFFICIENTS and not 0 <= value < 1:
             raise ValueError(f"{key}: {value} is outside [0, 1); the usual value is 0.9")
+        if not isinstance(value, bool) and not 0 <= value < math.inf:
+            raise ValueError(f"{key}: {value} is outside [0, inf); the default is {taken[key]}")
     return functools.partial(entries[name].make, **(hyperparameters or {}))

@@ -37,11 +37,11 @@ class Problem(NamedTuple):
 
     init: Callable[[chex.PRNGKey], tuple[chex.ArrayTree, chex.ArrayTree]]
     """`init(key) -> (params, state)`; receives the repeat's key itself."""
-    loss: Callable[..., tuple[chex.Array, chex.ArrayTree]]
+    loss: Callable[..., tuple[jax.Array, chex.ArrayTree]]
     """`loss(params, state, batch) -> (scalar, state)`."""
-    batches: Callable[[chex.PRNGKey, chex.Array], Any] | None = None
+    batches: Callable[[chex.PRNGKey, jax.Array], Any] | None = None
     """`batches(key, step) -> batch`, a pure function of both; None for a loss without batches."""
-    full_loss: Callable[[chex.ArrayTree, chex.ArrayTree], chex.Array] | None = None
+    full_loss: Callable[[chex.ArrayTree, chex.ArrayTree], jax.Array] | None = None
     """`full_loss(params, state) -> scalar`, what facts and verdicts use where the training loss is a batch's."""
     known: Known | None = None
     """Closed forms, where there are some."""
@@ -49,10 +49,10 @@ class Problem(NamedTuple):
 
 def problem(
     init: Callable[[chex.PRNGKey], chex.ArrayTree] | chex.ArrayTree,
-    loss: Callable[..., chex.Array],
+    loss: Callable[..., jax.Array],
     *,
-    batches: Callable[[chex.PRNGKey, chex.Array], Any] | None = None,
-    full_loss: Callable[[chex.ArrayTree], chex.Array] | None = None,
+    batches: Callable[[chex.PRNGKey, jax.Array], Any] | None = None,
+    full_loss: Callable[[chex.ArrayTree], jax.Array] | None = None,
     known: Known | None = None,
 ) -> Problem:
     """Make a Problem from a loss of the parameters.
@@ -100,10 +100,10 @@ def problem(
 
 def stateful_problem(
     init: Callable[[chex.PRNGKey], tuple[chex.ArrayTree, chex.ArrayTree]],
-    loss: Callable[..., tuple[chex.Array, chex.ArrayTree]],
+    loss: Callable[..., tuple[jax.Array, chex.ArrayTree]],
     *,
-    batches: Callable[[chex.PRNGKey, chex.Array], Any] | None = None,
-    full_loss: Callable[[chex.ArrayTree, chex.ArrayTree], chex.Array] | None = None,
+    batches: Callable[[chex.PRNGKey, jax.Array], Any] | None = None,
+    full_loss: Callable[[chex.ArrayTree, chex.ArrayTree], jax.Array] | None = None,
     known: Known | None = None,
 ) -> Problem:
     """Make a Problem of a model with mutable state, such as running batch statistics.

@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
+
 from gdx.problems.base import Problem
 from gdx.problems.factorizations import linear_network, scalar_factorization
 from gdx.problems.landscapes import hard_partner, quartic
@@ -49,7 +51,7 @@ def catalogue() -> dict[str, ProblemEntry]:
             whitened, "two-layer linear network on whitened data, singular values 1, .6, .3", num_points=128
         ),
         "quadratic": ProblemEntry(
-            functools.partial(quadratic, (1.0, 3.0, 10.0)), "quadratic bowl with curvatures 1, 3, 10"
+            functools.partial(quadratic, np.array([1.0, 3.0, 10.0])), "quadratic bowl with curvatures 1, 3, 10"
         ),
         "scalar-factorization": ProblemEntry(scalar_factorization, "(xy - 1)^2 / 2, a hyperbola of minima"),
         "quartic": ProblemEntry(quartic, "double well (w^2 - 1)^2 / 4: cycles, period doubling, chaos"),
@@ -59,9 +61,7 @@ def catalogue() -> dict[str, ProblemEntry]:
             "logistic regression with a little l2, 569 x 30, real",
             **real,
         ),
-        "diabetes": ProblemEntry(
-            functools.partial(least_squares, "diabetes"), "least squares, 442 x 10, real", **real
-        ),
+        "diabetes": ProblemEntry(functools.partial(least_squares, "diabetes"), "least squares, 442 x 10, real", **real),
         "digits": ProblemEntry(
             functools.partial(logistic_regression, "digits"),
             "softmax regression with a little l2, 1797 x 64, ten classes, real",

@@ -47,10 +47,11 @@ def bundled(name: str) -> Dataset:
     except ImportError as error:
         raise ImportError("bundled data needs scikit-learn; install gdx with its extra 'lab'") from error
     if name == "diabetes":
-        raw = datasets.load_diabetes(scaled=False)
+        features, targets = datasets.load_diabetes(return_X_y=True, scaled=False)
     else:
-        raw = {"breast-cancer": datasets.load_breast_cancer, "digits": datasets.load_digits}[name]()
-    return Dataset(np.asarray(raw.data, float), np.asarray(raw.target))
+        load = {"breast-cancer": datasets.load_breast_cancer, "digits": datasets.load_digits}[name]
+        features, targets = load(return_X_y=True)
+    return Dataset(np.asarray(features, float), np.asarray(targets))
 
 
 def scale_features(features: Float[np.ndarray, "M F"], scale: str | None) -> Float[np.ndarray, "M F"]:

@@ -9,17 +9,18 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from gdx.problems.base import Known, Problem, problem
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jax.typing import ArrayLike
 
 _LAW = "flattest minimum and 2-cycle of a two-layer factorization (arXiv 2402.13108)"
 _FLATTEST = "flattest minimum of a deep linear network (arXiv 2402.13108)"
 
 
-def scalar_factorization(target: float = 1.0, start: Float[Array, "2"] | None = None) -> Problem:
+def scalar_factorization(target: float = 1.0, start: ArrayLike | None = None) -> Problem:
     """Half of (x y - target)^2, params [2]: a hyperbola of minima, the flattest where x = y.
 
     Parameters
@@ -41,7 +42,7 @@ def scalar_factorization(target: float = 1.0, start: Float[Array, "2"] | None = 
         If the target is not above 0.
     """
     known = None
-    if not isinstance(target, jax.core.Tracer):
+    if not isinstance(target, Tracer):
         target = float(target)
         if not (math.isfinite(target) and target > 0):
             raise ValueError(f"target: {target} is outside (0, inf); at 0 no critical step size exists")
@@ -58,7 +59,7 @@ def linear_network(
     widths: Sequence[int] = (4, 4, 4),
     *,
     singular_values: Sequence[float] | None = None,
-    scale: float = 0.1,
+    init_scale: float = 0.1,
     teacher_seed: int = 0,
 ) -> Problem:
     """A deep linear network on whitened data: half the squared distance of W_L ... W_1 from a teacher.
@@ -71,7 +72,7 @@ def linear_network(
         Of the teacher, at most min(widths) of them, the rest 0; by default those of a standard normal
         matrix [widths[-1], widths[0]] over sqrt(widths[0]), of the rank that the narrowest layer allows.
         The teacher is diagonal: a rotation of whitened data would change nothing.
-    scale
+    init_scale
         Standard deviation of the initial weights.
     teacher_seed
         Seed of the random teacher; unused where `singular_values` are given.
@@ -98,7 +99,7 @@ def linear_network(
     def init(key):
         shapes = list(zip(widths[1:], widths[:-1], strict=True))
         keys = jax.random.split(key, depth)
-        return tuple(scale * jax.random.normal(k, shape) for k, shape in zip(keys, shapes, strict=True))
+        return tuple(init_scale * jax.random.normal(k, shape) for k, shape in zip(keys, shapes, strict=True))
 
     def loss(matrices):
         product = matrices[0]

@@ -13,7 +13,9 @@ from gdx.problems.base import Problem, problem
 from gdx.problems.data import bundled, scale_features
 
 
-def digits_mlp(hidden: Sequence[int] = (16,), *, scale: str | None = "standard", examples: int | None = None) -> Problem:
+def digits_mlp(
+    hidden: Sequence[int] = (16,), *, scale: str | None = "standard", examples: int | None = None
+) -> Problem:
     """A tanh network that classifies scikit-learn's digits, full batch, mean cross-entropy.
 
     Parameters
@@ -55,8 +57,8 @@ def digits_mlp(hidden: Sequence[int] = (16,), *, scale: str | None = "standard",
     def loss(layers):
         activation = x
         for layer in layers[:-1]:
-            activation = jnp.tanh(activation @ layer["weights"] + layer["bias"])
-        logits = activation @ layers[-1]["weights"] + layers[-1]["bias"]
+            activation = jnp.tanh(activation @ layer["weights"] + layer["bias"][None])
+        logits = activation @ layers[-1]["weights"] + layers[-1]["bias"][None]
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
 
     return problem(init, loss)

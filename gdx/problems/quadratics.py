@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from gdx.problems.base import Known, Problem, problem
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jax.typing import ArrayLike
 
 
-def quadratic(eigenvalues: Float[Array, " D"], start: Float[Array, " D"] | None = None) -> Problem:
+def quadratic(eigenvalues: ArrayLike, start: ArrayLike | None = None) -> Problem:
     """Half the sum of `eigenvalues * params**2`.
 
     Parameters
@@ -41,7 +42,7 @@ def quadratic(eigenvalues: Float[Array, " D"], start: Float[Array, " D"] | None 
         )
     curvatures = jnp.asarray(eigenvalues, dtype=jnp.result_type(float))
     known = None
-    if not isinstance(curvatures, jax.core.Tracer):
+    if not isinstance(curvatures, Tracer):
         values = np.asarray(curvatures)
         if not np.all(np.isfinite(values)):
             raise ValueError(f"eigenvalues: {values.tolist()} are not all finite; pass finite curvatures")

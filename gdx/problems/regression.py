@@ -58,7 +58,7 @@ def least_squares(
     x, y = jnp.asarray(inputs), jnp.asarray(outputs)
 
     def loss(params):
-        errors = x @ params["weights"] + params["bias"] - y
+        errors = x @ params["weights"] + params["bias"][None] - y
         return 0.5 * jnp.mean(errors**2) + 0.5 * l2 * jnp.sum(params["weights"] ** 2)
 
     sharpness = float(np.linalg.eigvalsh(hessian)[-1])
@@ -111,7 +111,7 @@ def logistic_regression(
         shape, cross_entropy = (len(classes),), optax.softmax_cross_entropy_with_integer_labels
 
     def loss(params):
-        logits = x @ params["weights"] + params["bias"]
+        logits = x @ params["weights"] + params["bias"][None]
         return jnp.mean(cross_entropy(logits, y)) + 0.5 * l2 * jnp.sum(params["weights"] ** 2)
 
     return problem(_linear_init((inputs.shape[1], *shape), shape), loss)

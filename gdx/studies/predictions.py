@@ -123,16 +123,18 @@ def minimum_sharpness(problem: Problem, key: chex.PRNGKey) -> float | None:
 
     gradient, hessian = jax.jit(jax.grad(value)), jax.jit(jax.hessian(value))
     first = float(jnp.linalg.norm(gradient(flat)))
-    found = optimize.minimize(
-        lambda vector: float(value(vector)),
-        np.asarray(flat),
-        jac=lambda vector: np.asarray(gradient(vector)),
-        hess=lambda vector: np.asarray(hessian(vector)),
-        method="trust-exact",
-        options={"gtol": 1e-9 * first, "maxiter": 300},
-    )
-    eigenvalues = np.linalg.eigvalsh(np.asarray(hessian(found.x)))
-    is_flat = np.linalg.norm(found.jac) <= 1e-6 * first
+    end = np.asarray(flat)
+    if first > 0:
+        end = optimize.minimize(
+            lambda vector: float(value(vector)),
+            end,
+            jac=lambda vector: np.asarray(gradient(vector)),
+            hess=lambda vector: np.asarray(hessian(vector)),
+            method="trust-exact",
+            options={"gtol": 1e-9 * first, "maxiter": 300},
+        ).x
+    eigenvalues = np.linalg.eigvalsh(np.asarray(hessian(end)))
+    is_flat = float(jnp.linalg.norm(gradient(end))) <= 1e-6 * first
     is_minimum = eigenvalues[0] >= -1e-6 * abs(eigenvalues[-1])
     return float(eigenvalues[-1]) if is_flat and is_minimum else None
 

@@ -1,4 +1,4 @@
-"""What does putting the features on one scale buy?"""
+"""What putting the features on one scale buys."""
 
 from __future__ import annotations
 
@@ -74,7 +74,8 @@ def scaling_gain(
     ScalingGain or None
         None where there is no prediction for either.
     """
-    predicted, measured = [], []
+    predicted: list[float] = []
+    measured: list[Bracket] = []
     for problem in (scaled, raw):
         entries = {entry.name: entry for entry in predict(problem, family, keys).entries}
         entry = entries.get("closed_form") or entries.get("minimum")
@@ -92,4 +93,4 @@ def scaling_gain(
         )
         predicted.append(entry.value)
         measured.append(edge.last_success)
-    return ScalingGain(*predicted, *measured, CRITERION)
+    return ScalingGain(predicted[0], predicted[1], measured[0], measured[1], CRITERION)

@@ -1,7 +1,8 @@
-"""Where does training stop converging? One family, many step sizes, many starts."""
+"""Where training stops converging: one family, many step sizes, many starts."""
 
 from __future__ import annotations
 
+import functools
 import math
 import time
 from collections.abc import Callable
@@ -89,7 +90,7 @@ def transition(
     run = sweep(problem, family, num_steps=num_steps, tolerance=tolerance)
 
     def staged(stage):
-        return None if progress is None else lambda finished, total: progress(stage, finished, total)
+        return None if progress is None else functools.partial(progress, stage)
 
     def find(criterion, rtol=rtol, scanned=None):
         return critical_step_size(
@@ -103,7 +104,7 @@ def transition(
             progress=staged("edges"),
         )
 
-    run.check(step_sizes if step_sizes is not None else [1.0], keys)
+    run.check(np.ones(1) if step_sizes is None else step_sizes, keys)
     predictions = predict(problem, family, keys)
     edge, others = None, {}
     try:

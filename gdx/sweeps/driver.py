@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from gdx.observers import Observer
 from gdx.problems.base import Problem, check_problem
@@ -152,7 +153,7 @@ class Sweep:
         queue = grid.queue(0, total)
         if "segment" not in compiled:
             started = time.perf_counter()
-            slots, log = jax.jit(lambda queue: _blank(engine, queue, LOG_ROWS + self.slots))(queue)
+            slots, log = jax.jit(lambda queue: _blank(engine, queue))(queue)
             segment = jax.jit(engine.segment, donate_argnums=(0, 1))
             next_row, blocks = np.int32(0), np.int32(1)
             compiled["segment"] = segment.lower(slots, log, next_row, queue, blocks).compile()
@@ -167,11 +168,12 @@ class Sweep:
             while finished < total:
                 started = time.perf_counter()
                 slots, log, next_row = segment(slots, log, next_row, queue, np.int32(num_blocks))
-                count = int(log.count)
+                count = int(log.filled)
                 seconds = time.perf_counter() - started
                 lanes = np.asarray(log.lane[:count])
-                jax.tree.map(lambda out, new: out.__setitem__(lanes, np.asarray(new)[:count]), results, log.facts)
-                log = log._replace(count=jnp.zeros((), jnp.int32))
+                for out, new in zip(jax.tree.leaves(results), jax.tree.leaves(log.facts), strict=True):
+                    out[lanes] = np.asarray(new)[:count]
+                log = log._replace(filled=jnp.zeros((), jnp.int32))
                 finished += count
                 if int(next_row) == int(queue.length) and filled < total:
                     queue, next_row = grid.queue(filled, total), np.int32(0)
@@ -291,8 +293,8 @@ class _Grid:
             lane=lanes.astype(np.int32),
             hyperparams=jax.tree.map(lambda leaf: leaf[point], self.hyperparams),
             key=jax.random.wrap_key_data(self.key_data[repeat], impl=self.impl),
-            length=np.int32(stop - start),
-            is_last=np.bool_(stop == total),
+            length=np.asarray(stop - start, np.int32),
+            is_last=np.asarray(stop == total),
         )
 
 
@@ -312,14 +314,12 @@ def _run_traced(program, hyperparams, keys, num_points, num_repeats):
     forever = jnp.int32(jnp.iinfo(jnp.int32).max)
     _, log, _ = engine.segment(slots, log, jnp.int32(0), queue, forever)
     order = jnp.zeros(total, jnp.int32).at[log.lane[:total]].set(lanes)
-    return jax.tree.map(
-        lambda leaf: leaf[order].reshape(num_points, num_repeats, *leaf.shape[1:]), log.facts
-    )
+    return jax.tree.map(lambda leaf: leaf[order].reshape(num_points, num_repeats, *leaf.shape[1:]), log.facts)
 
 
-def _blank(engine, queue, capacity):
+def _blank(engine, queue):
     slots = engine.fill(queue)
-    return slots, engine.blank_log(slots, capacity)
+    return slots, engine.blank_log(slots, LOG_ROWS + slots.lane.shape[0])
 
 
 def _unfilled(total, leaf):
@@ -338,4 +338,4 @@ def _signature(hyperparams, keys):
 def _is_traced(tree):
     """Inside somebody's trace, also where this call's own arguments are concrete."""
     probe = [*jax.tree.leaves(tree), jnp.zeros(()) + 1]
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in probe)
+    return any(isinstance(leaf, Tracer) for leaf in probe)

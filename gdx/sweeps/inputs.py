@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 
 def check_count(name: str, value: Any, remedy: str) -> int:
@@ -60,6 +61,7 @@ def check_keys(keys: Any) -> jax.Array:
         what = f"legacy uint32 keys of shape {shape}" if legacy else f"{type(keys).__name__}, no random keys"
         remedy = "wrap them with jax.random.wrap_key_data" if legacy else "pass jax.random.split(jax.random.key(0), R)"
         raise ValueError(f"keys: {what}, where an array [R] of typed keys is needed; {remedy}")
+    shape = tuple(shape or ())
     if len(shape) != 1 or shape[0] < 1:
         raise ValueError(
             f"keys: shape {shape} is not [R] with R of at least 1; pass jax.random.split(jax.random.key(0), R)"
@@ -146,7 +148,7 @@ def _check_leaf(name, leaf, positive):
     is_real = jnp.issubdtype(dtype, jnp.floating) or jnp.issubdtype(dtype, jnp.integer)
     if not is_real:
         raise ValueError(f"{name}: dtype {dtype} is no real number; pass floating values")
-    if isinstance(leaf, jax.core.Tracer):
+    if isinstance(leaf, Tracer):
         return
     values = np.asarray(leaf, float)
     wrong = ~np.isfinite(values) | (positive & (values <= 0))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gdx.observers import Observer, TailStatistics, Window, cycle_period, exact_repetition, tail_statistics
 from gdx.stepping import TrainState, TrainStep, gradient_norm
@@ -43,16 +44,16 @@ class Settings(NamedTuple):
 class Peaks(NamedTuple):
     """The largest gradient norm of each window so far, leaves [B]."""
 
-    lowest: chex.Array
-    highest: chex.Array
-    streak: chex.Array
+    lowest: jax.Array
+    highest: jax.Array
+    streak: jax.Array
     """Windows in a row that set a new low (counted negative) or a new high (positive), int32."""
 
 
 class Slots(NamedTuple):
     """B lanes under way, leaves [B, ...]."""
 
-    lane: chex.Array
+    lane: jax.Array
     """Number of the lane in the queue's count, -1 for a free slot."""
     train: TrainState
     facts: Runs
@@ -64,20 +65,20 @@ class Slots(NamedTuple):
 class Queue(NamedTuple):
     """Waiting lanes, leaves [Q, ...]; rows from `length` on are padding."""
 
-    lane: chex.Array
+    lane: jax.Array
     hyperparams: Any
     key: chex.PRNGKey
-    length: chex.Array
-    is_last: chex.Array
+    length: jax.Array | np.ndarray
+    is_last: jax.Array | np.ndarray
     """Whether nothing waits behind this queue."""
 
 
 class Log(NamedTuple):
     """Facts of lanes that have left, in the order of leaving, leaves [C, ...]."""
 
-    lane: chex.Array
+    lane: jax.Array
     facts: Runs
-    count: chex.Array
+    filled: jax.Array
 
 
 class Engine(NamedTuple):
@@ -86,13 +87,11 @@ class Engine(NamedTuple):
     fill: Callable[[Queue], Slots]
     """All slots free, shaped for this queue."""
     blank_log: Callable[[Slots, int], Log]
-    segment: Callable[..., tuple[Slots, Log, chex.Array]]
+    segment: Callable[..., tuple[Slots, Log, jax.Array]]
     """`segment(slots, log, next_row, queue, num_blocks) -> (slots, log, next_row)`."""
 
 
-def make_engine(
-    step: TrainStep, evaluate: Callable[..., Any], evaluates_apart: bool, settings: Settings
-) -> Engine:
+def make_engine(step: TrainStep, evaluate: Callable[..., Any], evaluates_apart: bool, settings: Settings) -> Engine:
     """Build the engine of one sweep.
 
     Parameters
@@ -113,15 +112,14 @@ def make_engine(
     fresh = _fresh(step, evaluate, settings)
 
     def fill(queue):
-        shapes = jax.eval_shape(lambda: jax.vmap(fresh)(_rows(queue, jnp.zeros(settings.slots, jnp.int32))))
-        blank = jax.tree.map(_zeros, shapes)
+        # Random keys have no zero, so theirs are real; of the rest only the shapes are used and the compiler drops it.
+        slots = jax.vmap(fresh)(_rows(queue, jnp.zeros(settings.slots, jnp.int32)))
+        blank = jax.tree.map(lambda leaf: leaf if _is_key(leaf) else jnp.zeros_like(leaf), slots)
         return blank._replace(lane=jnp.full(settings.slots, -1, jnp.int32))
 
     def blank_log(slots, capacity):
         facts = jax.eval_shape(lambda: jax.vmap(_summarised(settings))(slots))
-        lane, facts = jax.tree.map(
-            lambda leaf: jnp.zeros((capacity, *leaf.shape[1:]), leaf.dtype), (slots.lane, facts)
-        )
+        lane, facts = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape[1:]), leaf.dtype), (slots.lane, facts))
         return Log(lane, facts, jnp.zeros((), jnp.int32))
 
     advance = _advance(step, evaluate if evaluates_apart else None, settings)
@@ -135,7 +133,7 @@ def make_engine(
             occupied = slots.lane >= 0
             waiting = next_row < queue.length
             starved = ~waiting & ~queue.is_last & ~jnp.all(occupied)
-            has_room = log.count + settings.slots <= capacity
+            has_room = log.filled + settings.slots <= capacity
             return (done < num_blocks) & (jnp.any(occupied) | waiting) & ~starved & has_room
 
         def block(carry):
@@ -297,7 +295,8 @@ def _judge(settings):
     length = blocks.coast + blocks.watch
     horizon = blocks.number * length - blocks.held
     keeps_first_bad = stopping.nonfinite and stopping.blow_up
-    rows = jnp.arange(blocks.watch, dtype=jnp.int32)
+    # NumPy's, since an engine may be built inside somebody's trace and used outside it.
+    rows = np.arange(blocks.watch, dtype=np.int32)
 
     def judge(slot, good, trained, window):
         facts, end = slot.facts, slot.train.step
@@ -320,7 +319,7 @@ def _judge(settings):
         period = repeats = jnp.zeros((), jnp.int32)
         if window.moved is not None:
             period = cycle_period(window.moved)
-        if window.memory_moved is not None:
+        if window.moved is not None and window.memory_moved is not None:
             # Held steps repeat, which proves nothing.
             repeats = jnp.where(end >= length, exact_repetition(window.moved, window.memory_moved), 0)
 
@@ -333,7 +332,9 @@ def _judge(settings):
             (end >= horizon, Stop.HORIZON),
         ]
         stopped = jnp.select(
-            [condition for condition, _ in ends], [jnp.int8(code) for _, code in ends], jnp.int8(Stop.UNFINISHED)
+            [condition for condition, _ in ends],
+            [jnp.int8(code) for _, code in ends],
+            jnp.int8(Stop.UNFINISHED),
         )
         ended_bad = (stopped == Stop.NONFINITE) | (stopped == Stop.BLOWN_UP)
         judged = _with_tail(facts, tail, ended_bad)._replace(
@@ -352,7 +353,7 @@ def _judge(settings):
     return judge
 
 
-def _with_tail(facts: Runs, tail: TailStatistics, has_none: chex.Array) -> Runs:
+def _with_tail(facts: Runs, tail: TailStatistics, has_none: jax.Array) -> Runs:
     def unless_none(value):
         return jnp.where(has_none, jnp.nan, value)
 
@@ -402,13 +403,13 @@ def _retire(settings):
 
         def let_out(log):
             capacity = log.lane.shape[0]
-            row = jnp.where(ended, log.count + jnp.cumsum(ended) - 1, capacity)
+            row = jnp.where(ended, log.filled + jnp.cumsum(ended) - 1, capacity)
             lane, facts = jax.tree.map(
                 lambda kept, new: kept.at[row].set(new, mode="drop"),
                 (log.lane, log.facts),
                 (slots.lane, summarise(slots)),
             )
-            return Log(lane, facts, log.count + jnp.sum(ended, dtype=jnp.int32))
+            return Log(lane, facts, log.filled + jnp.sum(ended, dtype=jnp.int32))
 
         log = jax.lax.cond(jnp.any(ended), let_out, lambda log: log, log)
         return slots._replace(lane=jnp.where(ended, -1, slots.lane)), log
@@ -459,7 +460,5 @@ def _rows(queue, index):
     return jax.tree.map(lambda leaf: leaf[index], (queue.lane, queue.hyperparams, queue.key))
 
 
-def _zeros(shape):
-    if jnp.issubdtype(shape.dtype, jax.dtypes.prng_key):
-        return jax.random.split(jax.random.key(0, impl=jax.random.key_impl(shape)), shape.shape)
-    return jnp.zeros(shape.shape, shape.dtype)
+def _is_key(leaf):
+    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)

@@ -6,7 +6,10 @@ import enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    import chex
+    import jax
+    import numpy as np
+
+    Fact = jax.Array | np.ndarray
 
 
 class Stop(enum.IntEnum):
@@ -66,36 +69,36 @@ class Runs(NamedTuple):
     retired early as converged or repeating counts to the end of its block.
     """
 
-    stopped: chex.Array
+    stopped: Fact
     """`Stop` code, int8."""
-    steps: chex.Array
+    steps: Fact
     """Updates made, int32."""
-    first_loss: chex.Array
-    best_loss: chex.Array
-    last_loss: chex.Array
+    first_loss: Fact
+    best_loss: Fact
+    last_loss: Fact
     """At the last step taken; not finite or beyond `loss_bound` where that ended the run."""
-    first_gradient_norm: chex.Array
-    tail_loss: chex.Array
+    first_gradient_norm: Fact
+    tail_loss: Fact
     """Mean over the tail."""
-    tail_gradient_norm_min: chex.Array
-    tail_gradient_norm_mean: chex.Array
-    tail_gradient_norm_max: chex.Array
-    gradient_rate: chex.Array
+    tail_gradient_norm_min: Fact
+    tail_gradient_norm_mean: Fact
+    tail_gradient_norm_max: Fact
+    gradient_rate: Fact
     """Change of the log gradient norm per step over the tail."""
-    loss_rises: chex.Array
+    loss_rises: Fact
     """Steps of the tail at which the loss rose, int32."""
-    trend: chex.Array
+    trend: Fact
     """-1 where the largest gradient norm of the last three windows sank to a new low each time, so that the run is
     still on its way down, 1 where it climbed to a new high each time, otherwise 0; int32."""
-    first_bad_step: chex.Array
+    first_bad_step: Fact
     """First step at which the loss was not finite or beyond `loss_bound`; -1 for none, int32."""
-    period: chex.Array
+    period: Fact
     """Steps after which the orbit comes back, 0 where it does not within the tail, int32."""
-    repeats_after: chex.Array
+    repeats_after: Fact
     """Steps after which everything came back exactly, 0 where it did not, int32."""
-    tolerance: chex.Array
+    tolerance: Fact
     """Gradient norm relative to the first at which a run counts as converged; what the sweep was told."""
-    loss_bound: chex.Array
+    loss_bound: Fact
     """Distance from the first loss beyond which a run counts as blown up."""
     observed: dict[str, Any]
     """Observers' summaries by name."""

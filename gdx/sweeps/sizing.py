@@ -9,7 +9,7 @@ import jax
 import numpy as np
 
 CACHE_BYTES = {"cpu": 6 << 20}
-"""Working set that the lanes of one step may share, by backend; others get `DEVICE_BYTES`. Measured in bench/engine.py."""
+"""Working set that the lanes of one step may share, by backend; others get `DEVICE_BYTES`."""
 DEVICE_BYTES = 1 << 30
 SLOT_RANGE = {"cpu": (8, 1024)}
 DEVICE_SLOT_RANGE = (64, 1 << 16)

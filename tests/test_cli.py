@@ -1,0 +1,191 @@
+import json
+import signal
+import subprocess
+import sys
+import time
+
+import jax
+import pytest
+import xarray
+from typer.testing import CliRunner
+
+import gdx
+from gdx.cli import app
+
+SMALL = ["--step-sizes", "0.5:1.4:9", "--repeats", "3", "--num-steps", "1000"]
+
+
+@pytest.fixture(autouse=True)
+def _precision_stays_as_it_is():
+    yield
+    jax.config.update("jax_enable_x64", True)
+
+
+def invoke(*arguments):
+    return CliRunner().invoke(app, list(arguments))
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("out")
+    result = invoke("transition", *SMALL, "--json", "--out", str(folder))
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout), folder
+
+
+def test_json_is_one_object_with_everything_in_it(small):
+    found, _ = small
+    expected = {
+        "problem": "linear-network",
+        "optimizer": "sgd",
+        "criterion": "converged",
+        "num_steps": 1000,
+        "repeats": 3,
+        "seed": 0,
+        "precision": "float64",
+    }
+    assert {name: found[name] for name in expected} == expected
+    assert set(found["first_failure"]) == set(found["last_success"]) == {"lower", "upper"}
+    assert found["last_success"]["upper"] == pytest.approx(1.0, rel=2e-2)
+    assert found["crossings"]
+    assert found["status"] == "bracketed"
+    (closed,) = (entry for entry in found["predicted"] if entry["name"] == "closed_form")
+    assert closed["value"] == closed["threshold"] / closed["curvature"] == 1.0
+    assert closed["predicts"] == "last_success"
+    assert closed["source"]
+    counts = found["verdicts"]
+    assert [sum(column) for column in zip(*counts.values(), strict=True)] == [3] * 9
+    assert set(found["seconds"]) == {"compile", "run"}
+    assert found["slots"] > 0
+    assert "momentum" in found["hyperparameters"]
+
+
+def test_the_files_are_a_picture_and_a_labelled_dataset(small):
+    found, folder = small
+    assert found["files"] == [str(folder / "transition.png"), str(folder / "transition.nc")]
+    assert (folder / "transition.png").read_bytes().startswith(b"\x89PNG")
+    dataset = xarray.load_dataset(folder / "transition.nc", engine="h5netcdf")
+    assert dataset.sizes == {"step_size": 9, "repeat": 3}
+    assert dataset.attrs["num_steps"] == 1000
+    assert dataset.attrs["jax_version"] == jax.__version__
+    assert dataset.attrs["gdx_version"] == gdx.__version__
+    assert dataset.attrs["last_success_lower"] == found["last_success"]["lower"]
+
+
+def test_the_table_names_edges_predictions_and_verdicts(tmp_path):
+    result = invoke(
+        "transition",
+        "quadratic",
+        *SMALL,
+        "--step-sizes",
+        "0.05:0.5:9",
+        "--momentum",
+        "0.9",
+        "--out",
+        str(tmp_path),
+    )
+    assert result.exit_code == 0, result.output
+    for words in (
+        "measured: last success",
+        "predicted: closed form",
+        "0.38",
+        "runs by verdict",
+        "momentum 0.9",
+    ):
+        assert words in result.stdout
+
+
+def test_quiet_prints_nothing(tmp_path):
+    result = invoke("transition", "quartic", *SMALL, "--quiet", "--precision", "float32", "--out", str(tmp_path))
+    assert (result.exit_code, result.output) == (0, "")
+    assert xarray.load_dataset(tmp_path / "transition.nc", engine="h5netcdf")["last_loss"].dtype == "float32"
+
+
+def test_a_problem_of_the_users_own_is_found_in_the_current_folder(tmp_path, monkeypatch):
+    (tmp_path / "my_module.py").write_text(
+        "import jax, gdx\n"
+        "my_problem = gdx.problem(lambda key: jax.random.normal(key, (2,)), lambda w: (w**2).sum())\n"
+        "number = 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    result = invoke("transition", "my_module:my_problem", "--num-steps", "500", "--json")
+    assert result.exit_code == 0, result.output
+    assert json.loads(result.stdout)["last_success"]["lower"] == pytest.approx(1.0, rel=2e-2)
+    for name, words in {"my_module:other": "my_problem", "my_module:number": "no gdx.Problem"}.items():
+        refused = invoke("transition", name)
+        assert refused.exit_code == 2
+        assert words in refused.stderr
+
+
+def test_every_name_is_listed():
+    result = invoke("list")
+    for name in [*gdx.problems.catalogue(), *gdx.optimizers.catalogue()]:
+        assert name in result.stdout
+    assert "adam" not in invoke("list", "problems").stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["qudratic"], ["qudratic", "quadratic"]),
+        (["--optimizer", "addam"], ["addam", "adam"]),
+        (["--optimizer", "adam", "--momentum", "0.9"], ["momentum", "adam", "b1"]),
+        (["--set", "b1=0.9"], ["b1", "sgd", "momentum"]),
+        (["--set", "momentum"], ["NAME=VALUE"]),
+        (["--set", "momentum=big"], ["momentum=big"]),
+        (["--momentum", "1.5"], ["momentum", "1.5", "[0, 1)"]),
+        (["--optimizer", "adam", "--set", "eps=-1"], ["eps", "-1"]),
+        (["--step-sizes", "1:0.1:5"], ["1:0.1:5", "LO:HI:N"]),
+        (["--step-sizes", "0:1:5"], ["0:1:5"]),
+        (["--step-sizes", "nan:1:5"], ["nan:1:5"]),
+        (["--step-sizes", "1:2"], ["1:2"]),
+        (["--repeats", "0"], ["repeats", "0"]),
+        (["--num-steps", "0"], ["num_steps", "0"]),
+        (["--tolerance", "-1"], ["tolerance", "-1"]),
+        (["--scale", "none"], ["scale", "linear-network"]),
+        (["nowhere:problem"], ["nowhere", "does not import"]),
+        (["--criterion", "good"], ["good"]),
+        (["--out", "/proc/nothing"], ["/proc/nothing", "cannot be written"]),
+    ],
+    ids=lambda value: " ".join(value),
+)
+def test_wrong_arguments_are_one_sentence_and_exit_code_two(arguments, words, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "200")
+    result = invoke("transition", *arguments)
+    assert result.exit_code == 2, result.output
+    assert all(word in result.stderr for word in words), result.stderr
+    assert "Traceback" not in result.stderr
+    assert result.stdout == ""
+
+
+def test_ctrl_c_leaves_what_is_finished_says_so_and_exits_130(tmp_path):
+    # Adam counts its steps, so no run repeats and none ends before the horizon; those at 1e100 are not finite at once.
+    command = [
+        sys.executable,
+        "-m",
+        "gdx",
+        "transition",
+        "quartic",
+        "--optimizer",
+        "nadam",
+        "--num-steps",
+        "100000000",
+    ]
+    folder = tmp_path / "made early"
+    process = subprocess.Popen(
+        [*command, "--step-sizes", "1e-3:1e100:64", "--repeats", "2", "--out", str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    while not folder.exists():
+        time.sleep(0.1)
+    time.sleep(8)
+    process.send_signal(signal.SIGINT)
+    output, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "interrupted: what had been finished is in" in errors
+    assert "Traceback" not in errors
+    assert "interrupted" in output
+    stopped = xarray.load_dataset(folder / "transition.nc", engine="h5netcdf")["stopped"].values
+    assert set(stopped.ravel()) >= {gdx.Stop.UNFINISHED, gdx.Stop.NONFINITE}

@@ -1,0 +1,85 @@
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import LAST_PARAMS, OPTIMIZERS, curved_problem, keys, plain_loop
+
+import gdx
+
+# Relative error allowed after 200 steps, by the precision of the parameters: a few units in the last place.
+TOLERANCES = {jnp.float64: 1e-9, jnp.float32: 2e-4, jnp.bfloat16: 0.06}
+NARROW = ("heavy ball", "adam", "clipped and scheduled")
+CASES = [(name, jnp.float64) for name in OPTIMIZERS] + [(n, d) for n in NARROW for d in (jnp.float32, jnp.bfloat16)]
+
+
+@pytest.mark.parametrize(("name", "dtype"), CASES, ids=[f"{name} {dtype.__name__}" for name, dtype in CASES])
+def test_a_sweep_equals_a_plain_loop_over_optax(name, dtype):
+    family, hyperparams = OPTIMIZERS[name]
+    problem, key = curved_problem(dtype), keys(1)
+    run = gdx.sweep(problem, family, num_steps=200, slots=2, facts=(), observers={"params": LAST_PARAMS})
+    runs = run(jax.tree.map(lambda value: np.asarray([value, 0.9 * value]), hyperparams), key)
+    if dtype == jnp.float64:
+        # A Python float takes part in a schedule's float32 arithmetic; an array lifts it to float64, as in a sweep.
+        hyperparams = jax.tree.map(jnp.float64, hyperparams)
+    before, losses = plain_loop(problem, family(hyperparams), key[0], 200)
+    seen = jax.tree.map(lambda leaf: leaf[0, 0], runs.observed["params"])
+    chex.assert_trees_all_equal_dtypes(seen, before)
+    as_float = jax.tree.map(lambda leaf: np.asarray(leaf, float), (seen, before))
+    chex.assert_trees_all_close(*as_float, rtol=TOLERANCES[dtype], atol=TOLERANCES[dtype] * 0.1)
+    np.testing.assert_allclose(float(runs.last_loss[0, 0]), losses[-1], rtol=TOLERANCES[dtype])
+
+
+def test_the_public_pair_scans_jits_and_vmaps():
+    step = gdx.train_step(gdx.problems.quartic(), optax.sgd)
+
+    @jax.jit
+    def many(step_sizes, key):
+        states = jax.vmap(step.init, in_axes=(0, None))(step_sizes, key)
+        return jax.lax.scan(lambda states, _: jax.vmap(step.update)(states), states, length=50)
+
+    states, views = many(jnp.asarray([0.1, 0.2, 0.3]), jax.random.key(3))
+    assert views.loss.shape == (50, 3)
+    np.testing.assert_array_equal(states.step, 50)
+    path = gdx.trajectory(gdx.problems.quartic(), optax.sgd(0.2), jax.random.key(3), num_steps=50)
+    np.testing.assert_allclose(views.loss[:, 1], path.loss[:-1], rtol=1e-12)
+
+
+def test_batches_are_drawn_from_a_key_that_belongs_to_the_repeat():
+    data = jnp.arange(12.0)
+    problem = gdx.problem(
+        jnp.zeros(()),
+        lambda w, batch: 0.5 * jnp.mean((w - batch) ** 2),
+        batches=lambda key, step: jax.random.choice(jax.random.fold_in(key, step), data, (3,)),
+        full_loss=lambda w: 0.5 * jnp.mean((w - data) ** 2),
+    )
+    step = gdx.train_step(problem, optax.sgd)
+    means = []
+    for step_size in (0.5, 0.01):
+        state, shown = step.init(step_size, jax.random.key(7)), []
+        for _ in range(5):
+            position = float(state.params)
+            state, view = step.update(state)
+            shown.append(position - float(view.gradient))
+        means.append(shown)
+    np.testing.assert_allclose(means[0], means[1], rtol=1e-12)
+    assert len(set(np.round(means[0], 9))) > 1
+
+
+def test_mutable_state_reaches_the_next_step():
+    problem = gdx.stateful_problem(
+        lambda key: (jnp.asarray(1.0), jnp.asarray(0.0)),
+        lambda w, count: (0.5 * w**2 + 0 * count, count + 1),
+    )
+    state = gdx.train_step(problem, optax.sgd).init(0.1, jax.random.key(0))
+    for _ in range(4):
+        state, _ = gdx.train_step(problem, optax.sgd).update(state)
+    assert float(state.model_state) == 4
+
+
+@pytest.mark.parametrize("family", [optax.sgd(0.1), 0.1, lambda step_size: step_size, lambda step_size: None])
+def test_a_family_that_is_none_is_refused_in_one_sentence(family):
+    run = gdx.sweep(gdx.problems.quartic(), family, num_steps=10)
+    with pytest.raises(ValueError, match=r"^family: .*optax"):
+        run([0.1], keys(1))

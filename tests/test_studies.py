@@ -1,0 +1,186 @@
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import optax
+import pytest
+from cases import keys
+
+import gdx
+from gdx import plots, reports, storage, studies
+
+FACTORIZATION = gdx.problems.scalar_factorization(1.0)
+
+
+@pytest.fixture(scope="module")
+def found():
+    return studies.transition(FACTORIZATION, optax.sgd, keys=keys(6), num_steps=2000, num_points=24)
+
+
+def test_a_transition_stands_beside_its_prediction(found):
+    entries = {entry.name: entry for entry in found.predictions.entries}
+    assert entries["closed_form"].value == pytest.approx(1.0)
+    assert entries["closed_form"].predicts == "last_success"
+    np.testing.assert_allclose(found.edge.last_success.lower, 1.0, rtol=5e-3)
+    assert found.step_sizes[0] < 0.5 < 1.5 < found.step_sizes[-1]
+    assert found.runs.stopped.shape == (24, 6)
+    assert found.predictions.law is not None
+    assert found.compile_seconds > 0
+
+
+def test_verdict_counts_add_up_to_the_repeats(found):
+    counts = studies.verdict_counts(found.runs)
+    assert set(counts) == {verdict.name.lower() for verdict in gdx.Verdict}
+    np.testing.assert_array_equal(np.sum(list(counts.values()), axis=0), 6)
+
+
+def test_predictions_follow_the_optimizers_threshold():
+    heavy = studies.predict(FACTORIZATION, functools.partial(optax.sgd, momentum=0.5), keys(2))
+    assert {entry.name: entry.value for entry in heavy.entries}["closed_form"] == pytest.approx(1.5)
+    assert heavy.law is None
+    start = FACTORIZATION.init(keys(1)[0])[0]
+    curvature = np.linalg.eigvalsh(jax.hessian(lambda w: FACTORIZATION.loss(w, (), None)[0])(start))[-1]
+    single = studies.predict(FACTORIZATION, optax.sgd, keys(1))
+    assert {entry.name: entry.curvature for entry in single.entries}["start"] == pytest.approx(curvature)
+
+
+def test_an_optimizer_without_a_threshold_has_no_prediction_but_a_reason():
+    predictions = studies.predict(FACTORIZATION, optax.adam, keys(2))
+    assert predictions.entries == ()
+    assert "preconditioner" in predictions.note
+
+
+def test_newton_finds_the_curvature_at_the_optimum():
+    problem = gdx.problems.logistic_regression("breast-cancer")
+    sharpness = studies.minimum_sharpness(problem, jax.random.key(0))
+    path = gdx.trajectory(problem, optax.sgd(10.0), jax.random.key(0), num_steps=4000)
+    end = jax.tree.map(lambda leaf: leaf[-1], path.params)
+    measured = gdx.sharpness(lambda w: problem.loss(w, (), None)[0], end).value
+    np.testing.assert_allclose(sharpness, measured, rtol=1e-3)
+    saddle = gdx.problem(jnp.asarray([0.0, 0.0]), lambda w: w[0] ** 2 - w[1] ** 2)
+    assert studies.minimum_sharpness(saddle, jax.random.key(0)) is None
+    assert studies.minimum_sharpness(gdx.problems.digits_mlp(), jax.random.key(0)) is None
+
+
+def test_without_any_prediction_a_wide_scan_finds_the_place():
+    found = studies.transition(
+        gdx.problems.quadratic((1.0,)),
+        optax.sign_sgd,
+        keys=keys(2),
+        num_steps=300,
+        num_points=10,
+        criterion="improved",
+    )
+    assert found.predictions.entries == ()
+    assert found.step_sizes[0] < found.edge.first_failure.lower < found.step_sizes[-1]
+
+
+def test_where_nothing_meets_the_criterion_others_are_measured_too():
+    # Curvatures 1e-7 apart converge at no step size within the horizon, yet settle and stay bounded.
+    problem = gdx.problems.quadratic((1e-7, 1.0), start=(1e7, 1.0))
+    found = studies.transition(problem, optax.sgd, keys=keys(1), num_steps=1000, num_points=12, rtol=1e-3)
+    assert found.edge.status is gdx.EdgeStatus.NONE_MEETS
+    assert set(found.others) == {"stable", "bounded"}
+    np.testing.assert_allclose(found.others["stable"].last_success.lower, 2.0, rtol=2e-2)
+
+
+def test_scaling_buys_what_the_curvatures_say():
+    rng = np.random.default_rng(0)
+    features, targets = rng.normal(size=(60, 3)) * [1.0, 30.0, 3.0], rng.normal(size=60)
+    scaled, raw = (gdx.problems.least_squares(features, targets, scale=scale) for scale in ("standard", None))
+    gain = studies.scaling_gain(scaled, raw, optax.sgd, keys=keys(2), num_steps=2000, rtol=1e-3)
+    assert gain.predicted_factor == pytest.approx(raw.known.min_sharpness / scaled.known.min_sharpness)
+    assert gain.predicted_factor > 100
+    np.testing.assert_allclose(gain.measured_factor, gain.predicted_factor, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "words"),
+    [
+        ((math.nan,) * 2, (1.0, 1.1), "no run failed"),
+        ((0.5, 0.6), (1.0, 1.1), "the start"),
+        ((1.2, 1.3), (1.0, 1.1), "horizon"),
+    ],
+)
+def test_what_limits_the_first_failure_is_said(found, first, last, words):
+    edge = found.edge._replace(first_failure=gdx.Bracket(*first), last_success=gdx.Bracket(*last))
+    assert words in studies.limit_of(edge)
+
+
+def test_a_trajectory_is_the_textbook_recursion():
+    path = gdx.trajectory(gdx.problems.quartic(), optax.sgd(0.1), jax.random.key(4), num_steps=30)
+    w = [float(path.params[0])]
+    for _ in range(30):
+        w.append(w[-1] - 0.1 * w[-1] * (w[-1] ** 2 - 1))
+    np.testing.assert_allclose(path.params, w, rtol=1e-12)
+    np.testing.assert_allclose(path.loss, 0.25 * (np.square(w) - 1) ** 2, rtol=1e-9, atol=1e-15)
+    np.testing.assert_allclose(path.gradient_norm, np.abs(np.asarray(w) ** 3 - w), rtol=1e-9, atol=1e-15)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((optax.sgd, jax.random.key(0), 10), "transformation: "),
+        ((optax.sgd(0.1), keys(2), 10), "key: "),
+        ((optax.sgd(0.1), jax.random.PRNGKey(0), 10), "key: "),
+        ((optax.sgd(0.1), jax.random.key(0), 0), "num_steps: 0"),
+    ],
+)
+def test_trajectories_that_make_no_sense_are_refused(arguments, message):
+    transformation, key, num_steps = arguments
+    with pytest.raises(ValueError, match=message):
+        gdx.trajectory(FACTORIZATION, transformation, key, num_steps=num_steps)
+
+
+def test_a_dataset_holds_every_fact_and_comes_back_from_disk(found, tmp_path):
+    settings = {"optimizer": "sgd", "momentum": None, "nesterov": False, "hyperparameters": {"a": 1.0}}
+    dataset = storage.to_dataset(found.step_sizes, found.runs, settings)
+    storage.save(dataset, tmp_path / "runs.nc")
+    loaded = storage.load(tmp_path / "runs.nc")
+    assert loaded.sizes == {"step_size": 24, "repeat": 6}
+    for name, values in found.runs._asdict().items():
+        if name != "observed":
+            np.testing.assert_array_equal(loaded[name], values)
+    np.testing.assert_array_equal(loaded["verdict"], gdx.verdicts(found.runs))
+    assert loaded["verdict"].attrs["flag_meanings"].split()[gdx.Verdict.CYCLING] == "cycling"
+    assert loaded.attrs["optimizer"] == "sgd"
+    assert not (tmp_path / "runs.nc.partial").exists()
+
+
+def test_observed_summaries_are_stored_with_their_own_dims(tmp_path):
+    watcher = gdx.Observer(lambda params: params, lambda state, view: view.params, lambda state: {"last": state})
+    runs = gdx.sweep(FACTORIZATION, optax.sgd, num_steps=20, observers={"w": watcher})([0.1, 0.2], keys(3))
+    storage.save(storage.to_dataset([0.1, 0.2], runs), tmp_path / "runs.nc")
+    np.testing.assert_array_equal(storage.load(tmp_path / "runs.nc")["observed_w_last"], runs.observed["w"]["last"])
+
+
+def test_the_picture_shows_all_runs_the_law_and_the_edges(found):
+    upper, lower = plots.transition(found.step_sizes, found.runs, found.edge, law=found.predictions.law)
+    shown = sum(len(collection.get_offsets()) for collection in upper.collections)
+    assert shown == 24 * 6
+    labels = [text.get_text() for text in upper.get_legend().get_texts()]
+    assert "theory's law" in labels
+    assert any(label.startswith("last success") for label in labels)
+    drawn = {line.get_label(): line for line in upper.get_lines()}["theory's law"]
+    x, y = drawn.get_data()
+    inside = np.isfinite(y)
+    np.testing.assert_allclose(y[inside], found.predictions.law(x[inside]))
+    assert lower.get_ylim() == (0, 1)
+    plt.close(upper.figure)
+
+
+def test_the_lower_panel_fills_the_whole_width_and_height(found):
+    upper, lower = plots.transition(found.step_sizes, found.runs, norm_scale="log")
+    tops = np.max([patch.get_data().values for patch in lower.patches], axis=0)
+    np.testing.assert_allclose(tops, 1.0)
+    edges = lower.patches[0].get_data().edges
+    np.testing.assert_allclose([edges[0], edges[-1]], [found.step_sizes[0], found.step_sizes[-1]])
+    plt.close(upper.figure)
+
+
+def test_json_has_null_for_numbers_that_are_not_finite():
+    text = reports.to_json({"a": math.nan, "b": [math.inf, 1.5], "c": np.asarray([1, 2]), "d": np.float32(-math.inf)})
+    assert text == '{"a": null, "b": [null, 1.5], "c": [1, 2], "d": null}'

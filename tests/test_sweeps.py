@@ -1,0 +1,356 @@
+import functools
+import signal
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import LAST_PARAMS, SWEEPS, keys
+
+import gdx
+from gdx.sweeps import driver
+from gdx.sweeps.sizing import choose_blocks, choose_slots
+
+NETWORK = gdx.problems.linear_network((3, 3, 3), singular_values=(1.0, 0.6, 0.3))
+
+
+def take(runs, index):
+    return jax.tree.map(lambda leaf: np.asarray(leaf)[index], runs)
+
+
+def assert_same_bits(one, other):
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+def test_permuting_the_lanes_changes_no_bit_of_any_lane():
+    run = gdx.sweep(NETWORK, optax.sgd, num_steps=300, slots=16)
+    step_sizes = np.linspace(0.3, 1.6, 23)
+    order = np.random.default_rng(0).permutation(23)
+    assert_same_bits(take(run(step_sizes, keys(3)), order), run(step_sizes[order], keys(3)))
+
+
+def test_neither_the_segments_nor_the_queue_change_a_bit(monkeypatch):
+    step_sizes = np.linspace(0.3, 1.6, 50)
+    usual = gdx.sweep(NETWORK, optax.sgd, num_steps=300, slots=8)(step_sizes, keys(2))
+    monkeypatch.setattr(driver, "SEGMENT_SECONDS", 1e-9)
+    monkeypatch.setattr(driver, "QUEUE_ROWS", 7)
+    monkeypatch.setattr(driver, "LOG_ROWS", 3)
+    assert_same_bits(usual, gdx.sweep(NETWORK, optax.sgd, num_steps=300, slots=8)(step_sizes, keys(2)))
+
+
+@pytest.mark.parametrize("family", [optax.sgd, optax.adam], ids=["sgd", "adam"])
+def test_a_neighbour_that_blows_up_changes_no_bit(family):
+    problem = gdx.problem(lambda key: jax.random.normal(key, (5,)), lambda w: jnp.sum(w**4) + jnp.sum(jnp.exp(w)))
+    calm = np.geomspace(1e-4, 1e-2, 8)
+    wild = np.where(np.arange(8) % 2, 1e30, calm)
+    run = gdx.sweep(problem, family, num_steps=200, slots=8)
+    alone, beside = run(calm, keys(1)), run(wild, keys(1))
+    assert_same_bits(take(alone, slice(0, None, 2)), take(beside, slice(0, None, 2)))
+    assert np.all(gdx.verdicts(beside)[1::2] == gdx.Verdict.DIVERGED)
+
+
+def test_a_sweep_inside_a_users_trace_gives_the_same_bits():
+    run = gdx.sweep(NETWORK, optax.sgd, num_steps=300, slots=16)
+    step_sizes = jnp.linspace(0.3, 1.6, 20)
+    inside = jax.jit(lambda step_sizes: run(step_sizes, keys(2)))(step_sizes)
+    assert_same_bits(run(step_sizes, keys(2)), jax.tree.map(np.asarray, inside))
+    closed_over = jax.jit(lambda: gdx.converged(run(step_sizes, keys(2))))()
+    np.testing.assert_array_equal(closed_over, gdx.converged(run(step_sizes, keys(2))))
+
+
+def test_one_trace_serves_grids_of_every_length_and_a_whole_edge():
+    traces = []
+
+    def loss(w):
+        traces.append(1)
+        return 0.5 * jnp.sum(jnp.asarray([1.0, 10.0]) * w**2)
+
+    problem = gdx.problem(lambda key: jax.random.normal(key, (2,)), loss)
+    run = gdx.sweep(problem, optax.sgd, num_steps=200)
+    run(np.linspace(0.01, 0.3, 4), keys(2))
+    before = len(traces)
+    for length, repeats in ((1, 2), (9, 5), (5000, 1)):
+        run(np.linspace(0.01, 0.3, length), keys(repeats))
+    gdx.critical_step_size(problem, optax.sgd, keys=keys(3), run=run)
+    assert len(traces) == before
+
+
+@pytest.mark.parametrize(("step_size", "period"), [(0.95, None), (1.1, 2), (1.26, 4)])
+def test_the_quartic_cycles_with_its_known_period(step_size, period):
+    runs = gdx.sweep(gdx.problems.quartic(start=0.5), optax.sgd, num_steps=5000)([step_size], keys(1))
+    if period is None:
+        assert gdx.verdicts(runs)[0, 0] == gdx.Verdict.CONVERGED
+    else:
+        assert runs.period[0, 0] == period
+        assert gdx.verdicts(runs)[0, 0] == gdx.Verdict.CYCLING
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_verdicts_do_not_depend_on_the_stopping_rules(name):
+    problem, family, step_sizes = SWEEPS[name]
+    found = [
+        gdx.verdicts(gdx.sweep(problem, family, num_steps=2000, stopping=stopping)(step_sizes, keys(4)))
+        for stopping in (gdx.Stopping.none(), gdx.Stopping(), gdx.Stopping(converged=True))
+    ]
+    np.testing.assert_array_equal(found[0], found[1])
+    np.testing.assert_array_equal(found[0], found[2])
+
+
+def test_every_rule_ends_what_it_should_and_nothing_when_switched_off():
+    step_sizes = [0.5, 1.1, 2.5]
+    problem = gdx.problems.quartic(start=0.5)
+
+    def stops(**rules):
+        runs = gdx.sweep(problem, optax.sgd, num_steps=1000, stopping=gdx.Stopping(**rules))(step_sizes, keys(1))
+        return [gdx.Stop(int(code)).name for code in runs.stopped[:, 0]], runs.steps[:, 0]
+
+    names, steps = stops(converged=True)
+    assert names == ["CONVERGED", "REPEATED", "BLOWN_UP"]
+    assert np.all(steps < 1000)
+    assert stops(blow_up=False)[0][2] == "NONFINITE"
+    names, steps = stops(converged=False, nonfinite=False, blow_up=False, repeated=False)
+    assert names == ["HORIZON"] * 3
+    np.testing.assert_array_equal(steps, 1000)
+
+
+@pytest.mark.parametrize("offset", [-3.0, 0.0, 7.0])
+def test_the_blow_up_bound_copes_with_negative_and_zero_losses(offset):
+    problem = gdx.problem(jnp.asarray(2.0**-0.5), lambda w: w**2 - 0.5 + offset)
+    runs = gdx.sweep(problem, optax.sgd, num_steps=500)([0.5, 1.5], keys(1))
+    np.testing.assert_allclose(runs.first_loss, offset, atol=1e-15)
+    assert gdx.verdicts(runs)[:, 0].tolist() == [gdx.Verdict.CONVERGED, gdx.Verdict.DIVERGED]
+
+
+def test_a_loss_without_a_lower_bound_diverges_downwards():
+    runs = gdx.sweep(gdx.problem(jnp.asarray(1.0), lambda w: -(w**2)), optax.sgd, num_steps=500)([0.5], keys(1))
+    assert runs.stopped[0, 0] == gdx.Stop.BLOWN_UP
+    assert runs.last_loss[0, 0] < -1e12
+
+
+@pytest.mark.parametrize("num_steps", [1, 2, 5, 63, 64, 65, 200, 300, 997, 1021, 4000])
+def test_facts_are_those_of_the_last_steps_at_every_horizon(num_steps):
+    problem = gdx.problem(jnp.asarray([1.3, 0.4]), lambda w: 0.5 * (w[0] * w[1] - 1.0) ** 2)
+    runs = gdx.sweep(problem, optax.sgd, num_steps=num_steps, stopping=gdx.Stopping.none())([1.1], keys(1))
+    path = gdx.trajectory(problem, optax.sgd(1.1), jax.random.key(0), num_steps=num_steps)
+    losses, norms = np.asarray(path.loss[:-1]), np.asarray(path.gradient_norm[:-1])
+    tail = slice(max(num_steps - 64, 0), None)
+    facts = take(runs, (0, 0))
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-13)
+    assert facts.steps == num_steps
+    close(facts.first_loss, losses[0])
+    close(facts.last_loss, losses[-1])
+    close(facts.best_loss, losses.min())
+    close(facts.tail_loss, losses[tail].mean())
+    close(facts.first_gradient_norm, norms[0])
+    close(facts.tail_gradient_norm_min, norms[tail].min())
+    close(facts.tail_gradient_norm_mean, norms[tail].mean())
+    close(facts.tail_gradient_norm_max, norms[tail].max())
+
+
+def test_the_first_bad_step_is_exact():
+    problem = gdx.problems.quartic(start=0.5)
+    path = gdx.trajectory(problem, optax.sgd(2.2), jax.random.key(0), num_steps=40)
+    first = int(np.argmax(~(np.abs(path.loss - path.loss[0]) <= 1e12)))
+    for tail in (4, 64):
+        runs = gdx.sweep(problem, optax.sgd, num_steps=2000, tail=tail)([2.2], keys(1))
+        assert runs.first_bad_step[0, 0] == runs.steps[0, 0] == first
+
+
+def test_a_full_loss_is_what_facts_are_about():
+    data = jax.random.normal(jax.random.key(5), (64,)) + 2.0
+    problem = gdx.problem(
+        jnp.asarray(0.0),
+        lambda w, batch: 0.5 * jnp.mean((w - batch) ** 2),
+        batches=lambda key, step: jax.random.choice(jax.random.fold_in(key, step), data, (4,)),
+        full_loss=lambda w: 0.5 * jnp.mean((w - data) ** 2),
+    )
+    options = {"num_steps": 400, "observers": {"params": LAST_PARAMS}}
+    runs = gdx.sweep(problem, optax.sgd, **options)([0.05], keys(3))
+    np.testing.assert_allclose(runs.first_loss, 0.5 * float(jnp.mean(data**2)), rtol=1e-12)
+    last = 0.5 * np.mean((runs.observed["params"][..., None] - np.asarray(data)) ** 2, axis=-1)
+    np.testing.assert_allclose(runs.last_loss, last, rtol=1e-12)
+    assert len(np.unique(runs.last_loss)) == 3
+    rare = gdx.sweep(problem, optax.sgd, evaluate_every=16, **options)([0.05], keys(3))
+    np.testing.assert_array_equal(rare.observed["params"], runs.observed["params"])
+    assert np.all(rare.tail_gradient_norm_min >= runs.tail_gradient_norm_min)
+
+
+def test_hyperparameters_may_be_a_pytree_and_reach_the_problem():
+    run = gdx.sweep(lambda h: gdx.problems.quartic(start=h["w0"]), lambda h: optax.sgd(h["step_size"]), num_steps=1000)
+    runs = run({"w0": np.asarray([0.5, 2.0, 0.5]), "step_size": np.asarray([0.5, 1.5, 1.1])}, keys(2))
+    assert runs.stopped.shape == (3, 2)
+    assert gdx.verdicts(runs)[:, 0].tolist() == [
+        gdx.Verdict.CONVERGED,
+        gdx.Verdict.DIVERGED,
+        gdx.Verdict.CYCLING,
+    ]
+
+
+def test_an_observer_sees_every_step_and_only_those():
+    counter = gdx.Observer(
+        init=lambda params: (jnp.int32(0), jnp.int32(-1)),
+        update=lambda state, view: (state[0] + 1, view.step),
+        summarise=lambda state: {"count": state[0], "last": state[1]},
+    )
+    for num_steps in (64, 300, 997):
+        run = gdx.sweep(
+            gdx.problems.quartic(),
+            optax.sgd,
+            num_steps=num_steps,
+            stopping=gdx.Stopping.none(),
+            observers={"c": counter},
+        )
+        seen = run([0.1, 0.2], keys(2)).observed["c"]
+        np.testing.assert_array_equal(seen["count"], num_steps)
+        np.testing.assert_array_equal(seen["last"], num_steps - 1)
+
+
+def test_leaving_facts_out_leaves_the_rest_as_it_is():
+    problem, step_sizes = gdx.problems.quartic(start=0.5), [0.5, 1.1, 2.5]
+    full = gdx.sweep(problem, optax.sgd, num_steps=1000, stopping=gdx.Stopping.none())(step_sizes, keys(1))
+    bare = gdx.sweep(problem, optax.sgd, num_steps=1000, stopping=gdx.Stopping.none(), facts=())(step_sizes, keys(1))
+    np.testing.assert_array_equal(full.best_loss, bare.best_loss)
+    np.testing.assert_array_equal(full.last_loss, bare.last_loss)
+    assert np.all(np.isnan(bare.tail_gradient_norm_max))
+    assert np.all(bare.period == 0)
+
+
+def test_progress_counts_up_to_the_whole():
+    seen = []
+    run = gdx.sweep(gdx.problems.quartic(), optax.sgd, num_steps=100, slots=8)
+    run(np.linspace(0.1, 0.9, 40), keys(2), progress=lambda finished, total: seen.append((finished, total)))
+    assert seen[-1] == (80, 80)
+    assert [finished for finished, _ in seen] == sorted(finished for finished, _ in seen)
+
+
+def test_ctrl_c_gives_back_what_was_finished():
+    run = gdx.sweep(gdx.problems.quartic(), optax.sgd, num_steps=20_000, slots=8, stopping=gdx.Stopping.none())
+
+    def press_once_something_is_done(finished, total):
+        if finished:
+            signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(gdx.Interrupted) as caught:
+        run(np.linspace(0.1, 0.9, 2000), keys(1), progress=press_once_something_is_done)
+    runs = caught.value.runs
+    finished = runs.stopped[:, 0] == gdx.Stop.HORIZON
+    assert 0 < finished.sum() < 2000
+    assert np.all(gdx.verdicts(runs)[~finished] == gdx.Verdict.UNDECIDED)
+    assert np.all(gdx.verdicts(runs)[finished] == gdx.Verdict.CONVERGED)
+
+
+def test_memory_is_that_of_the_slots_whatever_the_number_of_lanes():
+    run = gdx.sweep(gdx.problems.quartic(start=0.5), optax.sgd, num_steps=1, slots=64)
+    runs = run(np.linspace(0.1, 0.9, 20_011), keys(1))
+    np.testing.assert_allclose(runs.first_loss, 0.140625)
+    assert np.all(runs.stopped == gdx.Stop.HORIZON)
+
+
+@pytest.mark.parametrize("num_steps", [1, 10, 64, 100, 300, 997, 5000, 20_000, 99_991])
+@pytest.mark.parametrize("size", [100, 10**6])
+def test_blocks_make_up_the_horizon(num_steps, size):
+    blocks = choose_blocks(num_steps, 64, size)
+    assert blocks.number * (blocks.coast + blocks.watch) == num_steps + blocks.held
+    assert blocks.watch == min(64, num_steps)
+    assert 0 <= blocks.held < blocks.number
+
+
+def test_slots_are_a_power_of_two_from_the_work_of_a_step_alone():
+    chosen = [choose_slots(size, backend) for size in (1, 10**3, 10**5, 10**7) for backend in ("cpu", "gpu")]
+    assert all(slots & (slots - 1) == 0 for slots in chosen)
+    assert chosen[0] >= chosen[2] >= chosen[4] >= chosen[6]
+
+
+QUARTIC = gdx.problems.quartic()
+BAD_CALLS = {
+    "empty": ([], "step_sizes: .*empty"),
+    "negative": ([0.1, -0.2], "step_sizes: -0.2"),
+    "zero": ([0.0], "step_sizes: 0.0"),
+    "nan": ([0.1, np.nan], "step_sizes: nan"),
+    "infinite": ([np.inf], "step_sizes: inf"),
+    "two-dimensional": (np.ones((2, 2)), "step_sizes: shape"),
+    "a number": (0.1, "step_sizes: shape"),
+    "text": (np.asarray(["a"]), "step_sizes: dtype"),
+    "unequal": ({"a": np.ones(2), "b": np.ones(3)}, "length 3 differs from 2"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_CALLS)
+def test_step_sizes_that_make_no_sense_are_refused(name):
+    value, message = BAD_CALLS[name]
+    with pytest.raises(ValueError, match=message):
+        gdx.sweep(QUARTIC, optax.sgd, num_steps=10)(value, keys(1))
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        (jax.random.PRNGKey(0), "legacy uint32"),
+        (jax.random.split(jax.random.PRNGKey(0), 3), "wrap_key_data"),
+        (jax.random.key(0), r"shape \(\)"),
+        (0, "int, no random keys"),
+        (keys(4).reshape(2, 2), r"shape \(2, 2\)"),
+        (keys(4)[:0], r"shape \(0,\)"),
+    ],
+)
+def test_keys_that_do_not_fit_are_refused(bad, message):
+    with pytest.raises(ValueError, match=message):
+        gdx.sweep(QUARTIC, optax.sgd, num_steps=10)([0.1], bad)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"num_steps": 0}, "num_steps: 0"),
+        ({"num_steps": 1.5}, "num_steps: 1.5"),
+        ({"num_steps": 10, "tail": 0}, "tail: 0"),
+        ({"num_steps": 10, "tolerance": -1.0}, "tolerance: -1.0"),
+        ({"num_steps": 10, "tolerance": np.nan}, "tolerance: nan"),
+        ({"num_steps": 10, "slots": 0}, "slots: 0"),
+        ({"num_steps": 10, "facts": ("norms",)}, "norms"),
+        ({"num_steps": 10, "evaluate_every": 0}, "evaluate_every: 0"),
+        ({"num_steps": 10, "blow_up_factor": 0}, "blow_up_factor: 0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        gdx.sweep(QUARTIC, optax.sgd, **options)
+
+
+@pytest.mark.parametrize(
+    ("problem", "message"),
+    [
+        (gdx.problem(jnp.ones(3), lambda w: w), r"loss: .*\[3\]"),
+        (gdx.problem(jnp.ones(3), lambda w: jnp.sum(w > 0)), "loss: .*int"),
+        (gdx.problem(jnp.arange(3), lambda w: jnp.sum(w) * 1.0), "int64"),
+        (gdx.problem((), lambda w: jnp.zeros(())), "no leaves"),
+        (3, "no gdx.Problem"),
+        (lambda h: h, "no gdx.Problem"),
+    ],
+)
+def test_problems_that_cannot_be_descended_are_refused(problem, message):
+    with pytest.raises(ValueError, match=message):
+        gdx.sweep(problem, optax.sgd, num_steps=10)([0.1], keys(1))
+
+
+def test_a_hyperparameter_that_the_optimizer_lacks_is_refused_with_what_it_takes():
+    family = functools.partial(optax.sgd, b1=0.8)
+    with pytest.raises(ValueError, match=r"b1.*momentum"):
+        gdx.sweep(QUARTIC, family, num_steps=10)([0.1], keys(1))
+
+
+def test_a_step_size_at_which_a_run_gives_nan_is_data():
+    runs = gdx.sweep(QUARTIC, optax.sgd, num_steps=50)([0.1, 1e200], keys(2))
+    assert np.all(gdx.verdicts(runs)[1] == gdx.Verdict.DIVERGED)
+    assert np.all(np.isfinite(runs.last_loss[0]))
+
+
+def test_float32_parameters_stay_float32_and_give_the_same_verdicts():
+    start = jnp.asarray([1.2, 0.3], jnp.float32)
+    problem = gdx.problem(start, lambda w: 0.5 * (w[0] * w[1] - jnp.float32(1)) ** 2)
+    runs = gdx.sweep(problem, optax.sgd, num_steps=3000, tolerance=1e-5)([0.5, 0.9, 1.1, 5.0], keys(1))
+    chex.assert_type(runs.last_loss, np.float32)
+    expected = [gdx.Verdict.CONVERGED, gdx.Verdict.CONVERGED, gdx.Verdict.CYCLING, gdx.Verdict.DIVERGED]
+    assert gdx.verdicts(runs)[:, 0].tolist() == expected
