@@ -14,10 +14,10 @@ from flax import nnx
 import gdx
 from gdx.problems.data import bundled, scale_features
 
-WIDTH, CLASSES = 128, 10
+WIDTH, CLASSES = 32, 10
 # A prime horizon is cut into six blocks, of which the first holds still for one step.
 NUM_STEPS, TAIL = 59, 8
-STEP_SIZES = (1e-4, 1e-3, 1e-2, 1e6)
+STEP_SIZES = (1e-4, 3e-3, 1e-2, 1e6)
 SANE = 1
 
 
@@ -64,7 +64,7 @@ def plain_loop(loss, params, state, step_size):
         updates, opt_state = optimizer.update(gradient, opt_state, params)
         return optax.apply_updates(params, updates), state, opt_state, value
 
-    opt_state, losses, visited = optimizer.init(params), [], [(params, state)]
+    opt_state, losses, visited = jax.jit(optimizer.init)(params), [], [(params, state)]
     for _ in range(NUM_STEPS):
         params, state, opt_state, value = step(params, state, opt_state)
         losses.append(float(value))
@@ -95,7 +95,7 @@ class NnxMlp(nnx.Module):
 
 
 def nnx_mlp():
-    graph, _ = nnx.split(NnxMlp(nnx.Rngs(0)))
+    graph, _ = nnx.split(nnx.eval_shape(lambda: NnxMlp(nnx.Rngs(0))))
     return (
         lambda key: nnx.split(NnxMlp(nnx.Rngs(key)))[1],
         lambda params: cross_entropy(nnx.merge(graph, params)(X)),
@@ -103,7 +103,10 @@ def nnx_mlp():
 
 
 def haiku_mlp():
-    model = hk.without_apply_rng(hk.transform(lambda x: hk.nets.MLP([WIDTH, CLASSES], activation=jnp.tanh)(x)))
+    def forward(x):
+        return hk.nets.MLP([WIDTH, CLASSES], activation=jnp.tanh)(x)
+
+    model = hk.without_apply_rng(hk.transform(forward))
     return lambda key: model.init(key, X), lambda params: cross_entropy(model.apply(params, X))
 
 
@@ -113,7 +116,7 @@ def equinox_parts(key):
 
 
 def equinox_mlp():
-    _, static = equinox_parts(jax.random.key(0))
+    static = eqx.filter_eval_shape(lambda: equinox_parts(jax.random.key(0))[1])
     return (
         lambda key: equinox_parts(key)[0],
         lambda params: cross_entropy(jax.vmap(eqx.combine(params, static))(X)),
@@ -155,7 +158,8 @@ def test_a_framework_model_ends_where_a_plain_loop_ends(swept):
 class NormalizedMlp(nn.Module):
     @nn.compact
     def __call__(self, x, is_training):
-        x = nn.Dense(WIDTH)(x)
+        # A bias here would have rounding errors for a gradient, which Adam blows up to full steps.
+        x = nn.Dense(WIDTH, use_bias=False)(x)
         x = nn.BatchNorm(use_running_average=not is_training, momentum=0.9)(x)
         return nn.Dense(CLASSES)(nn.tanh(x))
 
@@ -172,6 +176,7 @@ def test_batch_statistics_move_with_the_run():
         logits, updated = model.apply(variables, X, is_training=True, mutable=["batch_stats"])
         return cross_entropy(logits), updated["batch_stats"]
 
+    @jax.jit
     def full_loss(params, state):
         return cross_entropy(model.apply({"params": params, "batch_stats": state}, X, is_training=False))
 
@@ -183,13 +188,15 @@ def test_batch_statistics_move_with_the_run():
     start, before_last, end = (visited[step] for step in (0, NUM_STEPS - 1, NUM_STEPS))
     np.testing.assert_allclose(runs.first_loss[SANE, 1], full_loss(*start), rtol=1e-5)
     np.testing.assert_allclose(runs.last_loss[SANE, 1], full_loss(*before_last), rtol=1e-5)
-    for stale in (start, visited[NUM_STEPS - 2], end):
-        assert abs(full_loss(before_last[0], stale[1]) / runs.last_loss[SANE, 1] - 1) > 1e-3
+    for other in (start, visited[NUM_STEPS - 2], end):
+        # Averages of any other step would show.
+        assert abs(full_loss(before_last[0], other[1]) / runs.last_loss[SANE, 1] - 1) > 3e-4
 
     step = gdx.train_step(problem, family)
-    moved, _ = jax.jit(
-        lambda key: jax.lax.scan(lambda s, _: step.update(s), step.init(STEP_SIZES[SANE], key), length=NUM_STEPS)
-    )(key)
+    update = jax.jit(step.update)
+    moved = jax.jit(step.init)(STEP_SIZES[SANE], key)
+    for _ in range(NUM_STEPS):
+        moved, _ = update(moved)
     chex.assert_trees_all_equal_dtypes(moved.model_state, end[1])
     chex.assert_trees_all_close(moved.model_state, end[1], rtol=1e-4, atol=1e-5)
     for running, initial in zip(jax.tree.leaves(moved.model_state), jax.tree.leaves(start[1]), strict=True):
@@ -197,8 +204,8 @@ def test_batch_statistics_move_with_the_run():
 
 
 def fixed_equinox():
-    _, loss = equinox_mlp()
-    return equinox_parts(jax.random.key(5))[0], loss
+    init, loss = equinox_mlp()
+    return jax.jit(init)(jax.random.key(5)), loss
 
 
 def fixed_nnx():

@@ -15,9 +15,10 @@ from gdx.observers import Observer
 from gdx.problems.base import Problem, check_problem
 from gdx.stepping import Family, evaluation, resolve_problem, train_step, transformation_of
 from gdx.sweeps.inputs import check_count, check_family, check_hyperparams, check_keys
-from gdx.sweeps.lanes import Queue, Settings, make_engine
+from gdx.sweeps.lanes import make_engine
 from gdx.sweeps.runs import Runs, Stopping
 from gdx.sweeps.sizing import choose_blocks, choose_slots, work_bytes
+from gdx.sweeps.state import Queue, Settings
 
 if TYPE_CHECKING:
     import chex

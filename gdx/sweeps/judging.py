@@ -1,0 +1,134 @@
+"""From the record of a window to the facts of one lane, and whether it has ended."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdx.observers import TailStatistics, Window, cycle_period, exact_repetition, tail_statistics
+from gdx.sweeps.runs import Runs, Stop
+from gdx.sweeps.state import Peaks, Settings, Slots, is_bad
+
+TREND_WINDOWS = 3
+"""Windows in a row that must set a new record before a run counts as drifting."""
+
+
+def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, jax.Array, Window], Slots]:
+    """Make the function that brings one lane's facts up to date after a block.
+
+    Parameters
+    ----------
+    settings
+        Static choices.
+
+    Returns
+    -------
+    callable
+        `judge(slot, good, trained, window) -> slot` of one lane: `good` coasted steps before the first bad one,
+        training losses [W] and the record [W] of the watched ones.
+    """
+    blocks, stopping = settings.blocks, settings.stopping
+    length = blocks.coast + blocks.watch
+    horizon = blocks.number * length - blocks.held
+
+    def judge(slot, good, trained, window):
+        facts, end = slot.facts, slot.train.step
+        coasted_bad = good < blocks.coast
+        watched_good = _good_rows(settings, facts, trained, window)
+        went_bad = coasted_bad | (watched_good < blocks.watch)
+        bad_step = end - length + jnp.where(coasted_bad, good, blocks.coast + watched_good)
+
+        last_loss = window.loss[blocks.watch - 1]
+        if settings.keeps_first_bad:
+            watched_last = window.loss[jnp.minimum(watched_good, blocks.watch - 1)]
+            last_loss = jnp.where(coasted_bad, facts.last_loss, watched_last)
+        is_beyond = jnp.isfinite(last_loss) & is_bad(last_loss, facts)
+        # A finite loss in its bound can still end a run: its gradient or its parameters were not finite.
+        is_nonfinite = ~jnp.isfinite(last_loss) | (went_bad & ~is_beyond & settings.keeps_first_bad)
+
+        tail = tail_statistics(window)
+        peaks = _follow(slot.peaks, tail.norm_max)
+        period, repeats = _returns(window, end >= length)
+        converged = tail.norm_max <= facts.tolerance * facts.first_gradient_norm
+        ends = {
+            Stop.NONFINITE: is_nonfinite & stopping.nonfinite,
+            Stop.BLOWN_UP: is_beyond & stopping.blow_up,
+            Stop.CONVERGED: converged & stopping.converged,
+            Stop.REPEATED: (repeats > 0) & stopping.repeated,
+            Stop.HORIZON: end >= horizon,
+        }
+        stopped = jnp.select(list(ends.values()), [jnp.int8(code) for code in ends], jnp.int8(Stop.UNFINISHED))
+        ended_bad = (stopped == Stop.NONFINITE) | (stopped == Stop.BLOWN_UP)
+        judged = _with_tail(facts, tail, ended_bad)._replace(
+            stopped=stopped,
+            steps=jnp.where(ended_bad & settings.keeps_first_bad, bad_step, end),
+            best_loss=jnp.fmin(facts.best_loss, jnp.min(window.loss)),
+            last_loss=last_loss,
+            trend=_trend(peaks, tail.rate, (end + blocks.held) // length),
+            first_bad_step=jnp.where(went_bad & (facts.first_bad_step < 0), bad_step, facts.first_bad_step),
+            period=jnp.where(went_bad, 0, period),
+            repeats_after=jnp.where(went_bad, 0, repeats),
+        )
+        judged = jax.tree.map(lambda new, old: new.astype(old.dtype), judged, facts)
+        return slot._replace(facts=judged, peaks=peaks)
+
+    return judge
+
+
+def _good_rows(settings, facts, trained, window):
+    """Count the watched steps before the first bad one."""
+    is_good = ~is_bad(trained, facts)
+    if settings.gradients:
+        is_good &= window.gradient_norm < jnp.inf
+    if window.moved is not None:
+        is_good &= window.moved < jnp.inf
+    size = settings.blocks.watch
+    # NumPy's rows, since an engine may be built inside somebody's trace and used outside it.
+    return jnp.min(jnp.where(is_good, size, np.arange(size, dtype=np.int32)))
+
+
+def _returns(window, is_real):
+    """Find period and exact repetition, 0 for none; before the first real step held steps repeat and prove nothing."""
+    none = jnp.zeros((), jnp.int32)
+    if window.moved is None:
+        return none, none
+    period = cycle_period(window.moved)
+    if window.memory_moved is None:
+        return period, none
+    return period, jnp.where(is_real, exact_repetition(window.moved, window.memory_moved), 0)
+
+
+def _with_tail(facts: Runs, tail: TailStatistics, has_none: jax.Array) -> Runs:
+    def unless_none(value):
+        return jnp.where(has_none, jnp.nan, value)
+
+    return facts._replace(
+        tail_loss=unless_none(tail.loss),
+        tail_gradient_norm_min=unless_none(tail.norm_min),
+        tail_gradient_norm_mean=unless_none(tail.norm_mean),
+        tail_gradient_norm_max=unless_none(tail.norm_max),
+        gradient_rate=unless_none(tail.rate),
+        loss_rises=jnp.where(has_none, 0, tail.loss_rises),
+    )
+
+
+def _follow(peaks, peak):
+    is_first = jnp.isnan(peaks.lowest)
+    sinks, climbs = peak < peaks.lowest, peak > peaks.highest
+    streak = jnp.where(sinks, jnp.minimum(peaks.streak, 0) - 1, jnp.where(climbs, jnp.maximum(peaks.streak, 0) + 1, 0))
+    lowest = jnp.where(is_first, peak, jnp.minimum(peak, peaks.lowest))
+    highest = jnp.where(is_first, peak, jnp.maximum(peak, peaks.highest))
+    return Peaks(lowest, highest, streak)
+
+
+def _trend(peaks, rate, num_windows):
+    """Direction in which a run is still drifting, -1, 0 or 1.
+
+    A chaotic orbit sets a third record in a row once in (n/2)^3 windows. With one window alone there is only its rate.
+    """
+    drifts = jnp.abs(peaks.streak) >= jnp.minimum(TREND_WINDOWS, num_windows - 1)
+    direction = jnp.where(num_windows > 1, jnp.sign(peaks.streak), jnp.sign(rate))
+    return jnp.where(drifts & ~jnp.isnan(rate), direction, 0)

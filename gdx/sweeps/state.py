@@ -1,0 +1,93 @@
+"""What the engine holds while it runs: slots under way, a queue before them, a log behind them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gdx.observers import Observer
+from gdx.stepping import TrainState
+from gdx.sweeps.runs import Runs, Stopping
+from gdx.sweeps.sizing import Blocks
+
+if TYPE_CHECKING:
+    import chex
+    import jax
+    import numpy as np
+
+
+class Settings(NamedTuple):
+    """Static choices of a sweep."""
+
+    blocks: Blocks
+    slots: int
+    tolerance: float
+    blow_up_factor: float
+    stopping: Stopping
+    gradients: bool
+    cycles: bool
+    evaluate_every: int
+    observers: Mapping[str, Observer]
+
+    @property
+    def keeps_first_bad(self) -> bool:
+        """Whether a run ends at its first bad step, so that what comes after it must not be looked at."""
+        return self.stopping.nonfinite and self.stopping.blow_up
+
+
+class Peaks(NamedTuple):
+    """The largest gradient norm of each window so far, leaves [B]."""
+
+    lowest: jax.Array
+    highest: jax.Array
+    streak: jax.Array
+    """Windows in a row that set a new low (counted negative) or a new high (positive), int32."""
+
+
+class Slots(NamedTuple):
+    """B lanes under way, leaves [B, ...]."""
+
+    lane: jax.Array
+    """Number of the lane in the queue's count, -1 for a free slot."""
+    train: TrainState
+    facts: Runs
+    peaks: Peaks
+    watched: dict[str, Any]
+    """Observers' states."""
+
+
+class Queue(NamedTuple):
+    """Waiting lanes, leaves [Q, ...]; rows from `length` on are padding."""
+
+    lane: jax.Array
+    hyperparams: Any
+    key: chex.PRNGKey
+    length: jax.Array | np.ndarray
+    is_last: jax.Array | np.ndarray
+    """Whether nothing waits behind this queue."""
+
+
+class Log(NamedTuple):
+    """Facts of lanes that have left, in the order of leaving, leaves [C, ...]."""
+
+    lane: jax.Array
+    facts: Runs
+    filled: jax.Array
+
+
+def is_bad(loss: jax.Array, facts: Runs) -> jax.Array:
+    """Say whether a loss is not finite or beyond the run's bound.
+
+    Parameters
+    ----------
+    loss, facts
+        Of one run or of many.
+
+    Returns
+    -------
+    bool array
+    """
+    # An infinite loss fails the comparison as NaN does.
+    return ~(jnp.abs(loss - facts.first_loss) <= facts.loss_bound)
