@@ -32,8 +32,8 @@ class Window(NamedTuple):
     """One run's record over W consecutive steps, each array [W]."""
 
     loss: Float[Array, " W"]
-    gradient_norm: Float[Array, " W"] | None
-    """NaN throughout, in a record that is read, where gradients are left out."""
+    gradient_norm: Float[Array, " W"]
+    """NaN throughout where gradients are left out."""
     moved: Float[Array, " W"] | None
     """Largest distance of any parameter from the first step of the window; None where cycles are left out."""
     memory_moved: Float[Array, " W"] | None

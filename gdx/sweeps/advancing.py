@@ -99,19 +99,21 @@ def _watch(move, evaluate, slots, settings):
             evaluated = jax.lax.cond(due, lambda: jax.vmap(evaluate)(train), lambda: evaluated)
         train, watched, view = move(train, watched)
         if evaluate is not None:
-            return (train, watched, evaluated), (view.loss, Window(*evaluated, moved, memory))
+            return (train, watched, evaluated), (view.loss, *evaluated, moved, memory)
         norm = jax.vmap(gradient_norm)(view.gradient) if settings.gradients else None
-        return (train, watched, None), (None, Window(view.loss, norm, moved, memory))
+        return (train, watched, None), (None, view.loss, norm, moved, memory)
 
     evaluated = None
     if evaluate is not None:
         shapes = jax.eval_shape(jax.vmap(evaluate), slots.train)
         evaluated = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     start = (slots.train, slots.watched, evaluated)
-    (train, watched, _), (trained, window) = jax.lax.scan(body, start, jnp.arange(settings.blocks.watch))
-    if window.gradient_norm is None:
-        window = window._replace(gradient_norm=jnp.full_like(window.loss, jnp.nan))
-    trained = window.loss if trained is None else trained
+    carry, record = jax.lax.scan(body, start, jnp.arange(settings.blocks.watch))
+    (train, watched, _), (trained, loss, norm, moved, memory) = carry, record
+    if norm is None:
+        norm = jnp.full_like(loss, jnp.nan)
+    window = Window(loss, norm, moved, memory)
+    trained = loss if trained is None else trained
     return slots._replace(train=train, watched=watched), trained, window
 
 
