@@ -1,5 +1,7 @@
 """Models of Flax, Haiku and Equinox go into gdx as they are, and end where a loop written by hand ends."""
 
+import functools
+
 import chex
 import equinox as eqx
 import flax.linen as nn
@@ -21,13 +23,7 @@ STEP_SIZES = (1e-4, 3e-3, 1e-2, 1e6)
 SANE = 1
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _quick_compilation():
-    # These tests run for milliseconds and compile for seconds; without XLA's optimizations that is a quarter.
-    before = jax.config.read("jax_disable_most_optimizations")
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", before)
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def digits():
@@ -221,3 +217,11 @@ def test_parameters_that_can_be_called_are_a_constant_start(make):
     losses, _ = plain_loop(stateless(loss), params, (), STEP_SIZES[SANE])
     np.testing.assert_allclose(runs.first_loss[SANE], losses[0], rtol=1e-5)
     np.testing.assert_allclose(runs.last_loss[SANE], losses[-1], rtol=1e-5)
+
+
+@pytest.mark.parametrize("wrap", [jax.jit, eqx.filter_jit, nnx.jit, functools.partial])
+def test_a_start_wrapped_by_a_framework_is_still_called(wrap):
+    init, loss = linen_mlp()
+    key = repeat_keys()[1]
+    params, _ = gdx.problem(wrap(init), loss).init(key)
+    chex.assert_trees_all_close(params, init(key), rtol=1e-6)

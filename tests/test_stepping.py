@@ -8,6 +8,8 @@ from cases import LAST_PARAMS, OPTIMIZERS, curved_problem, keys, plain_loop
 
 import gdx
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 # Relative error allowed after 200 steps, by the precision of the parameters: a few units in the last place.
 TOLERANCES = {jnp.float64: 1e-9, jnp.float32: 2e-4, jnp.bfloat16: 0.06}
 NARROW = ("heavy ball", "adam", "clipped and scheduled")

@@ -7,6 +7,8 @@ from cases import keys
 
 import gdx
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 def sweep_of(problem, family, step_sizes, num_steps=3000, **options):
     return gdx.sweep(problem, family, num_steps=num_steps, **options)(step_sizes, keys(1))

@@ -1,0 +1,70 @@
+import jax.numpy as jnp
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gdx.observers import Window, cycle_period, exact_repetition, tail_statistics
+
+
+def distances(orbit):
+    return jnp.asarray([abs(point - orbit[0]) for point in orbit])
+
+
+@settings(max_examples=50, deadline=None)
+@given(
+    points=st.lists(st.integers(-50, 50), min_size=2, max_size=15, unique=True),
+    scale=st.sampled_from([1e-9, 1.0, 1e9]),
+)
+def test_the_period_of_an_orbit_is_found_at_every_scale(points, scale):
+    # The first step's distance tells the points apart only where no two are equally far from the first.
+    offsets = [abs(point - points[0]) for point in points]
+    if len(set(offsets)) < len(offsets):
+        return
+    orbit = [scale * points[i % len(points)] for i in range(64)]
+    assert int(cycle_period(distances(orbit))) == len(points)
+
+
+def test_an_orbit_that_passes_its_start_on_the_way_is_not_cut_short():
+    assert int(cycle_period(distances([0.0, 1.0, 0.0, 2.0] * 16))) == 4
+
+
+def test_a_decaying_oscillation_has_no_period():
+    assert int(cycle_period(distances([(-0.99) ** i for i in range(64)]))) == 0
+
+
+def test_a_drift_has_no_period():
+    assert int(cycle_period(distances(np.linspace(0.0, 1.0, 64)))) == 0
+
+
+def test_chaos_has_no_period_and_never_repeats():
+    orbit = [0.3]
+    for _ in range(63):
+        orbit.append(3.9 * orbit[-1] * (1 - orbit[-1]))
+    moved = distances(orbit)
+    assert int(cycle_period(moved)) == 0
+    assert int(exact_repetition(moved, jnp.zeros(64))) == 0
+
+
+def test_exact_repetition_needs_parameters_and_state_to_come_back_together():
+    moved = distances([0.0, 1.0] * 8)
+    state = distances([0.0, 1.0, 2.0, 3.0] * 4)
+    assert int(exact_repetition(moved, jnp.zeros(16))) == 2
+    assert int(exact_repetition(moved, state)) == 4
+    assert int(exact_repetition(moved * jnp.nan, state)) == 0
+
+
+def test_windows_of_every_size_are_reduced():
+    for size in (1, 2, 3, 64):
+        norms = jnp.exp(-0.1 * jnp.arange(size))
+        losses = jnp.arange(size) % 2.0
+        tail = tail_statistics(Window(losses, norms, None, None))
+        assert int(tail.loss_rises) == size // 2
+        np.testing.assert_allclose(tail.norm_mean, norms.mean())
+        if size % 2 == 0:
+            np.testing.assert_allclose(tail.rate, -0.1, rtol=1e-12)
+        assert int(cycle_period(losses)) == (2 if size > 4 else 0)
+
+
+def test_rounding_is_no_rise():
+    noisy = jnp.asarray([1.0, 1.0 + 2e-16, 1.0, 1.0 + 1e-12])
+    assert int(tail_statistics(Window(noisy, noisy, None, None)).loss_rises) == 1
