@@ -241,7 +241,10 @@ def test_ctrl_c_gives_back_what_was_finished():
     assert np.all(gdx.verdicts(runs)[finished] == gdx.Verdict.CONVERGED)
 
 
-def test_memory_is_that_of_the_slots_whatever_the_number_of_lanes():
+def test_lanes_stream_through_a_queue_and_a_log_of_fixed_size(monkeypatch):
+    # Hundreds of segments that end at once: a segment's length must not grow without bound meanwhile.
+    monkeypatch.setattr(driver, "QUEUE_ROWS", 64)
+    monkeypatch.setattr(driver, "LOG_ROWS", 64)
     run = gdx.sweep(gdx.problems.quartic(start=0.5), optax.sgd, num_steps=1, slots=64)
     runs = run(np.linspace(0.1, 0.9, 20_011), keys(1))
     np.testing.assert_allclose(runs.first_loss, 0.140625)

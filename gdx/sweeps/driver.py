@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 FACTS = ("gradient", "cycles")
 SEGMENT_SECONDS = 0.1
+MAX_BLOCKS = 1 << 20
+"""Most blocks a segment is asked for: where queue or log end it early, its time says nothing of its length."""
 QUEUE_ROWS = 4096
 LOG_ROWS = 4096
 
@@ -179,7 +181,8 @@ class Sweep:
                 if int(next_row) == int(queue.length) and filled < total:
                     queue, next_row = grid.queue(filled, total), np.int32(0)
                     filled += int(queue.length)
-                num_blocks = max(1, min(4 * num_blocks, int(num_blocks * SEGMENT_SECONDS / max(seconds, 1e-4))))
+                wanted = int(num_blocks * SEGMENT_SECONDS / max(seconds, 1e-4))
+                num_blocks = max(1, min(4 * num_blocks, wanted, MAX_BLOCKS))
                 if progress is not None:
                     progress(finished, total)
         except KeyboardInterrupt:
