@@ -318,7 +318,7 @@ def _write(folder, found, settings):
         found.edge,
         law=found.predictions.law,
         predicted=[(f"predicted, {entry.name.replace('_', ' ')}", entry.value) for entry in found.predictions.entries],
-        title=f"{settings['problem']} under {settings['optimizer']}",
+        title=reports.title(settings),
     )
     plt.savefig(picture, dpi=130)
     plt.close()

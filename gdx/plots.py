@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from gdx.edges import Edge
@@ -62,9 +63,21 @@ def transition(
     Returns
     -------
     (Axes, Axes)
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than two step sizes, or not as many as the runs have.
     """
-    upper, lower = axes if axes is not None else _new_axes()
     step_sizes = np.asarray(step_sizes, float)
+    if step_sizes.ndim != 1 or step_sizes.size < 2 or len(runs.stopped) != step_sizes.size:
+        shape = np.shape(runs.stopped)
+        raise ValueError(
+            f"step_sizes: shape {step_sizes.shape} does not fit runs {shape}; pass the [S] of them, at least 2"
+        )
+    upper, lower = axes if axes is not None else _new_axes()
+    order = np.argsort(step_sizes)
+    step_sizes, runs = step_sizes[order], jax.tree.map(lambda leaf: np.asarray(leaf)[order], runs)
     codes = np.asarray(verdicts(runs))
     is_log = (norm_scale or ("log" if law is None else "linear")) == "log"
     _draw_norms(upper, step_sizes, runs, codes, is_log)
@@ -74,11 +87,11 @@ def transition(
         values = np.array(law(fine), float)
         values[~(np.isfinite(values) & (values > 0))] = np.nan
         upper.plot(fine, values, color="black", linewidth=1, zorder=4, label="theory's law")
-    _mark(upper, lower, edge, predicted)
     for axis in (upper, lower):
         # Within a decade a logarithmic axis shows hardly a number.
         axis.set_xscale("log" if step_sizes[-1] > 10 * step_sizes[0] else "linear")
         axis.set_xlim(step_sizes[0], step_sizes[-1])
+    _mark(upper, lower, edge, predicted)
     upper.tick_params(which="both", labelbottom=False)
     upper.set_title(title)
     upper.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
@@ -135,10 +148,12 @@ def _draw_shares(axis, step_sizes, codes):
 
 def _mark(upper, lower, edge, predicted):
     styles = ["--", ":", "-."]
-    for (name, value), style in zip(predicted, styles * len(predicted), strict=False):
+    low, high = upper.get_xlim()
+    inside = [(name, value) for name, value in predicted if low <= value <= high]
+    for (name, value), style in zip(inside, styles * len(inside), strict=False):
         for axis in (upper, lower):
             axis.axvline(value, color="black", linestyle=style, linewidth=1, zorder=2)
-        upper.plot([], [], color="black", linestyle=style, linewidth=1, label=f"{name} {value:.5g}")
+        upper.plot([], [], color="black", linestyle=style, linewidth=1, label=f"{name} {value:.6g}")
     if edge is None:
         return
     for label, pair, colour in (
@@ -148,4 +163,4 @@ def _mark(upper, lower, edge, predicted):
         if np.isfinite(pair.lower) and np.isfinite(pair.upper) and pair.lower > 0:
             for axis in (upper, lower):
                 axis.axvline(pair.lower, color=colour, linewidth=1, zorder=2)
-            upper.plot([], [], color=colour, linewidth=1, label=f"{label} {pair.lower:.5g}")
+            upper.plot([], [], color=colour, linewidth=1, label=f"{label} {pair.lower:.6g}")

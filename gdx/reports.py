@@ -171,14 +171,34 @@ def catalogue_table(title: str, lines: Mapping[str, tuple[str, ...]], columns: S
     return table
 
 
-def _headline(settings):
+def title(settings: Mapping[str, Any]) -> str:
+    """Say in one line what was run.
+
+    Parameters
+    ----------
+    settings
+        What was asked for.
+
+    Returns
+    -------
+    str
+    """
+    features = ", features raw" if settings["scale"] == "none" else ""
+    return (
+        f"{settings['problem']}{features} under {settings['optimizer']}{_in_brackets(settings)}: "
+        f"{settings['repeats']} starts, {settings['num_steps']} steps"
+    )
+
+
+def _in_brackets(settings):
     values = settings["hyperparameters"].items()
     hyper = ", ".join(f"{name} {value}" for name, value in values if value not in (None, False))
-    return (
-        f"[bold]{settings['problem']}[/] under [bold]{settings['optimizer']}[/]{' (' + hyper + ')' if hyper else ''}: "
-        f"{settings['repeats']} starts, {settings['num_steps']} steps, criterion {settings['criterion']} "
-        f"(tolerance {settings['tolerance']:g}), {settings['precision']}"
-    )
+    return f" ({hyper})" if hyper else ""
+
+
+def _headline(settings):
+    judged = f"criterion {settings['criterion']} (tolerance {settings['tolerance']:g}), {settings['precision']}"
+    return f"[bold]{title(settings)}[/], {judged}"
 
 
 def _edge_table(edge: Edge, predictions: Sequence[Prediction]):

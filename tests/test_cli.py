@@ -189,3 +189,51 @@ def test_ctrl_c_leaves_what_is_finished_says_so_and_exits_130(tmp_path):
     assert "interrupted" in output
     stopped = xarray.load_dataset(folder / "transition.nc", engine="h5netcdf")["stopped"].values
     assert set(stopped.ravel()) >= {gdx.Stop.UNFINISHED, gdx.Stop.NONFINITE}
+
+
+def found_by(tmp_path, *arguments):
+    result = invoke("transition", *arguments, "--json", "--out", str(tmp_path))
+    assert result.exit_code == 0, result.output
+    return json.loads(result.stdout)
+
+
+@pytest.mark.slow
+def test_the_default_command_finds_the_closed_form(tmp_path):
+    found = found_by(tmp_path)
+    (closed,) = (entry for entry in found["predicted"] if entry["name"] == "closed_form")
+    assert found["last_success"]["lower"] == pytest.approx(closed["value"], rel=5e-3)
+    assert found["first_failure"]["upper"] == pytest.approx(closed["value"], rel=5e-3)
+    assert found["limited_by"].startswith("the horizon")
+    assert [sum(column) for column in zip(*found["verdicts"].values(), strict=True)] == [32] * 128
+
+
+@pytest.mark.slow
+def test_standardised_data_have_the_edge_of_their_optimum(tmp_path):
+    found = found_by(tmp_path, "breast-cancer")
+    predicted = {entry["name"]: entry["value"] for entry in found["predicted"]}
+    assert found["last_success"]["lower"] == pytest.approx(predicted["minimum"], rel=1e-2)
+    assert found["too_slow_below"] < predicted["minimum"] / 10
+    assert predicted["minimum"] > 15 * predicted["start"]
+
+
+@pytest.mark.slow
+def test_raw_data_converge_nowhere_and_the_report_says_what_scaling_buys(tmp_path):
+    found = found_by(tmp_path, "breast-cancer", "--scale", "none")
+    assert found["status"] == "none meets it"
+    assert found["last_success"] is None
+    assert set(found["other_criteria"]) == {"stable", "bounded"}
+    assert found["other_criteria"]["bounded"]["status"] == "all meet it"
+    scaling = found["scaling"]
+    assert 2e4 < scaling["predicted_factor"] < 1e6
+    assert 2e4 < scaling["measured_factor"] < 1e6
+    assert scaling["measured_standard"]["lower"] == pytest.approx(scaling["predicted_standard"], rel=2e-2)
+
+
+@pytest.mark.slow
+def test_a_network_on_digits_runs_with_momentum(tmp_path):
+    found = found_by(tmp_path, "digits-mlp", "--optimizer", "sgd", "--momentum", "0.9")
+    assert found["criterion"] == "stable"
+    assert [sum(column) for column in zip(*found["verdicts"].values(), strict=True)] == [4] * 32
+    (start,) = found["predicted"]
+    assert start["threshold"] == pytest.approx(3.8)
+    assert start["value"] / 10 < found["first_failure"]["lower"] < start["value"] * 10
