@@ -104,7 +104,8 @@ def critical_step_size(
         Of convergence, relative to the first gradient norm; by default 1e-6, or that of `run`.
     rtol
         Widest bracket accepted, relative. A bracket's width is not its accuracy: a finite run sees an edge
-        that is shifted by about -ln(1/tolerance) / (2 num_steps) for gradient descent.
+        that is shifted, by about -ln(1/tolerance) / (2 num_steps) for gradient descent; upwards, too, where a run
+        comes close to a minimum before its one unstable direction has grown.
     bracket
         Where to look, two step sizes; by default from 1e-8 to 1e4.
     run

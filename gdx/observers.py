@@ -105,6 +105,29 @@ def cycle_period(moved: Float[Array, " W"]) -> Int[Array, ""]:
     return _first(back)
 
 
+def near_period(moved: Float[Array, " W"]) -> Int[Array, ""]:
+    """Number of steps, 1, 2 or 4, after which an orbit nearly comes back throughout the window, 0 where it does not.
+
+    Such an orbit is a cycle that has not come to rest yet, or an oscillation that fades or grows slowly: too regular to
+    be called aperiodic, too early to be called periodic. Nearly means to within a twentieth of the orbit's size.
+
+    Parameters
+    ----------
+    moved
+        Distances from the first step of the window, [W].
+
+    Returns
+    -------
+    int32
+    """
+    near = 0.05 * jnp.max(moved)
+    found = jnp.zeros((), jnp.int32)
+    for lag in (4, 2, 1):
+        if lag < moved.shape[0]:
+            found = jnp.where(jnp.max(jnp.abs(moved[lag:] - moved[:-lag])) <= near, lag, found)
+    return found
+
+
 def exact_repetition(moved: Float[Array, " W"], memory_moved: Float[Array, " W"]) -> Int[Array, ""]:
     """Smallest number of steps after which parameters and state are the same numbers, 0 where there is none.
 

@@ -152,15 +152,16 @@ def _mark(upper, lower, edge, predicted):
     inside = [(name, value) for name, value in predicted if low <= value <= high]
     for (name, value), style in zip(inside, styles * len(inside), strict=False):
         for axis in (upper, lower):
-            axis.axvline(value, color="black", linestyle=style, linewidth=1, zorder=2)
+            axis.axvline(value, color="black", linestyle=style, linewidth=1, zorder=2.5)
         upper.plot([], [], color="black", linestyle=style, linewidth=1, label=f"{name} {value:.6g}")
     if edge is None:
         return
-    for label, pair, colour in (
-        ("last success", edge.last_success, "#009E73"),
-        ("first failure", edge.first_failure, "#D55E00"),
+    # The last step size that succeeded and the first that failed, not the other ends of their brackets.
+    for label, value, colour in (
+        ("last success", edge.last_success.lower, "#009E73"),
+        ("first failure", edge.first_failure.upper, "#D55E00"),
     ):
-        if np.isfinite(pair.lower) and np.isfinite(pair.upper) and pair.lower > 0:
+        if low <= value <= high:
             for axis in (upper, lower):
-                axis.axvline(pair.lower, color=colour, linewidth=1, zorder=2)
-            upper.plot([], [], color=colour, linewidth=1, label=f"{label} {pair.lower:.6g}")
+                axis.axvline(value, color=colour, linewidth=1, zorder=2)
+            upper.plot([], [], color=colour, linewidth=1, label=f"{label} {value:.6g}")

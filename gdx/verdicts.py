@@ -24,11 +24,12 @@ class Verdict(enum.IntEnum):
     CYCLING = 2
     """The orbit comes back after two steps or more."""
     APERIODIC = 3
-    """Bounded, rising and falling, without a period within the tail and without a trend."""
+    """Bounded, rising and falling, without a period within the tail, not even nearly, and without a trend."""
     DIVERGED = 4
     """The loss was no longer finite, or beyond the blow-up bound."""
     UNDECIDED = 5
-    """The loss rises and falls, while the size of the gradient still drifts: a longer horizon would tell."""
+    """The loss rises and falls while the size of the gradient still drifts, or the orbit is nearly a cycle: a longer
+    horizon would tell."""
 
 
 class Answer(enum.IntEnum):
@@ -69,7 +70,8 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
     limit = facts.tolerance if tolerance is None else tolerance
     ended_bad = (facts.stopped == Stop.NONFINITE) | (facts.stopped == Stop.BLOWN_UP)
     beyond = ~(xp.abs(facts.last_loss - facts.first_loss) <= facts.loss_bound)
-    known = xp.where(facts.trend == 0, Verdict.APERIODIC, Verdict.UNDECIDED)
+    wanders = (facts.trend == 0) & (facts.near_period == 0)
+    rest = xp.where(wanders, Verdict.APERIODIC, Verdict.UNDECIDED)
     codes = xp.select(
         [
             facts.stopped == Stop.UNFINISHED,
@@ -79,7 +81,7 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
             facts.loss_rises == 0,
         ],
         [Verdict.UNDECIDED, Verdict.DIVERGED, Verdict.CONVERGED, Verdict.CYCLING, Verdict.SETTLING],
-        known,
+        rest,
     )
     return codes.astype(jnp.int8)
 

@@ -232,3 +232,26 @@ def test_a_start_wrapped_by_a_framework_is_still_called(wrap):
     key = repeat_keys()[1]
     params, _ = gdx.problem(wrap(init), loss).init(key)
     chex.assert_trees_all_close(params, init(key), rtol=1e-6)
+
+
+def test_a_state_with_handles_may_be_read_in_every_step():
+    class Counting(eqx.Module):
+        weights: jax.Array
+        calls: eqx.nn.StateIndex
+
+        def __init__(self):
+            self.weights, self.calls = jnp.ones(3), eqx.nn.StateIndex(jnp.array(0.0))
+
+    static = eqx.partition(eqx.nn.make_with_state(Counting)()[0], eqx.is_inexact_array)[1]
+
+    def init(key):
+        model, state = eqx.nn.make_with_state(Counting)()
+        return eqx.partition(model, eqx.is_inexact_array)[0], state
+
+    def loss(params, state):
+        model = eqx.combine(params, static)
+        count = state.get(model.calls)
+        return jnp.sum(model.weights**2) + 0 * count, state.set(model.calls, count + 1)
+
+    runs = gdx.sweep(gdx.stateful_problem(init, loss), optax.sgd, num_steps=10)(jnp.array([0.1]), repeat_keys())
+    np.testing.assert_allclose(runs.last_loss, 3 * 0.8 ** (2 * 9), rtol=1e-5)

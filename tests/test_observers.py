@@ -3,7 +3,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gdx.observers import Window, cycle_period, exact_repetition, tail_statistics
+from gdx.observers import Window, cycle_period, exact_repetition, near_period, tail_statistics
 
 
 def distances(orbit):
@@ -30,6 +30,16 @@ def test_an_orbit_that_passes_its_start_on_the_way_is_not_cut_short():
 
 def test_a_decaying_oscillation_has_no_period():
     assert int(cycle_period(distances([(-0.99) ** i for i in range(64)]))) == 0
+
+
+def test_a_slow_oscillation_is_nearly_periodic_and_chaos_is_not():
+    fading = distances([(-0.9995) ** i for i in range(64)])
+    assert (int(cycle_period(fading)), int(near_period(fading))) == (0, 2)
+    orbit = [0.3]
+    for _ in range(63):
+        orbit.append(3.6 * orbit[-1] * (1 - orbit[-1]))
+    assert int(near_period(distances(orbit))) == 0
+    assert int(near_period(distances([0.0, 1.0, 0.5, 2.0] * 16))) == 4
 
 
 def test_a_drift_has_no_period():

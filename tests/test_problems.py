@@ -112,6 +112,7 @@ def test_fixed_parameters_are_a_start_for_every_key():
         (lambda: gdx.problems.digits_mlp((0,)), r"hidden: \(0,\)"),
         (lambda: gdx.problems.digits_mlp(examples=2000), "examples: 2000"),
         (lambda: gdx.problem(jnp.ones(2), 3), "loss: 3"),
+        (lambda: gdx.problem({"w": np.ones(2), "f": jnp.tanh}, lambda w: w["w"].sum()), r"params\['f'\].*partition"),
         (lambda: gdx.stateful_problem(jnp.ones(2), lambda w, s: (w, s)), "init: "),
     ],
 )

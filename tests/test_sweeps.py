@@ -329,6 +329,13 @@ def test_settings_out_of_range_are_refused(options, message):
         (gdx.problem(jnp.ones(3), lambda w: jnp.sum(w > 0)), "loss: .*int"),
         (gdx.problem(jnp.arange(3), lambda w: jnp.sum(w) * 1.0), "int64"),
         (gdx.problem((), lambda w: jnp.zeros(())), "no leaves"),
+        (gdx.problem(lambda key: {"a": jnp.ones(2), "b": jnp.tanh}, lambda w: jnp.sum(w["a"])), "init: .*partition"),
+        (gdx.stateful_problem(lambda key: (jnp.ones(2), 0.0), lambda w, s: jnp.sum(w)), "loss: .*not a pair"),
+        (gdx.stateful_problem(lambda key: (jnp.ones(2), {"a": 0.0}), lambda w, s: (jnp.sum(w), 0.0)), "same structure"),
+        (
+            gdx.stateful_problem(lambda key: (jnp.ones(2), jnp.ones(2)), lambda w, s: (jnp.sum(w), s[:1])),
+            "same shapes",
+        ),
         (3, "no gdx.Problem"),
         (lambda h: h, "no gdx.Problem"),
     ],

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 if TYPE_CHECKING:
     import chex
+
+_ARRAYS_ALONE = "keep to arrays, as equinox.partition(model, equinox.is_inexact_array) does for a model"
 
 
 class Known(NamedTuple):
@@ -127,6 +130,8 @@ def stateful_problem(
     takes_batch = batches is not None
 
     def inner_loss(params, state, batch):
+        # A fresh copy: states with handles, such as Equinox's, refuse to be read twice.
+        state = jax.tree.map(lambda leaf: leaf, state)
         return loss(params, state, batch) if takes_batch else loss(params, state)
 
     return Problem(init, inner_loss, batches, full_loss, known)
@@ -140,7 +145,10 @@ def check_problem(candidate: Problem, key: chex.PRNGKey) -> None:
     ValueError
         If the parameters are not floating, or the loss is not a floating scalar.
     """
-    params, state = jax.eval_shape(candidate.init, key)
+    try:
+        params, state = jax.eval_shape(candidate.init, key)
+    except TypeError as error:
+        raise ValueError(f"init: {error}; {_ARRAYS_ALONE}") from None
     leaves = jax.tree.leaves_with_path(params)
     if not leaves:
         raise ValueError("init: the parameters have no leaves; return a pytree of floating arrays")
@@ -154,8 +162,11 @@ def check_problem(candidate: Problem, key: chex.PRNGKey) -> None:
     batch = None
     if candidate.batches is not None:
         batch = jax.eval_shape(candidate.batches, key, jax.ShapeDtypeStruct((), jnp.int32))
-    value, _ = jax.eval_shape(candidate.loss, params, state, batch)
-    _require_scalar("loss", value)
+    result = jax.eval_shape(candidate.loss, params, state, batch)
+    if not (isinstance(result, tuple) and len(result) == 2):
+        raise ValueError(f"loss: it returns {type(result).__name__}, not a pair; return (scalar, state)")
+    _require_scalar("loss", result[0])
+    _require_same_state(result[1], state)
     if candidate.full_loss is not None:
         _require_scalar("full_loss", jax.eval_shape(candidate.full_loss, params, state))
 
@@ -165,6 +176,21 @@ def _require_scalar(name, value):
     if shape != () or dtype is None or not jnp.issubdtype(dtype, jnp.floating):
         what = f"{dtype}{list(shape)}" if shape is not None else type(value).__name__
         raise ValueError(f"{name}: it returns {what}, not one floating number; reduce it, say with jnp.mean")
+
+
+def _require_same_state(new, old):
+    """A state that changes its shape could not be carried from step to step."""
+    if jax.tree.structure(new) != jax.tree.structure(old):
+        raise ValueError(
+            f"loss: it returns a state {jax.tree.structure(new)} where {jax.tree.structure(old)} went in; "
+            "return the same structure"
+        )
+    for (path, before), after in zip(jax.tree.leaves_with_path(old), jax.tree.leaves(new), strict=True):
+        if before.shape != after.shape:
+            raise ValueError(
+                f"loss: state{jax.tree_util.keystr(path)} comes back with shape {after.shape} where {before.shape} "
+                "went in; return the same shapes"
+            )
 
 
 def _require_callable(name, value):
@@ -182,5 +208,9 @@ def _as_init(init):
     is_opaque = jax.tree.leaves(init) and all(leaf is init for leaf in jax.tree.leaves(init))
     if callable(init) and is_opaque:
         return init
+    for path, leaf in jax.tree.leaves_with_path(init):
+        if not isinstance(leaf, (jax.Array, np.ndarray, np.generic, float, int)):
+            name = "params" + jax.tree_util.keystr(path)
+            raise ValueError(f"init: {name} is {type(leaf).__name__}, no array; {_ARRAYS_ALONE}")
     params = jax.tree.map(jnp.asarray, init)
     return lambda key: params

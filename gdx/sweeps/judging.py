@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.observers import TailStatistics, Window, cycle_period, exact_repetition, tail_statistics
+from gdx.observers import TailStatistics, Window, cycle_period, exact_repetition, near_period, tail_statistics
 from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.state import Peaks, Settings, Slots, is_bad
 
@@ -51,7 +51,7 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, jax.Array, Win
 
         tail = tail_statistics(window)
         peaks = _follow(slot.peaks, tail.norm_max)
-        period, repeats = _returns(window, end >= length)
+        period, nearly, repeats = _returns(window, end >= length)
         converged = tail.norm_max <= facts.tolerance * facts.first_gradient_norm
         ends = {
             Stop.NONFINITE: is_nonfinite & stopping.nonfinite,
@@ -69,7 +69,8 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, jax.Array, Win
             last_loss=last_loss,
             trend=_trend(peaks, tail.rate, (end + blocks.held) // length),
             first_bad_step=jnp.where(went_bad & (facts.first_bad_step < 0), bad_step, facts.first_bad_step),
-            period=jnp.where(went_bad, 0, period),
+            period=jnp.where(went_bad | converged, 0, period),
+            near_period=jnp.where(went_bad, 0, nearly),
             repeats_after=jnp.where(went_bad, 0, repeats),
         )
         judged = jax.tree.map(lambda new, old: new.astype(old.dtype), judged, facts)
@@ -91,14 +92,14 @@ def _good_rows(settings, facts, trained, window):
 
 
 def _returns(window, is_real):
-    """Find period and exact repetition, 0 for none; before the first real step held steps repeat and prove nothing."""
+    """Find period, near period and exact repetition, 0 for none; steps held before the first real one prove nothing."""
     none = jnp.zeros((), jnp.int32)
     if window.moved is None:
-        return none, none
-    period = cycle_period(window.moved)
+        return none, none, none
+    period, nearly = cycle_period(window.moved), near_period(window.moved)
     if window.memory_moved is None:
-        return period, none
-    return period, jnp.where(is_real, exact_repetition(window.moved, window.memory_moved), 0)
+        return period, nearly, none
+    return period, nearly, jnp.where(is_real, exact_repetition(window.moved, window.memory_moved), 0)
 
 
 def _with_tail(facts: Runs, tail: TailStatistics, has_none: jax.Array) -> Runs:

@@ -114,6 +114,7 @@ def _fresh(step, evaluate, settings):
             trend=none,
             first_bad_step=none - 1,
             period=none,
+            near_period=none,
             repeats_after=none,
             tolerance=jnp.full_like(norm, settings.tolerance),
             # Adding 1 copes with losses that start at 0; it can only delay the bound, never bring it forward.

@@ -93,7 +93,9 @@ class Runs(NamedTuple):
     first_bad_step: Fact
     """First step at which the loss was not finite or beyond `loss_bound`; -1 for none, int32."""
     period: Fact
-    """Steps after which the orbit comes back, 0 where it does not within the tail, int32."""
+    """Steps after which the orbit comes back, 0 where it does not within the tail or has converged, int32."""
+    near_period: Fact
+    """Steps, 1, 2 or 4, after which the orbit nearly comes back all along the tail, else 0; int32."""
     repeats_after: Fact
     """Steps after which everything came back exactly, 0 where it did not, int32."""
     tolerance: Fact
