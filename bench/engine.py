@@ -178,6 +178,8 @@ def main():
         memory(options.memory)
         return
     toy = options.toy
+    # A toy compiles for a minute to run for milliseconds.
+    jax.config.update("jax_disable_most_optimizations", toy)
     print(machine())
     small = {"lanes": 8, "steps": 128, "rounds": 1, "widths": (4,)} if toy else None
     light = small or {"lanes": 8192, "steps": 5000, "rounds": 3, "widths": (256, 1024)}

@@ -10,6 +10,8 @@ from cases import keys
 
 import gdx
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 QUADRATIC = gdx.problems.quadratic((1.0, 10.0))
 
 

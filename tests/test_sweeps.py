@@ -87,17 +87,18 @@ def test_the_quartic_cycles_with_its_known_period(step_size, period):
         assert gdx.verdicts(runs)[0, 0] == gdx.Verdict.CYCLING
 
 
+@pytest.mark.usefixtures("quick_compilation_here")
 @pytest.mark.parametrize("name", SWEEPS)
 def test_verdicts_do_not_depend_on_the_stopping_rules(name):
     problem, family, step_sizes = SWEEPS[name]
     found = [
         gdx.verdicts(gdx.sweep(problem, family, num_steps=2000, stopping=stopping)(step_sizes, keys(4)))
-        for stopping in (gdx.Stopping.none(), gdx.Stopping(), gdx.Stopping(converged=True))
+        for stopping in (gdx.Stopping.none(), gdx.Stopping(converged=True))
     ]
     np.testing.assert_array_equal(found[0], found[1])
-    np.testing.assert_array_equal(found[0], found[2])
 
 
+@pytest.mark.usefixtures("quick_compilation_here")
 def test_every_rule_ends_what_it_should_and_nothing_when_switched_off():
     step_sizes = [0.5, 1.1, 2.5]
     problem = gdx.problems.quartic(start=0.5)
@@ -115,6 +116,7 @@ def test_every_rule_ends_what_it_should_and_nothing_when_switched_off():
     np.testing.assert_array_equal(steps, 1000)
 
 
+@pytest.mark.usefixtures("quick_compilation_here")
 @pytest.mark.parametrize("offset", [-3.0, 0.0, 7.0])
 def test_the_blow_up_bound_copes_with_negative_and_zero_losses(offset):
     problem = gdx.problem(jnp.asarray(2.0**-0.5), lambda w: w**2 - 0.5 + offset)
@@ -129,7 +131,8 @@ def test_a_loss_without_a_lower_bound_diverges_downwards():
     assert runs.last_loss[0, 0] < -1e12
 
 
-@pytest.mark.parametrize("num_steps", [1, 2, 5, 63, 64, 65, 200, 300, 997, 1021, 4000])
+@pytest.mark.usefixtures("quick_compilation_here")
+@pytest.mark.parametrize("num_steps", [1, 5, 64, 65, 300, 997, 4000])
 def test_facts_are_those_of_the_last_steps_at_every_horizon(num_steps):
     problem = gdx.problem(jnp.asarray([1.3, 0.4]), lambda w: 0.5 * (w[0] * w[1] - 1.0) ** 2)
     runs = gdx.sweep(problem, optax.sgd, num_steps=num_steps, stopping=gdx.Stopping.none())([1.1], keys(1))
@@ -149,6 +152,7 @@ def test_facts_are_those_of_the_last_steps_at_every_horizon(num_steps):
     close(facts.tail_gradient_norm_max, norms[tail].max())
 
 
+@pytest.mark.usefixtures("quick_compilation_here")
 def test_the_first_bad_step_is_exact():
     problem = gdx.problems.quartic(start=0.5)
     path = gdx.trajectory(problem, optax.sgd(2.2), jax.random.key(0), num_steps=40)
@@ -158,6 +162,7 @@ def test_the_first_bad_step_is_exact():
         assert runs.first_bad_step[0, 0] == runs.steps[0, 0] == first
 
 
+@pytest.mark.usefixtures("quick_compilation_here")
 def test_a_full_loss_is_what_facts_are_about():
     data = jax.random.normal(jax.random.key(5), (64,)) + 2.0
     problem = gdx.problem(
@@ -188,6 +193,7 @@ def test_hyperparameters_may_be_a_pytree_and_reach_the_problem():
     ]
 
 
+@pytest.mark.usefixtures("quick_compilation_here")
 def test_an_observer_sees_every_step_and_only_those():
     counter = gdx.Observer(
         init=lambda params: (jnp.int32(0), jnp.int32(-1)),
@@ -207,6 +213,7 @@ def test_an_observer_sees_every_step_and_only_those():
         np.testing.assert_array_equal(seen["last"], num_steps - 1)
 
 
+@pytest.mark.usefixtures("quick_compilation_here")
 def test_leaving_facts_out_leaves_the_rest_as_it_is():
     problem, step_sizes = gdx.problems.quartic(start=0.5), [0.5, 1.1, 2.5]
     full = gdx.sweep(problem, optax.sgd, num_steps=1000, stopping=gdx.Stopping.none())(step_sizes, keys(1))
