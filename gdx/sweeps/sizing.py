@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-CACHE_BYTES = {"cpu": 6 << 20}
+CACHE_BYTES = {"cpu": 14 << 20}
 """Working set that the lanes of one step may share, by backend; others get `DEVICE_BYTES`."""
 DEVICE_BYTES = 1 << 30
 SLOT_RANGE = {"cpu": (8, 1024)}
