@@ -1,6 +1,6 @@
 """gdx maps where training stops converging: critical step sizes of any JAX loss under any optax optimizer."""
 
-from gdx import curvature, observers, optimizers, plots, problems, storage, studies
+from gdx import curvature, observers, optimizers, plots, problems, schedules, storage, studies
 from gdx.curvature import Sharpness, curvature_threshold, hvp, sharpness
 from gdx.edges import Bracket, Edge, EdgeStatus, critical_step_size
 from gdx.observers import Observer
@@ -44,6 +44,7 @@ __all__ = [
     "plots",
     "problem",
     "problems",
+    "schedules",
     "sharpness",
     "stable",
     "stateful_problem",

@@ -54,6 +54,14 @@ class TailStatistics(NamedTuple):
     """Steps whose loss rose above the one before by more than rounding, int32."""
 
 
+search_failures = Observer(
+    init=lambda params: jnp.zeros((), jnp.int32),
+    update=lambda count, view: count + (0 if view.search_failed is None else view.search_failed),
+    summarise=lambda count: count,
+)
+"""Counts the steps at which the optimizer's line search or solver found no acceptable step."""
+
+
 def tail_statistics(window: Window) -> TailStatistics:
     """Reduce a window of one run to statistics; values that are not finite come through.
 

@@ -7,13 +7,54 @@ import functools
 import inspect
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-import optax
+from gdx.optimizers.entries import LEFT_OUT, TABLE
 
-STEP_SIZE_NAMES = ("learning_rate", "step_size")
-COEFFICIENTS = ("momentum", "decay", "b1", "b2", "rho")
+if TYPE_CHECKING:
+    import optax
+
+STEP_SIZE_NAMES = ("learning_rate", "step_size", "max_learning_rate")
+COEFFICIENTS = ("momentum", "decay", "decay_rate", "b1", "b2", "b3", "beta", "rho")
 """Hyperparameters that weigh the past against the present."""
+SHARES = ("slope_rtol", "curv_rtol", "c1", "c2", "decrease_factor", "eta_minus")
+OPTIONAL = ("momentum", "clipping_threshold", "clip_threshold", "consistent_rms", "beta3")
+"""Numbers that some optimizers take and that are off, None, by default."""
+NO_NUMBERS = ("verbose", "print_win_rate_every_n_steps", "weight_decay_mask", "trust_ratio_mask")
+"""Keywords whose defaults look like numbers or switches of a method and are none."""
+
+
+class Hyperparameter(NamedTuple):
+    """A number or a switch that an optimizer takes by keyword."""
+
+    default: float | bool | None
+    """None for one that is off."""
+    low: float
+    high: float
+    """Never reached."""
+    includes_low: bool
+
+    @property
+    def range(self) -> str:
+        """The allowed values in words."""
+        if isinstance(self.default, bool):
+            return "true or false"
+        kind = "whole, " if isinstance(self.default, int) else ""
+        return f"{kind}{'[' if self.includes_low else '('}{self.low:g}, {self.high:g})"
+
+    def holds(self, value: float) -> bool:
+        """Say whether a value is allowed.
+
+        Parameters
+        ----------
+        value
+            A number.
+
+        Returns
+        -------
+        bool
+        """
+        return (self.low <= value if self.includes_low else self.low < value) and value < self.high
 
 
 class OptimizerEntry(NamedTuple):
@@ -22,54 +63,56 @@ class OptimizerEntry(NamedTuple):
     make: Callable[..., optax.GradientTransformation]
     """Takes the step size first, hyperparameters by keyword."""
     line: str
+    """What it is for."""
+    family: str
+    """Of methods: "gradient", "adaptive", "sign", "layer-wise", "parameter-free", "line search", "second order" or
+    "coordinate"."""
+    source: str
 
     @property
-    def hyperparameters(self) -> dict[str, float | bool | None]:
-        """Numbers and switches that it takes by keyword, with their defaults; None for one that is off."""
+    def hyperparameters(self) -> dict[str, Hyperparameter]:
+        """Numbers and switches that it takes by keyword, with defaults and ranges.
+
+        Any floating one may be traced and swept. Whole numbers and switches are static.
+        """
         parameters = inspect.signature(self.make).parameters.values()
         return {
-            parameter.name: parameter.default
+            parameter.name: _hyperparameter(parameter.name, parameter.default)
             for parameter in parameters
-            if parameter.name not in STEP_SIZE_NAMES
-            and (isinstance(parameter.default, (int, float)) or parameter.name == "momentum")
+            if parameter.name not in STEP_SIZE_NAMES + NO_NUMBERS
+            and (isinstance(parameter.default, (int, float)) or parameter.name in OPTIONAL)
         }
+
+    @property
+    def defaults(self) -> dict[str, float | bool | None]:
+        """The hyperparameters' defaults alone."""
+        return {name: hyperparameter.default for name, hyperparameter in self.hyperparameters.items()}
 
 
 def catalogue() -> dict[str, OptimizerEntry]:
-    """Give every named optimizer.
+    """Give every named optimizer whose step size can be swept.
 
     Returns
     -------
     dict
-        Name to `OptimizerEntry`: optax's own functions, under optax's names where there is no older one.
+        Name to `OptimizerEntry`, grouped by family. Optax's own functions are there unchanged, under optax's names
+        where there is no older one.
     """
-    heavy_ball = functools.partial(optax.sgd, momentum=0.9)
     return {
-        "sgd": OptimizerEntry(optax.sgd, "gradient descent; heavy ball or Nesterov with --momentum"),
-        "momentum": OptimizerEntry(heavy_ball, "heavy ball, momentum 0.9"),
-        "nesterov": OptimizerEntry(
-            functools.partial(optax.sgd, momentum=0.9, nesterov=True),
-            "Nesterov's momentum, 0.9, as optax writes it",
-        ),
-        "adam": OptimizerEntry(optax.adam, "running first and second moments, bias corrected"),
-        "adamw": OptimizerEntry(optax.adamw, "Adam with decoupled weight decay"),
-        "nadam": OptimizerEntry(optax.nadam, "Adam with Nesterov's look-ahead"),
-        "amsgrad": OptimizerEntry(optax.amsgrad, "Adam whose second moment never falls"),
-        "adamax": OptimizerEntry(optax.adamax, "Adam with the infinity norm for second moment"),
-        "adabelief": OptimizerEntry(optax.adabelief, "Adam that divides by the gradient's surprise"),
-        "radam": OptimizerEntry(optax.radam, "Adam with a rectified start"),
-        "yogi": OptimizerEntry(optax.yogi, "Adam whose second moment moves by a fixed share"),
-        "adagrad": OptimizerEntry(optax.adagrad, "divides by the root of the sum of squared gradients"),
-        "rmsprop": OptimizerEntry(optax.rmsprop, "divides by a running root mean square of gradients"),
-        "adadelta": OptimizerEntry(optax.adadelta, "scales by the ratio of running update and gradient sizes"),
-        "lion": OptimizerEntry(optax.lion, "sign of an interpolated momentum"),
-        "sign-sgd": OptimizerEntry(optax.sign_sgd, "sign of the gradient"),
-        "lamb": OptimizerEntry(optax.lamb, "Adam scaled layer by layer to the size of the weights"),
-        "lars": OptimizerEntry(optax.lars, "momentum scaled layer by layer to the size of the weights"),
-        "novograd": OptimizerEntry(optax.novograd, "Adam with one second moment a layer"),
-        "fromage": OptimizerEntry(optax.fromage, "updates measured relative to each layer's size"),
-        "sm3": OptimizerEntry(optax.sm3, "AdaGrad with a memory of rows and columns only"),
+        name: OptimizerEntry(make, line, family, source)
+        for family, rows in TABLE.items()
+        for name, make, line, source in rows
     }
+
+
+def left_out() -> dict[str, str]:
+    """Give what optax ships and the catalogue does not hold, each with the reason.
+
+    Returns
+    -------
+    dict
+    """
+    return dict(LEFT_OUT)
 
 
 def family(
@@ -92,23 +135,50 @@ def family(
     Raises
     ------
     ValueError
-        If there is no such optimizer, it does not take a hyperparameter, or a value is no number.
+        If there is no such optimizer, it does not take a hyperparameter, or a value is no number in its range.
     """
     entries = catalogue()
     if name not in entries:
         near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
         remedy = f"did you mean {' or '.join(near)}?" if near else "see gdx list"
         raise ValueError(f"optimizer: {name!r} is unknown; {remedy}")
-    taken = entries[name].hyperparameters
-    for key, value in (hyperparameters or {}).items():
+    taken, given = entries[name].hyperparameters, dict(hyperparameters or {})
+    for key, value in given.items():
         if key not in taken:
             raise ValueError(f"{key}: the optimizer {name} does not take it; it takes {', '.join(taken) or 'none'}")
-        if isinstance(taken[key], bool) and not isinstance(value, bool):
+        given[key] = _checked(key, value, taken[key])
+    made = functools.partial(entries[name].make, **given)
+    # Constraints between two of them, such as c1 < c2, are the optimizer's own to check, and at once.
+    made(1.0)
+    return made
+
+
+def _hyperparameter(name, default):
+    if name == "c":
+        return Hyperparameter(default, 0.0, 0.5, False)
+    if name in SHARES:
+        return Hyperparameter(default, 0.0, 1.0, False)
+    # Optimistic methods call a strength beta that is 1 by default.
+    if name in COEFFICIENTS and (default is None or default < 1):
+        return Hyperparameter(default, 0.0, 1.0, True)
+    if isinstance(default, int) and not isinstance(default, bool) and default > 0:
+        return Hyperparameter(default, 1, math.inf, True)
+    return Hyperparameter(default, 0.0, math.inf, True)
+
+
+def _checked(key, value, hyperparameter):
+    default = hyperparameter.default
+    if isinstance(default, bool):
+        if not isinstance(value, bool):
             raise ValueError(f"{key}: {value!r} is no switch; pass true or false")
-        if not isinstance(value, (bool, int, float)):
-            raise ValueError(f"{key}: {value!r} is no number; pass one, as in --set {key}=0.9")
-        if key in COEFFICIENTS and not 0 <= value < 1:
-            raise ValueError(f"{key}: {value} is outside [0, 1); the usual value is 0.9")
-        if not isinstance(value, bool) and not 0 <= value < math.inf:
-            raise ValueError(f"{key}: {value} is outside [0, inf); the default is {taken[key]}")
-    return functools.partial(entries[name].make, **(hyperparameters or {}))
+        return value
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        raise ValueError(f"{key}: {value!r} is no number; pass one, as in --set {key}=0.9")
+    if not hyperparameter.holds(value):
+        usual = "the usual value is 0.9" if default is None else f"the default is {default}"
+        raise ValueError(f"{key}: {value} is outside {hyperparameter.range}; {usual}")
+    if isinstance(default, int):
+        if value != int(value):
+            raise ValueError(f"{key}: {value} is no whole number; the default is {default}")
+        return int(value)
+    return value

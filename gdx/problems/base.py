@@ -32,6 +32,36 @@ class Known(NamedTuple):
     """Where the closed form comes from."""
 
 
+class Epochs(NamedTuple):
+    """Mini-batches in an order that is drawn anew every epoch, as pure functions.
+
+    Drawing an order costs many steps, reading one costs nothing: a sweep draws orders where runs enter and reads them
+    in the step. Called as `epochs(key, step)` it does both, like any other `batches`.
+    """
+
+    order: Callable[[chex.PRNGKey, jax.Array], jax.Array]
+    """`order(key, epoch) -> int32 [L]`, always of one length."""
+    take: Callable[[jax.Array, jax.Array], Any]
+    """`take(order, position) -> batch`: the orders of several epochs may be joined end to end, and the position counts
+    steps from the first one's beginning."""
+    num_steps: int
+    """Steps in an epoch."""
+
+    def __call__(self, key: chex.PRNGKey, step: jax.Array) -> Any:
+        """Give the batch of any step by itself.
+
+        Parameters
+        ----------
+        key, step
+            Of the run.
+
+        Returns
+        -------
+        Any
+        """
+        return self.take(self.order(key, step // self.num_steps), step % self.num_steps)
+
+
 class Problem(NamedTuple):
     """A loss and the way to start on it, as pure functions.
 
@@ -43,7 +73,7 @@ class Problem(NamedTuple):
     loss: Callable[..., tuple[jax.Array, chex.ArrayTree]]
     """`loss(params, state, batch) -> (scalar, state)`."""
     batches: Callable[[chex.PRNGKey, jax.Array], Any] | None = None
-    """`batches(key, step) -> batch`, a pure function of both; None for a loss without batches."""
+    """`batches(key, step) -> batch`, a pure function of both, or `Epochs`; None for a loss without batches."""
     full_loss: Callable[[chex.ArrayTree, chex.ArrayTree], jax.Array] | None = None
     """`full_loss(params, state) -> scalar`, what facts and verdicts use where the training loss is a batch's."""
     known: Known | None = None
@@ -57,6 +87,7 @@ def problem(
     batches: Callable[[chex.PRNGKey, jax.Array], Any] | None = None,
     full_loss: Callable[[chex.ArrayTree], jax.Array] | None = None,
     known: Known | None = None,
+    maximise: bool = False,
 ) -> Problem:
     """Make a Problem from a loss of the parameters.
 
@@ -68,11 +99,14 @@ def problem(
     loss
         `loss(params) -> scalar`, or `loss(params, batch) -> scalar` when there are `batches`.
     batches
-        `batches(key, step) -> batch`, pure; the key is derived from the repeat's key.
+        `batches(key, step) -> batch`, pure; the key is derived from the repeat's key. `gdx.problems.minibatches` makes
+        one from data.
     full_loss
         `full_loss(params) -> scalar`; facts and verdicts use it in place of a batch's loss.
     known
         Closed forms to set beside the measurements.
+    maximise
+        Whether the loss is to be climbed: every optimizer then descends its negative, of which all facts are.
 
     Returns
     -------
@@ -87,16 +121,16 @@ def problem(
     """
     _require_callable("loss", loss)
     start = _as_init(init)
-    takes_batch = batches is not None
+    takes_batch, sign = batches is not None, _sign(maximise)
 
     def stateful_loss(params, state, batch):
-        return (loss(params, batch) if takes_batch else loss(params)), state
+        return sign(loss(params, batch) if takes_batch else loss(params)), state
 
     return Problem(
         init=lambda key: (start(key), ()),
         loss=stateful_loss,
         batches=batches,
-        full_loss=None if full_loss is None else lambda params, state: full_loss(params),
+        full_loss=None if full_loss is None else lambda params, state: sign(full_loss(params)),
         known=known,
     )
 
@@ -108,6 +142,7 @@ def stateful_problem(
     batches: Callable[[chex.PRNGKey, jax.Array], Any] | None = None,
     full_loss: Callable[[chex.ArrayTree, chex.ArrayTree], jax.Array] | None = None,
     known: Known | None = None,
+    maximise: bool = False,
 ) -> Problem:
     """Make a Problem of a model with mutable state, such as running batch statistics.
 
@@ -118,7 +153,7 @@ def stateful_problem(
     loss
         `loss(params, state) -> (scalar, state)`, or `loss(params, state, batch) -> (scalar, state)`
         when there are `batches`. A dropout key travels in the batch.
-    batches, full_loss, known
+    batches, full_loss, known, maximise
         As in `problem`, except that `full_loss` takes `(params, state)`.
 
     Returns
@@ -127,14 +162,17 @@ def stateful_problem(
     """
     _require_callable("init", init)
     _require_callable("loss", loss)
-    takes_batch = batches is not None
+    takes_batch, sign = batches is not None, _sign(maximise)
 
     def inner_loss(params, state, batch):
         # A fresh copy: states with handles, such as Equinox's, refuse to be read twice.
         state = jax.tree.map(lambda leaf: leaf, state)
-        return loss(params, state, batch) if takes_batch else loss(params, state)
+        result = loss(params, state, batch) if takes_batch else loss(params, state)
+        # What is no pair goes through as it is, to be refused in one sentence where problems are checked.
+        return (sign(result[0]), *result[1:]) if isinstance(result, tuple) else result
 
-    return Problem(init, inner_loss, batches, full_loss, known)
+    judged = None if full_loss is None else lambda params, state: sign(full_loss(params, state))
+    return Problem(init, inner_loss, batches, judged, known)
 
 
 def check_problem(candidate: Problem, key: chex.PRNGKey) -> None:
@@ -159,9 +197,10 @@ def check_problem(candidate: Problem, key: chex.PRNGKey) -> None:
                 f"init: {name} has dtype {leaf.dtype}, which gradient descent cannot move; "
                 "make it floating, or close over it as data"
             )
-    batch = None
-    if candidate.batches is not None:
-        batch = jax.eval_shape(candidate.batches, key, jax.ShapeDtypeStruct((), jnp.int32))
+    batch, batches = None, candidate.batches
+    if batches is not None:
+        # A named tuple such as `Epochs` cannot be weakly referenced, which JAX asks of functions.
+        batch = jax.eval_shape(lambda *at: batches(*at), key, jax.ShapeDtypeStruct((), jnp.int32))
     result = jax.eval_shape(candidate.loss, params, state, batch)
     if not (isinstance(result, tuple) and len(result) == 2):
         raise ValueError(f"loss: it returns {type(result).__name__}, not a pair; return (scalar, state)")
@@ -169,6 +208,10 @@ def check_problem(candidate: Problem, key: chex.PRNGKey) -> None:
     _require_same_state(result[1], state)
     if candidate.full_loss is not None:
         _require_scalar("full_loss", jax.eval_shape(candidate.full_loss, params, state))
+
+
+def _sign(maximise):
+    return (lambda value: jax.tree.map(jnp.negative, value)) if maximise else (lambda value: value)
 
 
 def _require_scalar(name, value):

@@ -6,11 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from gdx.problems.scaling import SCALINGS, as_matrix
+
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped
 
 BUNDLED = ("breast-cancer", "diabetes", "digits")
-SCALES = ("standard", None)
+SCALES = (*SCALINGS, None)
 
 
 class Dataset(NamedTuple):
@@ -54,35 +56,37 @@ def bundled(name: str) -> Dataset:
     return Dataset(np.asarray(features, float), np.asarray(targets))
 
 
-def scale_features(features: Float[np.ndarray, "M F"], scale: str | None) -> Float[np.ndarray, "M F"]:
-    """Put every feature on one scale.
+def scale_features(
+    features: Float[np.ndarray, "M F"], scale: str | None, *, constant: str = "zero"
+) -> Float[np.ndarray, "M F"]:
+    """Put every feature on one scale, fitted on these examples.
+
+    To scale further examples by the same fit, use `fit` and `apply` of `gdx.problems.scaling`.
 
     Parameters
     ----------
     features
         [M, F], finite.
     scale
-        "standard" for mean 0 and standard deviation 1 (a constant feature becomes 0), None for as they are.
+        "standard" for mean 0 and standard deviation 1, "minmax" for [0, 1], "robust" for median 0 and distance 1
+        between the quartiles, None for as they are.
+    constant
+        "zero" lets constant columns become 0, "error" refuses them. Without a scale they stay as they are.
 
     Returns
     -------
     array
-        [M, F].
+        [M, F] in float64.
 
     Raises
     ------
     ValueError
-        If the features are not a finite matrix or the scale is unknown.
+        If the features are not a finite matrix, one is constant and that is an error, or a name is unknown.
     """
-    features = np.asarray(features, float)
-    if features.ndim != 2 or features.size == 0:
-        raise ValueError(f"features: shape {features.shape} is not [M, F]; pass a matrix, one row an example")
-    if not np.all(np.isfinite(features)):
-        bad = int(np.argmin(np.all(np.isfinite(features), axis=0)))
-        raise ValueError(f"features: column {bad} has values that are not finite; impute or drop them first")
     if scale not in SCALES:
-        raise ValueError(f"scale: {scale!r} is unknown; choose 'standard' or None")
+        raise ValueError(f"scale: {scale!r} is unknown; choose {', '.join(map(repr, SCALINGS))} or None")
+    matrix = as_matrix(features)
     if scale is None:
-        return features
-    spread = features.std(axis=0)
-    return (features - features.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+        return matrix
+    scaling = SCALINGS[scale]
+    return scaling.apply(scaling.fit(features, constant), matrix)

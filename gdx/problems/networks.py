@@ -9,23 +9,31 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gdx.problems.base import Problem, problem
+from gdx.problems.base import Problem
+from gdx.problems.batching import finite_sum
 from gdx.problems.data import bundled, scale_features
 
 
 def digits_mlp(
-    hidden: Sequence[int] = (16,), *, scale: str | None = "standard", examples: int | None = None
+    hidden: Sequence[int] = (16,),
+    *,
+    scale: str | None = "standard",
+    examples: int | None = None,
+    batch_size: int | None = None,
+    replacement: bool = False,
 ) -> Problem:
-    """A tanh network that classifies scikit-learn's digits, full batch, mean cross-entropy.
+    """A tanh network that classifies scikit-learn's digits, mean cross-entropy.
 
     Parameters
     ----------
     hidden
         Widths of the hidden layers, each at least 1.
     scale
-        How the 64 pixels are scaled: "standard" or None.
+        How the 64 pixels are scaled: "standard", "minmax", "robust" or None, see `gdx.problems.scaling`.
     examples
         How many of the 1797 examples, from the first; None for all.
+    batch_size, replacement
+        Mini-batches, as in `gdx.problems.finite_sum`; None for the full batch.
 
     Returns
     -------
@@ -35,7 +43,7 @@ def digits_mlp(
     Raises
     ------
     ValueError
-        If a width is below 1 or `examples` is outside [1, 1797].
+        If a width is below 1, `examples` is outside [1, 1797], or the batch size is not from 1 to the number of them.
     """
     hidden = tuple(int(width) for width in hidden)
     if any(width < 1 for width in hidden):
@@ -43,9 +51,9 @@ def digits_mlp(
     features, labels = bundled("digits")
     if examples is not None and not 1 <= examples <= len(features):
         raise ValueError(f"examples: {examples} is outside [1, {len(features)}]; leave it out for all")
-    x = jnp.asarray(scale_features(features, scale)[:examples])
-    y = jnp.asarray(labels[:examples])
-    widths = (x.shape[1], *hidden, 10)
+    # Pixels that are never lit become 0.
+    inputs, labels = scale_features(features, scale, constant="zero")[:examples], labels[:examples]
+    widths = (inputs.shape[1], *hidden, 10)
 
     def init(key):
         keys = jax.random.split(key, len(widths) - 1)
@@ -54,11 +62,11 @@ def digits_mlp(
             for k, n, m in zip(keys, widths[:-1], widths[1:], strict=True)
         )
 
-    def loss(layers):
-        activation = x
+    def losses(layers, rows):
+        activation, y = rows
         for layer in layers[:-1]:
             activation = jnp.tanh(activation @ layer["weights"] + layer["bias"][None])
         logits = activation @ layers[-1]["weights"] + layers[-1]["bias"][None]
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
+        return optax.softmax_cross_entropy_with_integer_labels(logits, y)
 
-    return problem(init, loss)
+    return finite_sum(init, losses, (inputs, labels), batch_size=batch_size, replacement=replacement)

@@ -1,4 +1,4 @@
-"""Convex regression on arrays or on bundled real data, full batch."""
+"""Convex regression on arrays or on bundled real data, in full or in mini-batches."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gdx.problems.base import Known, Problem, problem
+from gdx.problems.base import Known, Problem
+from gdx.problems.batching import finite_sum
 from gdx.problems.data import bundled, scale_features
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ def least_squares(
     *,
     l2: float = 0.0,
     scale: str | None = "standard",
+    batch_size: int | None = None,
+    replacement: bool = False,
 ) -> Problem:
     """Half the mean squared error of a linear model, plus l2/2 times the squared weights.
 
@@ -34,7 +37,9 @@ def least_squares(
     l2
         Strength of the penalty on the weights, at least 0; the bias is free.
     scale
-        How features are scaled: "standard" or None.
+        How features are scaled: "standard", "minmax", "robust" or None, see `gdx.problems.scaling`.
+    batch_size, replacement
+        Mini-batches, as in `gdx.problems.finite_sum`; None for the full batch.
 
     Returns
     -------
@@ -45,7 +50,8 @@ def least_squares(
     Raises
     ------
     ValueError
-        If shapes do not fit, values are not finite, or l2 is negative.
+        If shapes do not fit, values are not finite, a column is constant and so cannot be scaled, l2 is negative, or
+        the batch size is not from 1 to M.
     """
     inputs, outputs = _arrays(features, targets, scale)
     _check_l2(l2)
@@ -55,15 +61,16 @@ def least_squares(
     solution = np.linalg.lstsq(hessian, design.T @ outputs / len(design), rcond=None)[0]
     residual = design @ solution - outputs
     minimum = 0.5 * np.mean(residual**2) + 0.5 * l2 * np.sum(solution[:-1] ** 2)
-    x, y = jnp.asarray(inputs), jnp.asarray(outputs)
 
-    def loss(params):
+    def losses(params, rows):
+        x, y = rows
         errors = x @ params["weights"] + params["bias"][None] - y
-        return 0.5 * jnp.mean(errors**2) + 0.5 * l2 * jnp.sum(params["weights"] ** 2)
+        return 0.5 * errors**2 + _penalty(params, l2)
 
     sharpness = float(np.linalg.eigvalsh(hessian)[-1])
     known = Known(sharpness, float(minimum), None, "constant Hessian of least squares")
-    return problem(_linear_init((inputs.shape[1],), ()), loss, known=known)
+    init = _linear_init((inputs.shape[1],), ())
+    return finite_sum(init, losses, (inputs, outputs), batch_size=batch_size, replacement=replacement, known=known)
 
 
 def logistic_regression(
@@ -72,6 +79,8 @@ def logistic_regression(
     *,
     l2: float = 1e-3,
     scale: str | None = "standard",
+    batch_size: int | None = None,
+    replacement: bool = False,
 ) -> Problem:
     """Mean cross-entropy of a linear classifier, plus l2/2 times the squared weights.
 
@@ -87,7 +96,9 @@ def logistic_regression(
     l2
         Strength of the penalty on the weights, at least 0; the bias is free.
     scale
-        How features are scaled: "standard" or None.
+        How features are scaled: "standard", "minmax", "robust" or None, see `gdx.problems.scaling`.
+    batch_size, replacement
+        Mini-batches, as in `gdx.problems.finite_sum`; None for the full batch.
 
     Returns
     -------
@@ -97,24 +108,31 @@ def logistic_regression(
     Raises
     ------
     ValueError
-        If shapes do not fit, values are not finite, there are fewer than two classes, or l2 is negative.
+        If shapes do not fit, values are not finite, a column is constant and so cannot be scaled, there are fewer than
+        two classes, l2 is negative, or the batch size is not from 1 to M.
     """
     inputs, labels = _arrays(features, labels, scale)
     _check_l2(l2)
     classes, codes = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise ValueError(f"labels: {len(classes)} class is not enough; pass labels of two or more classes")
-    x, y = jnp.asarray(inputs), jnp.asarray(codes)
     if len(classes) == 2:
         shape, cross_entropy = (), optax.sigmoid_binary_cross_entropy
     else:
         shape, cross_entropy = (len(classes),), optax.softmax_cross_entropy_with_integer_labels
 
-    def loss(params):
+    def losses(params, rows):
+        x, y = rows
         logits = x @ params["weights"] + params["bias"][None]
-        return jnp.mean(cross_entropy(logits, y)) + 0.5 * l2 * jnp.sum(params["weights"] ** 2)
+        return cross_entropy(logits, y) + _penalty(params, l2)
 
-    return problem(_linear_init((inputs.shape[1], *shape), shape), loss)
+    init = _linear_init((inputs.shape[1], *shape), shape)
+    return finite_sum(init, losses, (inputs, codes), batch_size=batch_size, replacement=replacement)
+
+
+def _penalty(params, l2):
+    """Of every example, [1], so that the mean over any of them has it once."""
+    return 0.5 * l2 * jnp.sum(params["weights"] ** 2)[None]
 
 
 def _linear_init(weights_shape, bias_shape):
@@ -126,11 +144,14 @@ def _linear_init(weights_shape, bias_shape):
 
 
 def _arrays(features, targets, scale):
+    constant = "error"
     if isinstance(features, str):
+        # The digits have pixels that are never lit; they become 0.
+        constant = "zero"
         features, targets = bundled(features)
     if targets is None:
         raise ValueError("targets: missing; pass one a row of features, or the name of a bundled data set")
-    inputs, targets = scale_features(features, scale), np.asarray(targets)
+    inputs, targets = scale_features(features, scale, constant=constant), np.asarray(targets)
     if targets.shape != (len(inputs),):
         raise ValueError(f"targets: shape {targets.shape} does not fit {len(inputs)} examples; pass [M]")
     if targets.dtype.kind in "fc" and not np.all(np.isfinite(targets)):

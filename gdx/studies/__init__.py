@@ -1,16 +1,21 @@
 """Questions that a person asks, each answered by composing the rest."""
 
+from gdx.studies.comparison import Comparison, Contestant, Path, compare
 from gdx.studies.predictions import Prediction, Predictions, minimum_sharpness, predict
 from gdx.studies.scaling import ScalingGain, scaling_gain
 from gdx.studies.trajectory import Trajectory, trajectory
 from gdx.studies.transition import Transition, default_step_sizes, limit_of, transition, verdict_counts
 
 __all__ = [
+    "Comparison",
+    "Contestant",
+    "Path",
     "Prediction",
     "Predictions",
     "ScalingGain",
     "Trajectory",
     "Transition",
+    "compare",
     "default_step_sizes",
     "limit_of",
     "minimum_sharpness",

@@ -11,19 +11,21 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from gdx.observers import Observer
+from gdx.observers import Observer, search_failures
 from gdx.problems.base import Problem, check_problem
 from gdx.stepping import Family, evaluation, resolve_problem, train_step, transformation_of
 from gdx.sweeps.inputs import check_count, check_family, check_hyperparams, check_keys
 from gdx.sweeps.lanes import make_engine
 from gdx.sweeps.runs import Runs, Stopping
-from gdx.sweeps.sizing import choose_blocks, choose_slots, work_bytes
-from gdx.sweeps.state import Queue, Settings
+from gdx.sweeps.sizing import LIGHT_BYTES, choose_blocks, choose_slots, work_bytes
+from gdx.sweeps.state import SEARCH_FAILURES, Queue, Settings
 
 if TYPE_CHECKING:
     import chex
 
 FACTS = ("gradient", "cycles")
+EVALUATIONS = 8
+"""Of the full loss in a tail, where it is not the training loss and nobody says otherwise."""
 SEGMENT_SECONDS = 0.1
 MAX_BLOCKS = 1 << 20
 """Most blocks a segment is asked for: where queue or log end it early, its time says nothing of its length."""
@@ -143,12 +145,27 @@ class Sweep:
 
         apart: list[bool] = []
         jax.eval_shape(check, point, key)
-        step = train_step(self.problem, self.family)
-        size = work_bytes(step.update, jax.eval_shape(step.init, point, key))
+        step = train_step(self.problem, self.family, block=self.tail)
+        state = jax.eval_shape(step.init, point, key)
+        size = work_bytes(step.update, state)
+        searches = jax.eval_shape(step.update, state)[1].search_failed is not None
         if self.slots is None:
             self.slots = choose_slots(size, jax.default_backend())
-        blocks = choose_blocks(self.num_steps, self.tail, size)
-        settings = Settings(blocks=blocks, slots=self.slots, **self._options)
+        blocks = choose_blocks(
+            self.num_steps,
+            self.tail,
+            spares_watching=size < LIGHT_BYTES or apart[0],
+            watches_all=self._options["stopping"].is_stated,
+        )
+        options = dict(self._options)
+        if not apart[0]:
+            options["evaluate_every"] = 1
+        elif options["evaluate_every"] is None:
+            options["evaluate_every"] = max(self.tail // EVALUATIONS, 1)
+        if searches:
+            options["observers"] = options["observers"] | {SEARCH_FAILURES: search_failures}
+        settings = Settings(blocks=blocks, slots=self.slots, **options)
+        step = train_step(self.problem, self.family, block=blocks.coast + blocks.watch)
         return make_engine(step, evaluation(self.problem), apart[0], settings)
 
     def _stream(self, program, grid, total, progress):
@@ -202,7 +219,7 @@ def sweep(
     blow_up_factor: float = 1e12,
     facts: Collection[str] = FACTS,
     observers: Mapping[str, Observer] | None = None,
-    evaluate_every: int = 1,
+    evaluate_every: int | None = None,
     slots: int | None = None,
 ) -> Sweep:
     """Prepare to run one optimizer family from many starts at many hyperparameters.
@@ -230,7 +247,8 @@ def sweep(
     observers
         Watchers of your own by name; their summaries land in `Runs.observed`.
     evaluate_every
-        Steps between evaluations of the problem's `full_loss`, where it has one.
+        Steps between evaluations of the problem's `full_loss` in the tail, where it has one; by default an eighth of
+        the tail.
     slots
         Lanes computed at once, B; by default a fixed rule from the work of one step.
 
@@ -260,7 +278,8 @@ def sweep(
     """
     num_steps = check_count("num_steps", num_steps, "pass the horizon in steps")
     tail = check_count("tail", tail, "pass a window in steps")
-    evaluate_every = check_count("evaluate_every", evaluate_every, "pass 1 to evaluate at every step")
+    if evaluate_every is not None:
+        evaluate_every = check_count("evaluate_every", evaluate_every, "pass 1 to evaluate at every step")
     if slots is not None:
         slots = check_count("slots", slots, "leave it out for a fixed rule")
     for name, value in {"tolerance": tolerance, "blow_up_factor": blow_up_factor}.items():

@@ -53,7 +53,12 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, jax.Array, Win
         peaks = _follow(slot.peaks, tail.norm_max)
         period, nearly, repeats = _returns(window, end >= length)
         converged = tail.norm_max <= facts.tolerance * facts.first_gradient_norm
+        small_gradient, small_change = _stated_rows(settings, facts, window, end - blocks.watch)
+        stated = jnp.minimum(small_gradient, small_change)
+        is_stated = stated < watched_good
         ends = {
+            Stop.SMALL_GRADIENT: is_stated & (small_gradient <= small_change),
+            Stop.SMALL_CHANGE: is_stated,
             Stop.NONFINITE: is_nonfinite & stopping.nonfinite,
             Stop.BLOWN_UP: is_beyond & stopping.blow_up,
             Stop.CONVERGED: converged & stopping.converged,
@@ -62,9 +67,14 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, jax.Array, Win
         }
         stopped = jnp.select(list(ends.values()), [jnp.int8(code) for code in ends], jnp.int8(Stop.UNFINISHED))
         ended_bad = (stopped == Stop.NONFINITE) | (stopped == Stop.BLOWN_UP)
+        went_bad &= ~is_stated
+        steps = jnp.where(ended_bad & settings.keeps_first_bad, bad_step, end)
+        if stopping.is_stated:
+            steps = jnp.where(is_stated, end - blocks.watch + stated, steps)
+            last_loss = jnp.where(is_stated, window.loss[jnp.minimum(stated, blocks.watch - 1)], last_loss)
         judged = _with_tail(facts, tail, ended_bad)._replace(
             stopped=stopped,
-            steps=jnp.where(ended_bad & settings.keeps_first_bad, bad_step, end),
+            steps=steps,
             best_loss=jnp.fmin(facts.best_loss, jnp.min(window.loss)),
             last_loss=last_loss,
             trend=_trend(peaks, tail.rate, (end + blocks.held) // length),
@@ -89,6 +99,23 @@ def _good_rows(settings, facts, trained, window):
     size = settings.blocks.watch
     # NumPy's rows, since an engine may be built inside somebody's trace and used outside it.
     return jnp.min(jnp.where(is_good, size, np.arange(size, dtype=np.int32)))
+
+
+def _stated_rows(settings, facts, window, first_step):
+    """Find the first watched rows at which the gradient and the loss's change are as small as stated, W for none."""
+    size, stopping, every = settings.blocks.watch, settings.stopping, settings.evaluate_every
+    rows = np.arange(size, dtype=np.int32)
+    none = jnp.int32(size)
+    small_gradient = small_change = none
+    if stopping.gradient_norm is not None:
+        holds = (window.gradient_norm <= stopping.gradient_norm) & (first_step + rows >= 0)
+        small_gradient = jnp.min(jnp.where(holds, rows, none))
+    if stopping.loss_change is not None:
+        # Between two evaluations of a full loss its last value stands.
+        before = jnp.concatenate([jnp.broadcast_to(facts.last_loss, (min(every, size),)), window.loss[:-every]])
+        holds = jnp.abs(window.loss - before) <= stopping.loss_change * jnp.abs(before)
+        small_change = jnp.min(jnp.where(holds & (first_step + rows >= every), rows, none))
+    return small_gradient, small_change
 
 
 def _returns(window, is_real):

@@ -2,7 +2,7 @@
 
 Under vmap a while loop runs until its slowest lane ends, so no lane's early end saves anything. Here B slots
 are scanned through one block of steps; lanes that have ended write their facts to a log and leave; waiting lanes
-take their slots. The three verbs are admit, advance and retire; the engine's `segment` strings them together.
+take their slots. The verbs are admit, renew, advance and retire; the engine's `segment` strings them together.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from gdx.stepping import TrainStep
 from gdx.sweeps.advancing import make_advance
 from gdx.sweeps.runs import Runs, Stop
-from gdx.sweeps.state import Log, Peaks, Queue, Settings, Slots
+from gdx.sweeps.state import SEARCH_FAILURES, Log, Peaks, Queue, Settings, Slots
 
 
 class Engine(NamedTuple):
@@ -77,7 +77,7 @@ def make_engine(step: TrainStep, evaluate: Callable[..., Any], evaluates_apart: 
         def block(carry):
             slots, log, next_row, done = carry
             slots, next_row = _admit(fresh, slots, queue, next_row)
-            slots = advance(slots)
+            slots = advance(_renew(step, slots))
             slots, log = retire(slots, log)
             return slots, log, next_row, done + 1
 
@@ -119,6 +119,7 @@ def _fresh(step, evaluate, settings):
             tolerance=jnp.full_like(norm, settings.tolerance),
             # Adding 1 copes with losses that start at 0; it can only delay the bound, never bring it forward.
             loss_bound=settings.blow_up_factor * jnp.maximum(jnp.abs(loss), 1),
+            search_failures=none,
             observed={},
         )
         watched = {name: observer.init(train.params) for name, observer in settings.observers.items()}
@@ -144,10 +145,20 @@ def _admit(fresh, slots, queue, next_row):
     return slots, next_row + jnp.sum(takes, dtype=jnp.int32)
 
 
+def _renew(step, slots):
+    """Draw the orders of coming epochs where a lane needs them: here, since inside the steps every one would pay."""
+    if slots.train.orders is None:
+        return slots
+    is_due = (slots.lane >= 0) & jax.vmap(step.is_due)(slots.train)
+    train = jax.lax.cond(jnp.any(is_due), jax.vmap(step.renew), lambda train: train, slots.train)
+    return slots._replace(train=train)
+
+
 def _summarised(settings):
     def summarised(slot):
         summaries = {name: obs.summarise(slot.watched[name]) for name, obs in settings.observers.items()}
-        return slot.facts._replace(observed=summaries)
+        failures = summaries.pop(SEARCH_FAILURES, slot.facts.search_failures)
+        return slot.facts._replace(observed=summaries, search_failures=failures)
 
     return summarised
 

@@ -27,6 +27,10 @@ class Stop(enum.IntEnum):
     """The loss passed the blow-up bound."""
     REPEATED = 5
     """Parameters and state came back exactly, so nothing new can come."""
+    SMALL_GRADIENT = 6
+    """The gradient norm reached the bound of `Stopping.gradient_norm`."""
+    SMALL_CHANGE = 7
+    """The relative change of the loss reached the bound of `Stopping.loss_change`."""
 
 
 class Stopping(NamedTuple):
@@ -43,12 +47,24 @@ class Stopping(NamedTuple):
     - `nonfinite`: an optimizer that skips steps which are not finite (`optax.apply_if_finite`) may recover.
     - `repeated`: none. It compares everything that the next step depends on, so it only ever fires where
       nothing depends on the step number: no batches, no schedule, no bias correction.
+
+    Two more end a run as people state it, at the first step where it holds, whatever comes after: `gradient_norm`, an
+    absolute bound, and `loss_change`, a bound on |loss - last loss| / |last loss|. A budget of steps is `num_steps`.
+    With either of them every step is watched. `steps` and `last_loss` are then those of that step exactly; the
+    facts of the tail are about the whole window that it stands in, and observers see that window to its end.
     """
 
     converged: bool = False
     nonfinite: bool = True
     blow_up: bool = True
     repeated: bool = True
+    gradient_norm: float | None = None
+    loss_change: float | None = None
+
+    @property
+    def is_stated(self) -> bool:
+        """Whether a rule ends a run at the very step where it holds."""
+        return self.gradient_norm is not None or self.loss_change is not None
 
     @classmethod
     def none(cls) -> Stopping:
@@ -102,5 +118,7 @@ class Runs(NamedTuple):
     """Gradient norm relative to the first at which a run counts as converged; what the sweep was told."""
     loss_bound: Fact
     """Distance from the first loss beyond which a run counts as blown up."""
+    search_failures: Fact
+    """Steps at which the optimizer's line search or solver found no acceptable step, int32; 0 where it has none."""
     observed: dict[str, Any]
     """Observers' summaries by name."""

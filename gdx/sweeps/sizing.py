@@ -67,11 +67,11 @@ def choose_slots(bytes_per_lane: int, backend: str) -> int:
     return int(min(max(1 << max(fitting.bit_length() - 1, 0), low), high))
 
 
-def choose_blocks(num_steps: int, window: int, bytes_per_lane: int) -> Blocks:
+def choose_blocks(num_steps: int, window: int, *, spares_watching: bool, watches_all: bool = False) -> Blocks:
     """Cut a horizon into blocks that each end with a watched window.
 
     Lanes enter and leave between blocks only. Short blocks waste little when a run ends inside one; long blocks
-    spread the price of watching, which matters only for light steps.
+    spread the price of watching.
 
     Parameters
     ----------
@@ -79,8 +79,11 @@ def choose_blocks(num_steps: int, window: int, bytes_per_lane: int) -> Blocks:
         The horizon T.
     window
         The tail W; shortened to T.
-    bytes_per_lane
-        As `work_bytes` gives it.
+    spares_watching
+        Whether watching a step costs more than the step, as for a light one, or where another loss is evaluated to
+        judge it.
+    watches_all
+        Whether no step may go unwatched.
 
     Returns
     -------
@@ -88,7 +91,10 @@ def choose_blocks(num_steps: int, window: int, bytes_per_lane: int) -> Blocks:
         `number * (coast + watch) == num_steps + held`.
     """
     watch = min(window, num_steps)
-    spread = min(COAST_WINDOWS, num_steps // (8 * watch)) if bytes_per_lane < LIGHT_BYTES else 1
+    if watches_all:
+        number = -(-num_steps // watch)
+        return Blocks(number, 0, watch, number * watch - num_steps)
+    spread = min(COAST_WINDOWS, num_steps // (8 * watch)) if spares_watching else 1
     most = max(num_steps // (watch * max(spread, 1)), 1)
     candidates = range(most, max(most // 2, 1) - 1, -1)
     number = min(candidates, key=lambda count: (-num_steps % count, -count))

@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import numpy as np
 
 
+SEARCH_FAILURES = "search failures"
+"""Name of the observer behind the fact, among the user's own, which are identifiers."""
+
+
 class Settings(NamedTuple):
     """Static choices of a sweep."""
 

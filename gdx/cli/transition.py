@@ -1,8 +1,7 @@
-"""The command line: glue between arguments, studies and files; no maths."""
+"""`gdx transition`."""
 
 from __future__ import annotations
 
-import contextlib
 import difflib
 import enum
 import functools
@@ -11,23 +10,15 @@ import math
 import os
 import pathlib
 import sys
-import tempfile
 from typing import Annotated, Any
 
 import jax
+import typer
+from rich.console import Console
 
-try:
-    import typer
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-except ImportError as error:
-    raise SystemExit(f"the command line needs {error.name}; install gdx with its extra 'lab'") from error
-
-import gdx
 from gdx import optimizers, plots, problems, reports, storage, studies
+from gdx.cli.options import Precision, Scale, check_writable, progress_bar, refusals, say
 from gdx.stepping import Family
-
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=gdx.__doc__)
 
 
 class Criterion(enum.StrEnum):
@@ -39,54 +30,6 @@ class Criterion(enum.StrEnum):
     improved = "improved"
 
 
-class Precision(enum.StrEnum):
-    """Of all numbers of a sweep."""
-
-    float32 = "float32"
-    float64 = "float64"
-
-
-class Scale(enum.StrEnum):
-    """Of the features of a data set."""
-
-    standard = "standard"
-    none = "none"
-
-
-def main() -> None:
-    """Run the command line; wrong arguments are one sentence and exit code 2, Ctrl-C is 130."""
-    try:
-        app()
-    except KeyboardInterrupt:
-        _say("interrupted: nothing was finished yet")
-        raise SystemExit(130) from None
-
-
-@app.callback()
-def _root() -> None:
-    """Map where training stops converging."""
-
-
-@app.command("list")
-def list_names(
-    what: Annotated[str | None, typer.Argument(help="problems or optimizers; both by default")] = None,
-) -> None:
-    """Show problems and optimizers, a line each."""
-    with _refusals():
-        if what not in (None, "problems", "optimizers"):
-            raise ValueError(f"what: {what!r} is unknown; choose problems or optimizers")
-        console = Console()
-        if what != "optimizers":
-            lines = {name: (entry.line,) for name, entry in problems.catalogue().items()}
-            console.print(reports.catalogue_table("problems", lines, ("what it is",)))
-        if what != "problems":
-            lines = {
-                name: (entry.line, ", ".join(entry.hyperparameters)) for name, entry in optimizers.catalogue().items()
-            }
-            console.print(reports.catalogue_table("optimizers", lines, ("for", "what it is")))
-
-
-@app.command()
 def transition(
     problem: Annotated[
         str, typer.Argument(help="a name from gdx list, or my_module:my_problem from this folder")
@@ -110,14 +53,14 @@ def transition(
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
 ) -> None:
     """Find where one optimizer stops converging, beside where theory says it should."""
-    with _refusals():
+    with refusals():
         jax.config.update("jax_enable_x64", precision is Precision.float64)
         entry, made = _problem(problem, scale)
         hyperparameters = _hyperparameters(momentum, nesterov, assignments or [])
         family = optimizers.family(optimizer, hyperparameters)
         grid = None if step_sizes is None else _grid(step_sizes)
         repeats = _at_least_one("repeats", entry.repeats if repeats is None else repeats)
-        _check_writable(out)
+        check_writable(out)
         keys = jax.random.split(jax.random.key(seed), repeats)
         settings = {
             "problem": problem,
@@ -132,7 +75,7 @@ def transition(
             "tolerance": entry.tolerance if tolerance is None else tolerance,
             "scale": None if not entry.takes_scale else (scale or Scale.standard).value,
         }
-        with _progress(quiet or as_json) as progress:
+        with progress_bar(quiet or as_json) as progress:
             found = studies.transition(
                 made,
                 family,
@@ -158,22 +101,8 @@ def transition(
             console.print(part, soft_wrap=isinstance(part, str), highlight=False)
         console.print("wrote " + ", ".join(files), soft_wrap=True, highlight=False)
     if found.edge is None:
-        _say("interrupted: what had been finished is in " + ", ".join(files))
+        say("interrupted: what had been finished is in " + ", ".join(files))
         raise typer.Exit(130)
-
-
-@contextlib.contextmanager
-def _refusals():
-    """Turn a refused argument into one sentence and exit code 2."""
-    try:
-        yield
-    except ValueError as error:
-        _say(str(error))
-        raise typer.Exit(2) from None
-
-
-def _say(text):
-    print(f"gdx: {text}", file=sys.stderr)
 
 
 def _problem(name, scale):
@@ -259,38 +188,6 @@ def _at_least_one(name, value):
     if value < 1:
         raise ValueError(f"{name}: {value} is below 1; pass at least 1")
     return value
-
-
-def _check_writable(folder):
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise ValueError(f"out: {folder} cannot be written ({error.strerror}); choose another folder") from None
-
-
-@contextlib.contextmanager
-def _progress(hidden):
-    """A bar on a terminal, None where nobody would see it."""
-    console = Console(stderr=True)
-    if hidden or not console.is_terminal:
-        yield None
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} runs"),
-    )
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def progress(stage, finished, total):
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=finished, total=total)
-
-        yield progress
 
 
 def _scaling_gain(entry, raw, family: Family, keys, settings, progress):

@@ -9,48 +9,29 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gdx.problems.base import Problem
+from gdx.problems.base import Epochs, Problem
+from gdx.stepping.ordering import batch_of, draw_orders, reaches
+from gdx.stepping.resolving import Family, resolve_problem, transformation_of
+from gdx.stepping.state import TrainState, View
 
 if TYPE_CHECKING:
     import chex
 
-Family = Callable[[Any], optax.GradientTransformation]
-"""A callable `hyperparams -> optax transformation`; a step size or a pytree of numbers goes in."""
-
-
-class TrainState(NamedTuple):
-    """Everything one run is made of."""
-
-    hyperparams: Any
-    """What the family takes: a step size or a pytree of numbers; never changes."""
-    key: chex.PRNGKey | None
-    """Draws the batches; None for a problem without batches."""
-    params: chex.ArrayTree
-    model_state: chex.ArrayTree
-    opt_state: chex.ArrayTree
-    step: jax.Array
-    """Updates made so far, int32."""
-
-
-class View(NamedTuple):
-    """What a step shows of itself: where it started from."""
-
-    params: chex.ArrayTree
-    loss: jax.Array
-    gradient: chex.ArrayTree
-    step: jax.Array
-
 
 class TrainStep(NamedTuple):
-    """A pure pair."""
+    """A pure pair, and what may be taken out of it."""
 
     init: Callable[[Any, chex.PRNGKey], TrainState]
     """`init(hyperparams, key) -> state`."""
     update: Callable[[TrainState], tuple[TrainState, View]]
     """`update(state) -> (state, view)`."""
+    renew: Callable[[TrainState], TrainState]
+    """`renew(state) -> state`: draws the orders of the epochs ahead, where the problem has any."""
+    is_due: Callable[[TrainState], jax.Array]
+    """`is_due(state) -> bool`: whether the orders drawn so far end before the next block does."""
 
 
-def train_step(problem: Problem | Callable[[Any], Problem], family: Family) -> TrainStep:
+def train_step(problem: Problem | Callable[[Any], Problem], family: Family, *, block: int | None = None) -> TrainStep:
     """Make the step that the sweep engine scans, for use in a loop of your own.
 
     Parameters
@@ -59,6 +40,10 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family) -> T
         A Problem, or a callable `hyperparams -> Problem`, called inside the trace.
     family
         `hyperparams -> optax transformation`, called inside the trace, so that every number may be a tracer.
+    block
+        Steps for which `renew` draws orders ahead, for a loop that calls it before every block of so many; `update`
+        then draws none. By default `update` draws them itself where an epoch begins, which under vmap costs as much
+        as drawing them at every step.
 
     Returns
     -------
@@ -84,11 +69,26 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family) -> T
         params, model_state = _strong(here.init(key))
         opt_state = _strong(transformation_of(family, hyperparams).init(params))
         batch_key = None if here.batches is None else jax.random.fold_in(key, 0)
-        return TrainState(hyperparams, batch_key, params, model_state, opt_state, jnp.zeros((), jnp.int32))
+        state = TrainState(hyperparams, batch_key, params, model_state, opt_state, jnp.zeros((), jnp.int32))
+        return renew(state)
+
+    def renew(state):
+        here = resolve_problem(problem, state.hyperparams)
+        if not isinstance(here.batches, Epochs):
+            return state
+        return state._replace(orders=draw_orders(here.batches, state.key, state.step, block or 1))
+
+    def is_due(state):
+        here = resolve_problem(problem, state.hyperparams)
+        if not isinstance(here.batches, Epochs):
+            return jnp.zeros((), bool)
+        return ~reaches(here.batches, state.orders, state.step, block or 1)
 
     def update(state):
         here = resolve_problem(problem, state.hyperparams)
         transformation = transformation_of(family, state.hyperparams)
+        if block is None and isinstance(here.batches, Epochs):
+            state = jax.lax.cond(is_due(state), renew, lambda state: state, state)
         batch = batch_of(here, state)
 
         def value_fn(params):
@@ -107,9 +107,9 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family) -> T
             opt_state=_cast_like(opt_state, state.opt_state),
             step=state.step + 1,
         )
-        return moved, View(state.params, loss, gradient, state.step)
+        return moved, View(state.params, loss, gradient, state.step, search_failed(opt_state))
 
-    return TrainStep(init, update)
+    return TrainStep(init, update, renew, is_due)
 
 
 def evaluation(
@@ -159,79 +159,24 @@ def gradient_norm(gradient: chex.ArrayTree) -> jax.Array:
     return optax.tree.norm(wide)
 
 
-def resolve_problem(problem: Problem | Callable[[Any], Problem], hyperparams: Any) -> Problem:
-    """Give the Problem at these hyperparameters.
+def search_failed(opt_state: optax.OptState) -> jax.Array | None:
+    """Say whether any line search or solver in an optimizer's state found no acceptable step.
 
     Parameters
     ----------
-    problem
-        A Problem, or a callable `hyperparams -> Problem`.
-    hyperparams
-        What the callable takes.
+    opt_state
+        Of any optax transformation. gdx's own have a field `failed`; optax's searches report how far their conditions
+        were missed.
 
     Returns
     -------
-    Problem
-
-    Raises
-    ------
-    ValueError
-        If it is neither.
+    bool array or None
+        None where there is nothing that can fail.
     """
-    here = problem if isinstance(problem, Problem) or not callable(problem) else problem(hyperparams)
-    if not isinstance(here, Problem):
-        raise ValueError(f"problem: {type(here).__name__} is no gdx.Problem; make one with gdx.problem(init, loss)")
-    return here
-
-
-def transformation_of(family: Family, hyperparams: Any) -> optax.GradientTransformationExtraArgs:
-    """Call the family and check that an optax transformation comes back.
-
-    Parameters
-    ----------
-    family
-        `hyperparams -> optax transformation`.
-    hyperparams
-        A step size or a pytree of numbers.
-
-    Returns
-    -------
-    optax.GradientTransformationExtraArgs
-
-    Raises
-    ------
-    ValueError
-        If it is no callable, or what comes back is no transformation.
-    """
-    if not callable(family):
-        raise ValueError(
-            f"family: {type(family).__name__} is not callable; pass a callable step_size -> optax transformation, "
-            "such as optax.sgd, not optax.sgd(0.1)"
-        )
-    transformation = family(hyperparams)
-    if not isinstance(transformation, optax.GradientTransformation):
-        raise ValueError(
-            f"family: it returns {type(transformation).__name__}, no optax transformation; "
-            "pass a callable step_size -> optax transformation, such as optax.sgd"
-        )
-    return optax.with_extra_args_support(transformation)
-
-
-def batch_of(problem: Problem, state: TrainState) -> Any:
-    """Give the batch of this step, None for a problem without batches.
-
-    Parameters
-    ----------
-    problem, state
-        Which problem, and where its run stands.
-
-    Returns
-    -------
-    Any
-    """
-    if problem.batches is None or state.key is None:
-        return None
-    return problem.batches(state.key, state.step)
+    found = [flag for _, flag in optax.tree.get_all_with_path(opt_state, "failed")]
+    found += [error > 0 for _, error in optax.tree.get_all_with_path(opt_state, "decrease_error")]
+    found += [error > 0 for _, error in optax.tree.get_all_with_path(opt_state, "curvature_error")]
+    return jnp.any(jnp.stack(found)) if found else None
 
 
 def _strong(tree):

@@ -1,4 +1,4 @@
-"""Pictures: values go in, Axes come out."""
+"""The picture of a phase transition."""
 
 from __future__ import annotations
 

@@ -1,0 +1,36 @@
+"""The command line: glue between arguments, studies and files; no maths. One file a command."""
+
+from __future__ import annotations
+
+try:
+    import rich  # noqa: F401
+    import typer
+except ImportError as error:
+    raise SystemExit(f"the command line needs {error.name}; install gdx with its extra 'lab'") from error
+
+import gdx
+from gdx.cli.listing import list_names
+from gdx.cli.options import say
+from gdx.cli.trajectory import trajectory
+from gdx.cli.transition import transition
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=gdx.__doc__)
+app.command("list")(list_names)
+app.command()(transition)
+app.command()(trajectory)
+
+
+def main() -> None:
+    """Run the command line; wrong arguments are one sentence and exit code 2, Ctrl-C is 130."""
+    try:
+        app()
+    except KeyboardInterrupt:
+        say("interrupted: nothing was finished yet")
+        raise SystemExit(130) from None
+
+
+@app.callback()
+def _root() -> None:
+    """Map where training stops converging."""

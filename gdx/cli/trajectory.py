@@ -1,0 +1,110 @@
+"""`gdx trajectory`."""
+
+from __future__ import annotations
+
+import difflib
+import pathlib
+from typing import Annotated
+
+import jax
+import typer
+from rich.console import Console
+
+from gdx import optimizers, plots, problems, reports, studies
+from gdx.cli.options import Precision, check_writable, progress_bar, refusals
+
+DEFAULT_OPTIMIZERS = "sgd,momentum,nesterov,adagrad,rmsprop,adadelta,adam"
+GIF_DPI = 75
+"""So that a picture of a dozen optimizers stays below 5 MB."""
+
+
+def trajectory(
+    landscape: Annotated[str, typer.Argument(help="a name from gdx list landscapes")] = "rosenbrock",
+    optimizer_list: Annotated[
+        str, typer.Option("--optimizers", help="names from gdx list, with commas; adam=0.1 fixes a step size")
+    ] = DEFAULT_OPTIMIZERS,
+    num_steps: Annotated[int | None, typer.Option(help="steps of every run")] = None,
+    start: Annotated[str | None, typer.Option(help="X,Y, a point in the window")] = None,
+    precision: Annotated[Precision, typer.Option(help="of all numbers")] = Precision.float64,
+    out: Annotated[pathlib.Path, typer.Option(help="folder for trajectory.png")] = pathlib.Path("."),
+    animate: Annotated[bool, typer.Option("--animate", help="trajectory.gif too")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
+) -> None:
+    """Draw the paths of several optimizers over a landscape of two parameters, and loss against step."""
+    with refusals():
+        jax.config.update("jax_enable_x64", precision is Precision.float64)
+        place = _landscape(landscape)
+        contestants = [_contestant(text) for text in optimizer_list.split(",")]
+        point = None if start is None else _point(start)
+        check_writable(out)
+        with progress_bar(quiet) as progress:
+            found = studies.compare(
+                place,
+                contestants,
+                num_steps=num_steps,
+                start=point,
+                progress=None if progress is None else lambda *counts: progress("optimizers", *counts),
+            )
+    files = _draw(out, found, animate)
+    if not quiet:
+        console = Console()
+        console.print(_table(found))
+        console.print("wrote " + ", ".join(files), soft_wrap=True, highlight=False)
+
+
+def _landscape(name):
+    entries = problems.landscape_catalogue()
+    if name not in entries:
+        near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
+        remedy = f"did you mean {' or '.join(near)}?" if near else "see gdx list landscapes"
+        raise ValueError(f"landscape: {name!r} is unknown; {remedy}")
+    return entries[name]
+
+
+def _contestant(text):
+    name, separator, value = text.strip().partition("=")
+    step_size = None
+    if separator:
+        try:
+            step_size = float(value)
+        except ValueError:
+            raise ValueError(f"optimizers: {text.strip()} has no number as step size; write it as adam=0.1") from None
+    return studies.Contestant(name, optimizers.family(name), step_size)
+
+
+def _point(text):
+    try:
+        x, y = (float(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"start: {text!r} is no point; write it as --start=-1.2,1") from None
+    return x, y
+
+
+def _draw(folder, found, animate):
+    """Draw what was found; returns the paths."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    files = [folder / "trajectory.png"]
+    plots.trajectories(found)
+    plt.savefig(files[0], dpi=130)
+    plt.close()
+    if animate:
+        files.append(folder / "trajectory.gif")
+        plots.animate(found).save(files[1], writer="pillow", dpi=GIF_DPI)
+        plt.close()
+    return [str(file) for file in files]
+
+
+def _table(found):
+    heading = "last loss" if found.minimum is None else "last loss above the minimum"
+    lines = {
+        path.label: (
+            f"{path.loss[-1] - (found.minimum or 0.0):.3g}",
+            "never" if path.left_at is None else f"at step {path.left_at}",
+        )
+        for path in found.paths
+    }
+    return reports.catalogue_table(plots.headline(found), lines, (heading, "leaves the window"))

@@ -1,0 +1,77 @@
+"""Methods of optax that are put together here: a search behind a direction, a loss under the name that is asked for."""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import optax
+from optax import contrib
+
+
+def backtracking(
+    step_size: optax.ScalarOrSchedule = 1.0,
+    *,
+    slope_rtol: float = 1e-4,
+    decrease_factor: float = 0.8,
+    increase_factor: float = 1.5,
+    max_trials: int = 40,
+) -> optax.GradientTransformationExtraArgs:
+    """Gradient descent with optax's backtracking search for sufficient decrease (Armijo's condition).
+
+    Parameters
+    ----------
+    step_size
+        Of gradient descent; the search takes a share of it, at most 1, and lets the share grow between steps.
+    slope_rtol
+        Armijo's constant c1, in (0, 1).
+    decrease_factor, increase_factor
+        By which the share shrinks within a search and grows between two.
+    max_trials
+        Evaluations of the loss after which a search gives up.
+
+    Returns
+    -------
+    optax.GradientTransformationExtraArgs
+    """
+    search = optax.scale_by_backtracking_linesearch(
+        max_trials, slope_rtol=slope_rtol, decrease_factor=decrease_factor, increase_factor=increase_factor
+    )
+    return optax.chain(optax.sgd(step_size), search)
+
+
+def strong_wolfe(
+    step_size: optax.ScalarOrSchedule = 1.0,
+    *,
+    slope_rtol: float = 1e-4,
+    curv_rtol: float = 0.9,
+    max_trials: int = 40,
+) -> optax.GradientTransformationExtraArgs:
+    """Gradient descent with optax's zoom search for the strong Wolfe conditions.
+
+    Parameters
+    ----------
+    step_size
+        Of gradient descent; the search multiplies it.
+    slope_rtol, curv_rtol
+        The constants c1 and c2 of sufficient decrease and of curvature, 0 < c1 < c2 < 1.
+    max_trials
+        Evaluations of the loss after which a search gives up.
+
+    Returns
+    -------
+    optax.GradientTransformationExtraArgs
+    """
+    search = optax.scale_by_zoom_linesearch(max_trials, slope_rtol=slope_rtol, curv_rtol=curv_rtol)
+    return optax.chain(optax.sgd(step_size), search)
+
+
+@functools.wraps(contrib.sophia)
+def sophia(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
+    """Make optax.contrib.sophia and hand it the loss as `obj_fn`, the name under which it asks for it."""
+    inner = optax.with_extra_args_support(contrib.sophia(*args, **kwargs))
+
+    def update_fn(updates, state, params=None, *, value_fn=None, **extra_args):
+        return inner.update(updates, state, params, obj_fn=value_fn, **extra_args)
+
+    return optax.GradientTransformationExtraArgs(inner.init, update_fn)

@@ -1,0 +1,82 @@
+"""The exact line search, and steepest descent as Cauchy meant it."""
+
+from __future__ import annotations
+
+import optax
+
+from gdx.optimizers.searching import init_state, line, minimise_along, scaled, settle
+
+
+def scale_by_exact_search(
+    *, tolerance: float | None = None, max_trials: int = 60
+) -> optax.GradientTransformationExtraArgs:
+    """Scale a direction of descent so that the loss is least along it.
+
+    On a quadratic the step is the closed form -g.p / (p.H p) from one Hessian-vector product, and one look at the slope
+    there confirms it. Elsewhere that step is the first trial of a safeguarded Newton's method on the slope, which keeps
+    a bracket and never ends above the start.
+
+    Parameters
+    ----------
+    tolerance
+        Slope at the end relative to the first; by default the 2/3 power of the machine precision.
+    max_trials
+        Evaluations of the loss, its slope and its curvature along the line after which a search gives up.
+
+    Returns
+    -------
+    optax.GradientTransformationExtraArgs
+        Its `update` takes `value_fn=` and, where the caller has them, `value=` and `grad=`, as optax's searches do.
+
+    Raises
+    ------
+    ValueError
+        On update, if `value_fn` is missing.
+
+    Notes
+    -----
+    On failure (no descent, a loss unbounded below along the line, no level point within `max_trials`) the update is the
+    lowest trial, zero if none was lower, and the state's `failed` says so. With several minima along the line it finds
+    one that is not above the start, which need not be the lowest.
+
+    Source: Cauchy, "Methode generale pour la resolution des systemes d'equations simultanees", 1847; Nocedal & Wright,
+    Numerical Optimization, section 3.3.
+    """
+
+    def init_fn(params):
+        return init_state(params, 1.0)
+
+    def update_fn(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra_args):
+        del extra_args
+        along = line(value_fn, params, updates, value, grad)
+        found = minimise_along(along, state.step_size, max_trials, tolerance)
+        return scaled(updates, found.step), settle(state, found, 1.0)
+
+    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+
+
+def steepest_descent(
+    step_size: optax.ScalarOrSchedule = 1.0, *, tolerance: float | None = None, max_trials: int = 60
+) -> optax.GradientTransformationExtraArgs:
+    """Gradient descent with the exact line search.
+
+    Successive directions are orthogonal, so on an elongated bowl it zigzags: from the worst start each step leaves
+    ((L - m) / (L + m))^2 of the loss, no better than the best fixed step.
+
+    Parameters
+    ----------
+    step_size
+        Share of the exact step that is taken, a number or a schedule: 1 is exact, and on a quadratic every share in
+        (0, 2) converges.
+    tolerance, max_trials
+        As in `scale_by_exact_search`.
+
+    Returns
+    -------
+    optax.GradientTransformationExtraArgs
+    """
+    return optax.chain(
+        optax.scale(-1.0),
+        scale_by_exact_search(tolerance=tolerance, max_trials=max_trials),
+        optax.scale_by_learning_rate(step_size, flip_sign=False),
+    )

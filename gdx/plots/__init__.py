@@ -1,0 +1,7 @@
+"""Pictures: values go in, Axes come out."""
+
+from gdx.plots.animation import animate
+from gdx.plots.paths import headline, trajectories
+from gdx.plots.transition import transition
+
+__all__ = ["animate", "headline", "trajectories", "transition"]

@@ -1,0 +1,162 @@
+"""Losses that are means over examples, in full or a batch at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdx.problems.base import Epochs, Known, Problem, problem
+
+if TYPE_CHECKING:
+    import chex
+    from jaxtyping import Array, Float
+
+
+def minibatches(
+    data: chex.ArrayTree, batch_size: int, *, replacement: bool = False
+) -> Epochs | Callable[[chex.PRNGKey, jax.Array], Any]:
+    """Cut examples into batches, reshuffled every epoch, or drawn with replacement.
+
+    Runs with the same key see the same batches, whatever their step size.
+
+    Parameters
+    ----------
+    data
+        Pytree of arrays [M, ...].
+    batch_size
+        Examples b in a batch, from 1 to M.
+    replacement
+        Whether every batch is drawn anew from all examples; otherwise every epoch sees each example once.
+
+    Returns
+    -------
+    Epochs or callable
+        For `batches=`. A batch is `(rows, weights)`: a pytree of arrays [b, ...] and weights [b] that sum to 1, so that
+        a loss is `jnp.sum(weights * losses)`. Where b does not divide M the last batch of an epoch is smaller: its
+        unused rows repeat its first one with weight 0.
+
+    Raises
+    ------
+    ValueError
+        If the arrays differ in length, or the batch size is no whole number from 1 to M.
+    """
+    data, num_examples = _examples(data)
+    size = _checked_size(batch_size, num_examples)
+
+    def rows(indices):
+        return jax.tree.map(lambda leaf: leaf[indices], data)
+
+    even = np.full(size, 1.0 / size)
+    if replacement:
+
+        def draw(key, step):
+            indices = jax.random.randint(jax.random.fold_in(key, step), (size,), 0, num_examples)
+            return rows(indices), jnp.asarray(even)
+
+        return draw
+
+    num_steps = -(-num_examples // size)
+    rest = num_examples - (num_steps - 1) * size
+    last = np.where(np.arange(size) < rest, 1.0 / rest, 0.0)
+
+    def order(key, epoch):
+        # One sort by random bits: two of M equal bits in 2^32 bias nothing that can be seen.
+        bits = jax.random.bits(jax.random.fold_in(key, epoch), (num_examples,))
+        shuffled = jnp.argsort(bits).astype(jnp.int32)
+        padding = jnp.broadcast_to(shuffled[(num_steps - 1) * size], (size - rest,))
+        return jnp.concatenate([shuffled, padding])
+
+    def take(order, position):
+        indices = jax.lax.dynamic_slice(order, (position * size,), (size,))
+        weights = jnp.asarray(even)
+        if rest < size:
+            weights = jnp.where(position % num_steps == num_steps - 1, jnp.asarray(last), weights)
+        return rows(indices), weights
+
+    return Epochs(order, take, num_steps)
+
+
+def finite_sum(
+    init: Callable[[chex.PRNGKey], chex.ArrayTree] | chex.ArrayTree,
+    losses: Callable[[chex.ArrayTree, Any], Float[Array, " b"]],
+    data: chex.ArrayTree,
+    *,
+    batch_size: int | None = None,
+    replacement: bool = False,
+    known: Known | None = None,
+    maximise: bool = False,
+) -> Problem:
+    """Make a Problem whose loss is the mean over examples, trained in full or in mini-batches.
+
+    Parameters
+    ----------
+    init
+        As in `gdx.problem`.
+    losses
+        `losses(params, rows) -> [b]`, one loss an example, for any number b of rows; a penalty is added to every one.
+    data
+        Pytree of arrays [M, ...], of which rows are taken.
+    batch_size
+        Examples in a batch, from 1 to M; None for all in every step.
+    replacement
+        As in `minibatches`.
+    known, maximise
+        As in `gdx.problem`; closed forms are those of the full loss.
+
+    Returns
+    -------
+    Problem
+        With mini-batches, facts and verdicts are about the mean over all examples, its `full_loss`.
+
+    Raises
+    ------
+    ValueError
+        As `minibatches`.
+
+    Examples
+    --------
+    >>> def losses(w, rows):
+    ...     x, y = rows
+    ...     return 0.5 * (x @ w - y) ** 2
+    >>> one_at_a_time = gdx.problems.finite_sum(jnp.zeros(3), losses, (x, y), batch_size=1)
+    """
+    data, _ = _examples(data)
+
+    def full_loss(params):
+        return jnp.mean(losses(params, data))
+
+    if batch_size is None:
+        return problem(init, full_loss, known=known, maximise=maximise)
+
+    def loss(params, batch):
+        rows, weights = batch
+        each = losses(params, rows)
+        return jnp.sum(weights.astype(each.dtype) * each)
+
+    batches = minibatches(data, batch_size, replacement=replacement)
+    return problem(init, loss, batches=batches, full_loss=full_loss, known=known, maximise=maximise)
+
+
+def _examples(data):
+    data = jax.tree.map(jnp.asarray, data)
+    lengths = {np.shape(leaf)[0] if np.ndim(leaf) else 0 for leaf in jax.tree.leaves(data)}
+    if len(lengths) != 1 or lengths == {0}:
+        raise ValueError(f"data: its arrays have {sorted(lengths)} examples; pass arrays [M, ...] of one length M")
+    return data, lengths.pop()
+
+
+def _checked_size(batch_size, num_examples):
+    try:
+        size = range(num_examples + 1)[batch_size]
+    except (TypeError, IndexError):
+        size = 0
+    if size < 1 or isinstance(batch_size, bool) or batch_size != size:
+        raise ValueError(
+            f"batch_size: {batch_size!r} is no whole number in [1, {num_examples}], the number of examples; "
+            "leave it out for the full batch"
+        )
+    return size

@@ -1,0 +1,71 @@
+"""From what a caller hands over to a Problem and an optax transformation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+from gdx.problems.base import Problem
+
+Family = Callable[[Any], optax.GradientTransformation]
+"""A callable `hyperparams -> optax transformation`; a step size or a pytree of numbers goes in."""
+
+
+def resolve_problem(problem: Problem | Callable[[Any], Problem], hyperparams: Any) -> Problem:
+    """Give the Problem at these hyperparameters.
+
+    Parameters
+    ----------
+    problem
+        A Problem, or a callable `hyperparams -> Problem`.
+    hyperparams
+        What the callable takes.
+
+    Returns
+    -------
+    Problem
+
+    Raises
+    ------
+    ValueError
+        If it is neither.
+    """
+    here = problem if isinstance(problem, Problem) or not callable(problem) else problem(hyperparams)
+    if not isinstance(here, Problem):
+        raise ValueError(f"problem: {type(here).__name__} is no gdx.Problem; make one with gdx.problem(init, loss)")
+    return here
+
+
+def transformation_of(family: Family, hyperparams: Any) -> optax.GradientTransformationExtraArgs:
+    """Call the family and check that an optax transformation comes back.
+
+    Parameters
+    ----------
+    family
+        `hyperparams -> optax transformation`.
+    hyperparams
+        A step size or a pytree of numbers.
+
+    Returns
+    -------
+    optax.GradientTransformationExtraArgs
+
+    Raises
+    ------
+    ValueError
+        If it is no callable, or what comes back is no transformation.
+    """
+    if not callable(family):
+        raise ValueError(
+            f"family: {type(family).__name__} is not callable; pass a callable step_size -> optax transformation, "
+            "such as optax.sgd, not optax.sgd(0.1)"
+        )
+    transformation = family(hyperparams)
+    if not isinstance(transformation, optax.GradientTransformation):
+        raise ValueError(
+            f"family: it returns {type(transformation).__name__}, no optax transformation; "
+            "pass a callable step_size -> optax transformation, such as optax.sgd"
+        )
+    return optax.with_extra_args_support(transformation)
