@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gdx.edges import Bracket, Edge
+from gdx.optimizers import Hyperparameter
 from gdx.studies import Prediction, ScalingGain, Transition, limit_of, verdict_counts
 
 if TYPE_CHECKING:
@@ -165,10 +166,31 @@ def catalogue_table(title: str, lines: Mapping[str, tuple[str, ...]], columns: S
     -------
     rich.table.Table
     """
-    table = _table(title, "name", *columns)
+    table = _table(title, "name", *columns, justify="left")
     for name, rest in lines.items():
         table.add_row(name, *rest)
     return table
+
+
+def hyperparameters(taken: Mapping[str, Hyperparameter]) -> str:
+    """Write hyperparameters with their defaults and ranges, a line each.
+
+    Parameters
+    ----------
+    taken
+        Name to `Hyperparameter`.
+
+    Returns
+    -------
+    str
+    """
+
+    def default(value):
+        if isinstance(value, bool):
+            return str(value).lower()
+        return "off" if value is None else f"{value:g}"
+
+    return "\n".join(f"{name} {default(value.default)}, {value.range}" for name, value in taken.items())
 
 
 def title(settings: Mapping[str, Any]) -> str:
@@ -183,9 +205,12 @@ def title(settings: Mapping[str, Any]) -> str:
     -------
     str
     """
-    features = ", features raw" if settings["scale"] == "none" else ""
+    features = {"none": ", features raw", "minmax": ", features min-max", "robust": ", features robust"}
+    data = features.get(settings["scale"], "")
+    if settings["batch_size"] is not None:
+        data += f", batches of {settings['batch_size']}" + (" with replacement" if settings["replacement"] else "")
     return (
-        f"{settings['problem']}{features} under {settings['optimizer']}{_in_brackets(settings)}: "
+        f"{settings['problem']}{data} under {settings['optimizer']}{_in_brackets(settings)}: "
         f"{settings['repeats']} starts, {settings['num_steps']} steps"
     )
 
@@ -246,13 +271,13 @@ def _verdict_table(found):
     return table
 
 
-def _table(title, *columns):
+def _table(title, *columns, justify="right"):
     from rich import box
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 or column in ("what it is", "for") else "right")
+        table.add_column(column, justify="left" if i == 0 else justify)
     return table
 
 

@@ -143,6 +143,11 @@ def test_every_name_is_listed():
         (["--num-steps", "0"], ["num_steps", "0"]),
         (["--tolerance", "-1"], ["tolerance", "-1"]),
         (["--scale", "none"], ["scale", "linear-network"]),
+        (["--batch-size", "8"], ["batch-size", "linear-network"]),
+        (["breast-cancer", "--batch-size", "0"], ["batch_size", "0", "[1, 569]"]),
+        (["breast-cancer", "--batch-size", "570"], ["batch_size", "570", "[1, 569]"]),
+        (["breast-cancer", "--replacement"], ["replacement", "--batch-size"]),
+        (["--optimizer", "goldstein", "--set", "c=0.7"], ["c", "0.7", "(0, 0.5)"]),
         (["nowhere:problem"], ["nowhere", "does not import"]),
         (["--criterion", "good"], ["good"]),
         (["--out", "/proc/nothing"], ["/proc/nothing", "cannot be written"]),
@@ -195,6 +200,25 @@ def found_by(tmp_path, *arguments):
     result = invoke("transition", *arguments, "--json", "--out", str(tmp_path))
     assert result.exit_code == 0, result.output
     return json.loads(result.stdout)
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("quick_compilation_here")
+@pytest.mark.parametrize("name", gdx.optimizers.catalogue())
+def test_every_optimizer_of_the_catalogue_has_its_transition(name, tmp_path):
+    small = ["--step-sizes", "1e-3:10:6", "--repeats", "2", "--num-steps", "200", "--criterion", "bounded"]
+    found = found_by(tmp_path, "scalar-factorization", "--optimizer", name, *small)
+    assert found["optimizer"] == name
+    assert sum(map(sum, found["verdicts"].values())) == 12
+    assert (tmp_path / "transition.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_mini_batches_of_real_data_are_judged_by_the_full_loss(tmp_path):
+    found = found_by(tmp_path, "breast-cancer", "--batch-size", "32", "--num-steps", "1000", "--repeats", "2")
+    assert (found["batch_size"], found["criterion"]) == (32, "improved")
+    # Larger steps than the full batch's edge still lower the loss: the noise keeps a run from escaping along one direction.
+    assert found["last_success"]["lower"] > 1
 
 
 @pytest.mark.slow

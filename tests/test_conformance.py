@@ -17,6 +17,8 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 NUM_STEPS = 50
 every_optimizer = pytest.mark.parametrize("name", OWN_OPTIMIZERS)
 PARAMS = nest(START)
+SLOW_EAGERLY = {"newton", "newton_cg", "damped_newton", "coordinate_descent", "block_coordinate_descent"}
+"""Hundreds of operations, each compiled for itself."""
 
 
 def move(optimizer, loss, params, state, **extra):
@@ -24,10 +26,8 @@ def move(optimizer, loss, params, state, **extra):
     return optimizer.update(gradient, state, params, value=value, grad=gradient, value_fn=loss, **extra)
 
 
-@functools.cache
-def iterates(name):
-    """`numbers -> [T, D]` of a row, on its landscape."""
-    row = OWN_OPTIMIZERS[name]
+def iterates(row):
+    """`numbers -> [T, D]` on the row's landscape."""
 
     def run(numbers):
         optimizer = row.make(**numbers)
@@ -41,7 +41,7 @@ def iterates(name):
         params = nest(jnp.asarray(START))
         return jax.lax.scan(step, (params, optimizer.init(params)), length=NUM_STEPS)[1]
 
-    return run, jax.jit(run)
+    return run
 
 
 @functools.cache
@@ -60,37 +60,41 @@ def compiled(name):
 
 
 @every_optimizer
-def test_iterates_are_those_of_the_textbook(name):
+def test_iterates_are_those_of_the_textbook_for_every_lane_of_a_vmap_over_every_number(name):
     row = OWN_OPTIMIZERS[name]
-    expected = list(itertools.islice(row.reference(row.landscape, START, **row.numbers), NUM_STEPS))
-    np.testing.assert_allclose(iterates(name)[1](row.numbers), np.stack(expected), rtol=1e-12, atol=1e-12)
+    points = [row.numbers] + [{**row.numbers, key: 0.8 * number} for key, number in row.numbers.items()]
+    numbers = {key: jnp.asarray([point[key] for point in points]) for key in row.numbers}
+    lanes = jax.jit(jax.vmap(iterates(row)))(numbers)
+    for lane, point in zip(lanes, points, strict=True):
+        expected = list(itertools.islice(row.reference(row.landscape, START, **point), NUM_STEPS))
+        np.testing.assert_allclose(lane, np.stack(expected), rtol=1e-12, atol=1e-12)
+    for key, lane in zip(row.numbers, lanes[1:], strict=True):
+        assert jnp.any(jnp.abs(lane - lanes[0]) > 1e-6), f"{key} changes nothing"
 
 
 @every_optimizer
-def test_every_number_can_be_swept_by_vmap(name):
-    numbers = OWN_OPTIMIZERS[name].numbers
-    run, alone = iterates(name)
-    points = [numbers] + [{**numbers, key: 0.8 * number} for key, number in numbers.items()]
-    together = jax.jit(jax.vmap(run))({key: jnp.asarray([point[key] for point in points]) for key in numbers})
-    for lane, point in zip(together, points, strict=True):
-        np.testing.assert_allclose(lane, alone(point), rtol=1e-10, atol=1e-12)
-    for key, lane in zip(numbers, together[1:], strict=True):
-        assert jnp.any(jnp.abs(lane - together[0]) > 1e-6), f"{key} changes nothing"
-
-
-@every_optimizer
-def test_an_update_is_pure_and_jit_does_not_change_it(name):
-    row = OWN_OPTIMIZERS[name]
+def test_an_update_changes_nothing_that_it_was_given_and_is_the_same_twice(name):
     optimizer, update = compiled(name)
     # NumPy arrays, since nothing could write into JAX's.
-    params = jax.tree.map(np.array, PARAMS)
-    before = jax.tree.map(np.copy, params)
-    state = jax.tree.map(np.array, optimizer.init(params))
-    state_before = jax.tree.map(np.copy, state)
-    once, again = (move(optimizer, row.landscape.loss, params, state) for _ in range(2))
-    chex.assert_trees_all_equal((params, state), (before, state_before))
+    given = jax.tree.map(np.array, (PARAMS, optimizer.init(PARAMS)))
+    before = jax.tree.map(np.copy, given)
+    once, again = update(*given), update(*given)
     chex.assert_trees_all_equal(once, again)
-    chex.assert_trees_all_close(once, update(params, state), rtol=1e-10, atol=1e-12)
+    chex.assert_trees_all_equal(given, before)
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW_EAGERLY)) for name in OWN_OPTIMIZERS]
+)
+def test_jit_changes_nothing(name):
+    optimizer, update = compiled(name)
+    params = jax.tree.map(np.array, PARAMS)
+    state = jax.tree.map(np.array, optimizer.init(params))
+    before = jax.tree.map(np.copy, (params, state))
+    with jax.disable_jit():
+        eager = move(optimizer, OWN_OPTIMIZERS[name].landscape.loss, params, state)
+    chex.assert_trees_all_equal((params, state), before)
+    chex.assert_trees_all_close(update(params, state), eager, rtol=1e-10, atol=1e-12)
 
 
 @every_optimizer
@@ -99,6 +103,15 @@ def test_a_second_call_does_not_trace_again(name):
     params = jax.tree.map(jnp.asarray, PARAMS)
     _, state = update(params, optimizer.init(params))
     update(params, state)
+
+
+@every_optimizer
+def test_a_step_size_may_be_a_schedule(name):
+    row = OWN_OPTIMIZERS[name]
+    optimizer = row.make(**{**row.numbers, "step_size": lambda count: 0.1 / (1 + count)})
+    state = jax.eval_shape(optimizer.init, PARAMS)
+    updates, _ = jax.eval_shape(functools.partial(move, optimizer, row.landscape.loss), PARAMS, state)
+    chex.assert_trees_all_equal_shapes_and_dtypes(updates, PARAMS)
 
 
 @every_optimizer
@@ -144,18 +157,27 @@ def test_it_runs_in_half_precision_behind_a_clipping_and_with_extra_arguments(na
 
 
 @every_optimizer
-def test_the_state_is_a_pytree_of_arrays_that_can_be_saved(name, tmp_path):
+def test_the_state_is_a_pytree_of_arrays(name):
     optimizer, update = compiled(name)
     params = jax.tree.map(jnp.asarray, PARAMS)
-    _, state = update(params, optimizer.init(params))
-    leaves, structure = jax.tree.flatten(state)
-    assert all(isinstance(leaf, jax.Array) and not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves)
-    chex.assert_trees_all_equal(structure.unflatten(leaves), state)
-    if not leaves:
-        return
+    for state in (optimizer.init(params), update(params, optimizer.init(params))[1]):
+        leaves, structure = jax.tree.flatten(state)
+        assert all(isinstance(leaf, jax.Array) for leaf in leaves)
+        assert not any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in leaves)
+        chex.assert_trees_all_equal(structure.unflatten(leaves), state)
+
+
+def test_every_state_can_be_saved_and_taken_up_again(tmp_path):
+    params = jax.tree.map(jnp.asarray, PARAMS)
+    states = {}
+    for name in OWN_OPTIMIZERS:
+        optimizer, update = compiled(name)
+        states[name] = update(params, optimizer.init(params))[1]
     with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-        checkpointer.save(tmp_path / "state", state)
+        checkpointer.save(tmp_path / "states", states)
         checkpointer.wait_until_finished()
-        restored = checkpointer.restore(tmp_path / "state", jax.tree.map(jnp.zeros_like, state))
-    chex.assert_trees_all_equal(restored, state)
-    chex.assert_trees_all_equal(update(params, restored), update(params, state))
+        restored = checkpointer.restore(tmp_path / "states", jax.tree.map(jnp.zeros_like, states))
+    chex.assert_trees_all_equal(restored, states)
+    for name, state in states.items():
+        _, update = compiled(name)
+        chex.assert_trees_all_equal(update(params, restored[name]), update(params, state))

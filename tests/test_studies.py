@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 from cases import keys
+from scipy import optimize
 
 import gdx
 from gdx import plots, reports, storage, studies
@@ -184,3 +185,30 @@ def test_the_lower_panel_fills_the_whole_width_and_height(found):
 def test_json_has_null_for_numbers_that_are_not_finite():
     text = reports.to_json({"a": math.nan, "b": [math.inf, 1.5], "c": np.asarray([1, 2]), "d": np.float32(-math.inf)})
     assert text == '{"a": null, "b": [null, 1.5], "c": [1, 2], "d": null}'
+
+
+@pytest.mark.usefixtures("quick_compilation_here")
+def test_the_edge_by_batch_size_is_that_of_the_mean_growth():
+    curvatures = jnp.asarray([0.5, 1.5])
+
+    def make(size):
+        return gdx.problems.finite_sum(
+            jnp.asarray(1.0),
+            lambda w, rows: 0.5 * rows * w**2,
+            curvatures,
+            batch_size=size,
+            replacement=size is not None,
+        )
+
+    def mean_growth(step_size, means, chances):
+        return np.sum(chances * np.log(np.abs(1 - step_size * means)))
+
+    one = optimize.brentq(mean_growth, 2.1, 5.0, args=(np.asarray([0.5, 1.5]), np.asarray([0.5, 0.5])))
+    two = optimize.brentq(mean_growth, 2.1, 5.0, args=(np.asarray([0.5, 1.0, 1.5]), np.asarray([0.25, 0.5, 0.25])))
+    assert one == pytest.approx(8 / 3)
+    options = {"keys": keys(2), "num_steps": 5000, "bracket": (1.5, 4.0)}
+    found = gdx.studies.edges_by_batch_size(make, optax.sgd, (1, 2, None), **options)
+    np.testing.assert_allclose(found.last_success, [one, two, 2.0], rtol=0.03)
+    np.testing.assert_allclose(found.first_failure, [one, two, 2.0], rtol=0.03)
+    with pytest.raises(ValueError, match=r"batch_size: 3 .*\[1, 2\]"):
+        gdx.studies.edges_by_batch_size(make, optax.sgd, (1, 3), **options)

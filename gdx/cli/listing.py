@@ -29,6 +29,10 @@ def list_names(
             console.print(reports.catalogue_table("landscapes", lines, ("what it is",)))
         if what in (None, "optimizers"):
             lines = {
-                name: (entry.line, ", ".join(entry.hyperparameters)) for name, entry in optimizers.catalogue().items()
+                name: (entry.family, entry.line, reports.hyperparameters(entry.hyperparameters), entry.source)
+                for name, entry in optimizers.catalogue().items()
             }
-            console.print(reports.catalogue_table("optimizers", lines, ("for", "what it is")))
+            columns = ("family", "what it is for", "hyperparameters: default, range", "source")
+            console.print(reports.catalogue_table("optimizers", lines, columns))
+            left_out = {name: (reason,) for name, reason in optimizers.left_out().items()}
+            console.print(reports.catalogue_table("left out", left_out, ("why",)))

@@ -13,7 +13,7 @@ from rich.console import Console
 from gdx import optimizers, plots, problems, reports, studies
 from gdx.cli.options import Precision, check_writable, progress_bar, refusals
 
-DEFAULT_OPTIMIZERS = "sgd,momentum,nesterov,adagrad,rmsprop,adadelta,adam"
+DEFAULT_OPTIMIZERS = "sgd,momentum,nag,adagrad,rmsprop,adadelta,adam"
 GIF_DPI = 75
 """So that a picture of a dozen optimizers stays below 5 MB."""
 

@@ -46,6 +46,10 @@ def transition(
     criterion: Annotated[Criterion | None, typer.Option(help="what counts as success")] = None,
     tolerance: Annotated[float | None, typer.Option(help="of convergence, relative to the first gradient norm")] = None,
     scale: Annotated[Scale | None, typer.Option(help="of the features, for problems on data")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="examples a step, reshuffled every epoch, for problems on data; all by default")
+    ] = None,
+    replacement: Annotated[bool, typer.Option("--replacement", help="draw batches with replacement")] = False,
     seed: Annotated[int, typer.Option(help="of the random starts")] = 0,
     precision: Annotated[Precision, typer.Option(help="of all numbers")] = Precision.float64,
     out: Annotated[pathlib.Path, typer.Option(help="folder for transition.png and transition.nc")] = pathlib.Path("."),
@@ -55,7 +59,7 @@ def transition(
     """Find where one optimizer stops converging, beside where theory says it should."""
     with refusals():
         jax.config.update("jax_enable_x64", precision is Precision.float64)
-        entry, made = _problem(problem, scale)
+        entry, made = _problem(problem, scale, batch_size, replacement)
         hyperparameters = _hyperparameters(momentum, nesterov, assignments or [])
         family = optimizers.family(optimizer, hyperparameters)
         grid = None if step_sizes is None else _grid(step_sizes)
@@ -65,7 +69,7 @@ def transition(
         settings = {
             "problem": problem,
             "optimizer": optimizer,
-            "hyperparameters": optimizers.catalogue()[optimizer].hyperparameters | hyperparameters,
+            "hyperparameters": optimizers.catalogue()[optimizer].defaults | hyperparameters,
             "criterion": entry.criterion if criterion is None else criterion.value,
             "num_steps": entry.num_steps if num_steps is None else num_steps,
             "repeats": repeats,
@@ -74,6 +78,8 @@ def transition(
             "precision": precision.value,
             "tolerance": entry.tolerance if tolerance is None else tolerance,
             "scale": None if not entry.takes_scale else (scale or Scale.standard).value,
+            "batch_size": batch_size,
+            "replacement": replacement,
         }
         with progress_bar(quiet or as_json) as progress:
             found = studies.transition(
@@ -89,7 +95,7 @@ def transition(
                 progress=progress,
             )
             gain = None
-            if found.edge is not None and scale is Scale.none:
+            if found.edge is not None and scale is Scale.none and batch_size is None:
                 gain = _scaling_gain(entry, made, family, keys, settings, progress)
     settings["slots"] = found.slots
     files = _write(out, found, settings)
@@ -105,10 +111,12 @@ def transition(
         raise typer.Exit(130)
 
 
-def _problem(name, scale):
+def _problem(name, scale, batch_size, replacement):
     """Find a problem by name or import, and make it."""
+    if replacement and batch_size is None:
+        raise ValueError("replacement: it is about batches; pass --batch-size too")
     if ":" in name:
-        made = _imported(name, scale)
+        made = _imported(name, scale, batch_size)
         return problems.ProblemEntry(lambda: made, "", num_points=48, repeats=8), made
     entries = problems.catalogue()
     if name not in entries:
@@ -118,12 +126,20 @@ def _problem(name, scale):
     entry = entries[name]
     if scale is not None and not entry.takes_scale:
         raise ValueError(f"scale: the problem {name} has no features to scale; leave it out")
-    options = {} if scale is None else {"scale": None if scale is Scale.none else scale.value}
+    if batch_size is not None and not entry.takes_scale:
+        raise ValueError(f"batch-size: the problem {name} has no examples to batch; leave it out")
+    options: dict[str, Any] = {} if scale is None else {"scale": None if scale is Scale.none else scale.value}
+    if batch_size is not None:
+        options |= {"batch_size": batch_size, "replacement": replacement}
+        # The noise of batches keeps the full gradient from settling, so success is to end below the start.
+        entry = entry._replace(criterion="improved")
     return entry, entry.make(**options)
 
 
-def _imported(name, scale):
+def _imported(name, scale, batch_size):
     module_name, _, attribute = name.partition(":")
+    if batch_size is not None:
+        raise ValueError(f"batch-size: the problem {name} makes its own batches; leave it out")
     if scale is not None:
         raise ValueError(f"scale: the problem {name} is not one of gdx's data sets; leave it out")
     sys.path.insert(0, os.getcwd())

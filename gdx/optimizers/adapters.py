@@ -6,6 +6,7 @@ import functools
 from typing import Any
 
 import optax
+from jax.core import Tracer
 from optax import contrib
 
 
@@ -62,6 +63,8 @@ def strong_wolfe(
     -------
     optax.GradientTransformationExtraArgs
     """
+    if not isinstance(slope_rtol, Tracer) and not isinstance(curv_rtol, Tracer) and not slope_rtol < curv_rtol:
+        raise ValueError(f"slope_rtol: {slope_rtol} is not below curv_rtol = {curv_rtol}; pass 1e-4 and 0.9")
     search = optax.scale_by_zoom_linesearch(max_trials, slope_rtol=slope_rtol, curv_rtol=curv_rtol)
     return optax.chain(optax.sgd(step_size), search)
 

@@ -18,6 +18,7 @@ STEP_SIZE_NAMES = ("learning_rate", "step_size", "max_learning_rate")
 COEFFICIENTS = ("momentum", "decay", "decay_rate", "b1", "b2", "b3", "beta", "rho")
 """Hyperparameters that weigh the past against the present."""
 SHARES = ("slope_rtol", "curv_rtol", "c1", "c2", "decrease_factor", "eta_minus")
+UNBOUNDED = ("f_min", "lower_bound", "alpha")
 OPTIONAL = ("momentum", "clipping_threshold", "clip_threshold", "consistent_rms", "beta3")
 """Numbers that some optimizers take and that are off, None, by default."""
 NO_NUMBERS = ("verbose", "print_win_rate_every_n_steps", "weight_decay_mask", "trust_ratio_mask")
@@ -158,6 +159,8 @@ def _hyperparameter(name, default):
         return Hyperparameter(default, 0.0, 0.5, False)
     if name in SHARES:
         return Hyperparameter(default, 0.0, 1.0, False)
+    if name in UNBOUNDED:
+        return Hyperparameter(default, -math.inf, math.inf, False)
     # Optimistic methods call a strength beta that is 1 by default.
     if name in COEFFICIENTS and (default is None or default < 1):
         return Hyperparameter(default, 0.0, 1.0, True)

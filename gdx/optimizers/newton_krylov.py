@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
+from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse.linalg import cg
 
 from gdx.optimizers.checking import check_at_least_zero, check_between, check_value_fn
@@ -84,17 +85,16 @@ def scale_by_newton_cg(
     def update_fn(updates, state, params=None, *, value_fn: Any = None, **extra_args):
         del extra_args
         check_value_fn(value_fn, params, "Newton's method needs the loss's Hessian")
-        g = optax.tree.cast(updates, widest(params))
-        norm = optax.tree.norm(g)
+        # One vector, since jax's cg on a pytree fails under vmap where its leaves are batched along different axes.
+        g, unravel = ravel_pytree(optax.tree.cast(updates, widest(params)))
+        norm = jnp.linalg.norm(g)
         is_finite = jnp.isfinite(norm)
         first_norm = jnp.where((state.first_norm == 0) & is_finite, norm, state.first_norm)
         tolerance = jnp.minimum(rtol, norm / jnp.where(first_norm > 0, first_norm, 1.0))
 
-        product = _damped_product(value_fn, params, damping)
-        p, fell_back = _direction(product, g, norm, tolerance, max_iterations)
-        failed = ~(is_finite & jnp.isfinite(optax.tree.norm(p)))
-        p = jax.tree.map(lambda leaf: jnp.where(failed, 0.0, leaf), p)
-        return p, NewtonCGState(first_norm, fell_back & ~failed, failed)
+        p, fell_back = _direction(_damped_product(value_fn, params, damping), g, norm, tolerance, max_iterations)
+        failed = ~(is_finite & jnp.all(jnp.isfinite(p)))
+        return unravel(jnp.where(failed, 0.0, p)), NewtonCGState(first_norm, fell_back & ~failed, failed)
 
     return keep_dtypes(optax.GradientTransformationExtraArgs(init_fn, update_fn))
 
@@ -128,15 +128,16 @@ def newton_cg(
     return keep_dtypes(optax.chain(direction, optax.scale_by_learning_rate(step_size)))
 
 
-def _damped_product(value_fn: Any, params: Any, damping: Any) -> Callable[[Any], Any]:
+def _damped_product(value_fn: Any, params: Any, damping: Any) -> Callable[[jax.Array], jax.Array]:
     """Make the product of the damped Hessian with a vector."""
     dtype = widest(params)
-    gradient = jax.grad(lambda p: value_fn(p).astype(dtype))
+    flat, unravel = ravel_pytree(optax.tree.cast(params, dtype))
+    gradient = jax.grad(lambda vector: value_fn(unravel(vector)).astype(dtype))
     # Differentiated once, outside the iteration: a product is then linear algebra alone.
-    _, tangent = jax.linearize(gradient, optax.tree.cast(params, dtype))
+    _, tangent = jax.linearize(gradient, flat)
 
     def product(vector):
-        return jax.tree.map(lambda hv, v: (hv + damping * v).astype(dtype), tangent(vector), vector)
+        return (tangent(vector) + damping * vector).astype(dtype)
 
     return product
 
@@ -148,19 +149,13 @@ def _direction(product, g, norm, tolerance, max_iterations):
         # jax's cg neither reports negative curvature nor stops at it. An infinite product makes the step along the
         # vector 0 and the residual NaN, and ends the iteration with what it has.
         image = product(vector)
-        curves = (_vdot(vector, image) > 0) | (_vdot(vector, vector) == 0)
-        return jax.tree.map(
-            lambda hv, v: jnp.where(curves, hv, jnp.where(v == 0, 0.0, jnp.sign(v) * jnp.inf)), image, vector
-        )
+        curves = (jnp.vdot(vector, image) > 0) | jnp.all(vector == 0)
+        return jnp.where(curves, image, jnp.where(vector == 0, 0.0, jnp.copysign(jnp.inf, vector)))
 
     p, _ = cg(guarded, g, tol=tolerance, maxiter=max_iterations)
-    descends = (_vdot(p, g) > LEAST_COSINE * optax.tree.norm(p) * norm) & (_vdot(p, product(p)) > 0)
+    descends = (jnp.vdot(p, g) > LEAST_COSINE * jnp.linalg.norm(p) * norm) & (jnp.vdot(p, product(p)) > 0)
     fell_back = (norm > 0) & ~descends
 
-    bend = jnp.asarray(optax.tree.norm(product(g)))
+    bend = jnp.linalg.norm(product(g))
     length = jnp.where(bend > 0, norm / jnp.where(bend > 0, bend, 1.0), 1.0)
-    return jax.tree.map(lambda a, b: jnp.where(fell_back, length * b, a), p, g), fell_back
-
-
-def _vdot(one: Any, other: Any) -> jax.Array:
-    return jnp.asarray(optax.tree.vdot(one, other))
+    return jnp.where(fell_back, length * g, p), fell_back

@@ -1,5 +1,6 @@
 """Questions that a person asks, each answered by composing the rest."""
 
+from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
 from gdx.studies.predictions import Prediction, Predictions, minimum_sharpness, predict
 from gdx.studies.scaling import ScalingGain, scaling_gain
@@ -7,6 +8,7 @@ from gdx.studies.trajectory import Trajectory, trajectory
 from gdx.studies.transition import Transition, default_step_sizes, limit_of, transition, verdict_counts
 
 __all__ = [
+    "BatchSizeEdges",
     "Comparison",
     "Contestant",
     "Path",
@@ -17,6 +19,7 @@ __all__ = [
     "Transition",
     "compare",
     "default_step_sizes",
+    "edges_by_batch_size",
     "limit_of",
     "minimum_sharpness",
     "predict",

@@ -1,0 +1,137 @@
+import inspect
+import warnings
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import LAST_PARAMS, keys
+from optax import contrib
+
+import gdx
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+CATALOGUE = gdx.optimizers.catalogue()
+STEP_SIZES = np.geomspace(1e-3, 0.1, 16)
+NUM_STEPS = 24
+
+
+def matrix_and_vector():
+    """A quadratic of a matrix and a vector, since some methods treat the two differently."""
+    curvatures = {"matrix": jnp.asarray([[1.0, 2.0, 0.5], [3.0, 1.5, 0.7]]), "vector": jnp.asarray([1.0, 4.0])}
+
+    def init(key):
+        return jax.tree.map(lambda leaf: jax.random.normal(key, leaf.shape), curvatures)
+
+    def loss(params):
+        return optax.tree.sum(jax.tree.map(lambda c, p: 0.5 * jnp.sum(c * p**2), curvatures, params))
+
+    return gdx.problem(init, loss)
+
+
+def plain_optax(problem, family, step_sizes, key):
+    """What anybody would write: parameters before the last of the updates, one step size after the other."""
+
+    @jax.jit
+    @jax.vmap
+    def init(step_size):
+        params, _ = problem.init(key)
+        return params, family(step_size).init(params)
+
+    @jax.jit
+    @jax.vmap
+    def step(step_size, params, opt_state):
+        def value_fn(params):
+            return problem.loss(params, (), None)[0]
+
+        value, grad = jax.value_and_grad(value_fn)(params)
+        update = optax.with_extra_args_support(family(step_size)).update
+        updates, opt_state = update(grad, opt_state, params, value=value, grad=grad, value_fn=value_fn)
+        return optax.apply_updates(params, updates), opt_state
+
+    params, opt_state = init(step_sizes)
+    for _ in range(NUM_STEPS - 1):
+        params, opt_state = step(step_sizes, params, opt_state)
+    return params
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_optimizer_sweeps_and_equals_a_plain_loop(name):
+    problem, family, (key,) = matrix_and_vector(), gdx.optimizers.family(name), keys(1)
+    run = gdx.sweep(problem, family, num_steps=NUM_STEPS, slots=16, facts=(), observers={"params": LAST_PARAMS})
+    swept = jax.tree.map(lambda leaf: leaf[:, 0], run(STEP_SIZES, key[None]).observed["params"])
+    expected = plain_optax(problem, family, jnp.asarray(STEP_SIZES), key)
+    chex.assert_trees_all_close(swept, expected, rtol=1e-9, atol=1e-12)
+    spread = np.ptp(np.asarray(expected["matrix"]), axis=0).max()
+    if name not in ("damped-newton", "lbfgs"):
+        assert spread > 0, "the step size changes nothing"
+
+
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_floating_hyperparameter_of_every_optimizer_may_be_traced(name):
+    problem, entry = matrix_and_vector(), CATALOGUE[name]
+    floating = {key: value for key, value in entry.defaults.items() if isinstance(value, float)}
+
+    def step(step_size, values):
+        one = gdx.train_step(problem, lambda h: entry.make(h["step_size"], **h["values"]))
+        return one.update(one.init({"step_size": step_size, "values": values}, keys(1)[0]))[0].params
+
+    traced = jax.tree.map(jnp.float64, floating)
+    params = jax.eval_shape(step, jnp.float64(0.1), traced)
+    chex.assert_trees_all_equal_shapes_and_dtypes(params, jax.eval_shape(problem.init, keys(1)[0])[0])
+
+
+def test_everything_that_optax_ships_is_in_the_catalogue_or_says_why_not():
+    def partial_of(make):
+        return inspect.unwrap(getattr(make, "func", make))
+
+    held = {partial_of(entry.make) for entry in CATALOGUE.values()}
+    excused = {name.split(".")[-1] for name in gdx.optimizers.left_out()}
+    for module in (optax, contrib):
+        for name in dir(module):
+            make = getattr(module, name)
+            if not inspect.isfunction(make) or name.startswith("_") or name in excused:
+                continue
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                parameters = list(inspect.signature(make).parameters)
+            if parameters and parameters[0] in ("learning_rate", "max_learning_rate") and not name.startswith("scale_"):
+                assert make in held, name
+
+
+def test_an_entry_says_what_it_is_for_with_defaults_ranges_and_a_source():
+    for name, entry in CATALOGUE.items():
+        assert entry.line, name
+        assert entry.source, name
+        for hyperparameter in entry.hyperparameters.values():
+            default = hyperparameter.default
+            assert default is None or isinstance(default, bool) or hyperparameter.holds(default), (name, hyperparameter)
+            assert hyperparameter.range
+    assert CATALOGUE["adam"].hyperparameters["b1"].range == "[0, 1)"
+    assert CATALOGUE["goldstein"].hyperparameters["c"].range == "(0, 0.5)"
+    assert CATALOGUE["muon"].hyperparameters["ns_steps"].range == "whole, [1, inf)"
+
+
+@pytest.mark.parametrize(
+    ("name", "hyperparameters", "words"),
+    [
+        ("addam", {}, ["addam", "adam"]),
+        ("adam", {"b1": 1.0}, ["b1", "1.0", "[0, 1)"]),
+        ("adagrad-textbook", {"eps": -1e-8}, ["eps", "-1e-08", "[0, inf)"]),
+        ("wolfe", {"c1": 0.5, "c2": 0.1}, ["c1", "0.5", "c2", "0.1"]),
+        ("goldstein", {"c": 0.5}, ["c", "0.5", "(0, 0.5)"]),
+        ("backtracking", {"slope_rtol": 0.0}, ["slope_rtol", "(0, 1)"]),
+        ("strong-wolfe", {"slope_rtol": 0.9, "curv_rtol": 0.1}, ["slope_rtol", "0.9", "curv_rtol"]),
+        ("lbfgs", {"memory_size": 2.5}, ["memory_size", "2.5", "whole"]),
+        ("newton", {"damping": -1.0}, ["damping", "-1.0"]),
+        ("amsgrad", {"bias_correction_mu": 1.0}, ["bias_correction_mu", "switch"]),
+    ],
+)
+def test_a_hyperparameter_out_of_range_is_one_sentence(name, hyperparameters, words):
+    with pytest.raises(ValueError) as error:
+        gdx.optimizers.family(name, hyperparameters)
+    assert all(word in str(error.value) for word in words), error.value
+    assert "\n" not in str(error.value)
