@@ -5,6 +5,8 @@ import re
 
 import jax
 
+import gdx
+
 README = pathlib.Path(__file__).parent.parent / "README.md"
 
 
@@ -21,6 +23,15 @@ def test_the_python_of_the_readme_runs(capsys):
     assert "theory: 0.38" in printed
 
 
-def test_the_picture_of_the_readme_exists_and_is_small():
-    (name,) = re.findall(r"!\[.*?\]\((.*?)\)", README.read_text())
-    assert (README.parent / name).stat().st_size < 200_000
+def test_the_pictures_of_the_readme_exist_and_are_small():
+    names = re.findall(r"!\[.*?\]\((.*?)\)", README.read_text())
+    assert len(names) == 2
+    for name in names:
+        assert (README.parent / name).stat().st_size < 200_000
+
+
+def test_the_readme_counts_the_optimizers_it_promises():
+    (count,) = re.findall(r"any of the (\d+) optimizers", README.read_text())
+    assert int(count) == len(gdx.optimizers.catalogue())
+    for name in re.findall(r"`([a-z-]+)`", README.read_text().split("| | where")[1].split("A run may")[0]):
+        assert name in gdx.optimizers.catalogue(), name

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,9 +13,6 @@ from jax.flatten_util import ravel_pytree
 from gdx.optimizers.checking import check_positive, check_value_fn
 from gdx.optimizers.dtypes import keep_dtypes, widest
 from gdx.optimizers.searching import line, minimise_along, scaled
-
-if TYPE_CHECKING:
-    import chex
 
 RULES = ("cyclic", "random", "greedy")
 MAX_TRIALS = 60
@@ -43,7 +40,7 @@ class _Choice(NamedTuple):
 def scale_by_coordinate(
     *,
     rule: Literal["cyclic", "random", "greedy"] = "cyclic",
-    lipschitz: chex.ArrayTree | None = None,
+    lipschitz: Any = None,
     seed: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """Keep one coordinate of the gradient and give it its best length.
@@ -69,7 +66,7 @@ def coordinate_descent(
     step_size: optax.ScalarOrSchedule = 1.0,
     *,
     rule: Literal["cyclic", "random", "greedy"] = "cyclic",
-    lipschitz: chex.ArrayTree | None = None,
+    lipschitz: Any = None,
     seed: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """Move one number of the parameters at a time.
@@ -119,7 +116,7 @@ def coordinate_descent(
 def scale_by_block(
     *,
     rule: Literal["cyclic", "random", "greedy"] = "cyclic",
-    lipschitz: chex.ArrayTree | None = None,
+    lipschitz: Any = None,
     seed: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """Keep one leaf of the gradient and give it its best length.
@@ -145,7 +142,7 @@ def block_coordinate_descent(
     step_size: optax.ScalarOrSchedule = 1.0,
     *,
     rule: Literal["cyclic", "random", "greedy"] = "cyclic",
-    lipschitz: chex.ArrayTree | None = None,
+    lipschitz: Any = None,
     seed: int | jax.Array = 0,
 ) -> optax.GradientTransformationExtraArgs:
     """Move one leaf of the parameters at a time, along its gradient.

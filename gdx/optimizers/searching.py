@@ -60,6 +60,8 @@ class Line(NamedTuple):
     """`at(step) -> loss`, differentiable."""
     slack: jax.Array
     """Differences of the loss below this are rounding."""
+    resolution: jax.Array
+    """Steps below this change no parameter by more than rounding."""
 
 
 class _Bracket(NamedTuple):
@@ -136,7 +138,9 @@ def line(
     value, nan = jnp.asarray(value, wide), jnp.full((), jnp.nan, wide)
     slope = jnp.asarray(optax.tree.vdot(_wide(direction), _wide(grad)), wide)
     start = Trial(jnp.zeros((), wide), value, slope, nan)
-    return Line(start, at, SLACK_ULPS * jnp.finfo(narrow).eps * jnp.abs(value) + jnp.finfo(narrow).tiny)
+    slack = SLACK_ULPS * jnp.finfo(narrow).eps * jnp.abs(value) + jnp.finfo(narrow).tiny
+    ulps = SLACK_ULPS * jnp.finfo(jnp.result_type(*jax.tree.leaves(params))).eps
+    return Line(start, at, slack, ulps * _largest(params, wide) / _largest(direction, wide))
 
 
 def search(
@@ -185,6 +189,7 @@ def search(
     def searching(bracket):
         # Between two numbers without a third there is nothing left to try.
         is_open = bracket.high.step - bracket.low.step > 2 * jnp.finfo(start.step.dtype).eps * bracket.low.step
+        is_open &= bracket.high.step > along.resolution
         return (bracket.verdict != ACCEPTED) & (bracket.tried < max_trials) & is_open & jnp.isfinite(bracket.step)
 
     def attempt(bracket):
@@ -201,7 +206,9 @@ def search(
         return now._replace(step=step, move=jnp.abs(step - bracket.step))
 
     end = jax.lax.while_loop(searching, attempt, begun)
-    return Found(end.best.step, ~is_flat & (~starts_well | (end.verdict != ACCEPTED)), end.tried)
+    # Where all that could still be tried is below the rounding of the parameters, the start is as low as it gets.
+    is_lowest = is_flat | (starts_well & (end.high.step <= along.resolution))
+    return Found(end.best.step, ~is_lowest & (~starts_well | (end.verdict != ACCEPTED)), end.tried)
 
 
 def minimise_along(along: Line, first_step: jax.Array, max_trials: int, tolerance: float | None = None) -> Found:
@@ -360,6 +367,11 @@ def _propose(start, bracket, last):
 
 def _where(condition, new, old):
     return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
+
+
+def _largest(tree, dtype):
+    sizes = [jnp.max(jnp.abs(leaf), initial=0).astype(dtype) for leaf in jax.tree.leaves(tree)]
+    return jnp.max(jnp.stack(sizes))
 
 
 def _wide(tree):

@@ -79,9 +79,9 @@ def edges_by_batch_size(
 
     Notes
     -----
-    On a number with per-example curvatures h, one example at a time stays bounded for almost every order exactly while the
-    mean of log|1 - step_size h| is below 0, which may lie beyond the full batch's edge 2 / E h. In the mean square it
-    leaves earlier, at 2 E h / E h^2.
+    On a number with per-example curvatures h, one example at a time stays bounded for almost every order exactly while
+    the mean of log|1 - step_size h| is below 0, which may lie beyond the full batch's edge 2 / E h. In the mean square
+    it leaves earlier, at 2 E h / E h^2.
 
     Examples
     --------
