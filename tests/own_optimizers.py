@@ -13,10 +13,13 @@ from gdx.optimizers.adadelta import textbook_adadelta
 from gdx.optimizers.adagrad import textbook_adagrad
 from gdx.optimizers.coordinates import block_coordinate_descent, coordinate_descent
 from gdx.optimizers.ema import ema_momentum
+from gdx.optimizers.exact_search import steepest_descent
+from gdx.optimizers.goldstein_search import goldstein
 from gdx.optimizers.lookahead import nesterov_lookahead
 from gdx.optimizers.newton_dense import damped_newton, newton
 from gdx.optimizers.newton_krylov import newton_cg
 from gdx.optimizers.rmsprop import textbook_rmsprop
+from gdx.optimizers.wolfe_search import wolfe
 
 
 class Landscape(NamedTuple):
@@ -36,6 +39,8 @@ class Row(NamedTuple):
     """Each of them changes the iterates when it changes."""
     reference: Callable
     landscape: Landscape
+    takes_schedule: bool = True
+    """Whether the step size may be a schedule; a search's first trial is none."""
 
 
 RNG = np.random.default_rng(0)
@@ -76,8 +81,8 @@ def logistic():
     return Landscape(loss, value, gradient, hessian)
 
 
-def quadratic():
-    root, shift = RNG.normal(size=(6, 6)), RNG.normal(size=6)
+def quadratic(slope=1.0):
+    root, shift = RNG.normal(size=(6, 6)), slope * RNG.normal(size=6)
     matrix = root @ root.T / 6 + np.eye(6)
 
     def loss(params):
@@ -193,7 +198,41 @@ def cyclic_blocks(f, x, step_size):
             yield x
 
 
+def steepest(f, x, step_size):
+    while True:
+        g = f.gradient(x)
+        x = x - step_size * (g @ g) / (g @ f.hessian(x) @ g) * g
+        yield x
+
+
+def searched(f, x, step_size, accepts):
+    """On a parabola the trial after one that is refused is its minimum."""
+    while True:
+        g = f.gradient(x)
+        slope, least = -g @ g, (g @ g) / (g @ f.hessian(x) @ g)
+        if not accepts(f.value(x - step_size * g) - f.value(x), slope, step_size, -g @ f.gradient(x - step_size * g)):
+            step_size = least
+        x = x - step_size * g
+        yield x
+
+
+def goldstein_steps(f, x, step_size, c):
+    def accepts(change, slope, step, _):
+        return (1 - c) * step * slope <= change <= c * step * slope
+
+    return searched(f, x, step_size, accepts)
+
+
+def wolfe_steps(f, x, step_size, c1, c2):
+    def accepts(change, slope, step, slope_there):
+        return change <= c1 * step * slope and slope_there >= c2 * slope
+
+    return searched(f, x, step_size, accepts)
+
+
 LOGISTIC, QUADRATIC = logistic(), quadratic()
+# A search by values alone sees no finer than the loss's rounding, which is relative to 0 here.
+BOWL = quadratic(slope=0.0)
 
 OWN_OPTIMIZERS = {
     "ema_momentum": Row(ema_momentum, {"step_size": 0.05, "momentum": 0.8}, averaged, LOGISTIC),
@@ -215,6 +254,9 @@ OWN_OPTIMIZERS = {
         LOGISTIC,
     ),
     "newton_cg": Row(newton_cg, {"step_size": 0.7, "rtol": 0.3, "damping": 0.05}, newton_cg_steps, LOGISTIC),
+    "steepest_descent": Row(steepest_descent, {"step_size": 0.8}, steepest, QUADRATIC),
+    "goldstein": Row(goldstein, {"step_size": 0.2, "c": 0.2}, goldstein_steps, BOWL, False),
+    "wolfe": Row(wolfe, {"step_size": 0.2, "c1": 0.3, "c2": 0.7}, wolfe_steps, BOWL, False),
     "coordinate_descent": Row(coordinate_descent, {"step_size": 1.2}, cyclic_exact, QUADRATIC),
     "coordinate_descent, greedy": Row(
         lambda **h: coordinate_descent(rule="greedy", **h),

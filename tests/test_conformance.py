@@ -105,7 +105,7 @@ def test_a_second_call_does_not_trace_again(name):
     update(params, state)
 
 
-@every_optimizer
+@pytest.mark.parametrize("name", [name for name, row in OWN_OPTIMIZERS.items() if row.takes_schedule])
 def test_a_step_size_may_be_a_schedule(name):
     row = OWN_OPTIMIZERS[name]
     optimizer = row.make(**{**row.numbers, "step_size": lambda count: 0.1 / (1 + count)})

@@ -2,13 +2,14 @@
 
 import functools
 import itertools
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import scipy.optimize
 from cases import keys
 
 import gdx
@@ -25,12 +26,13 @@ RNG = np.random.default_rng(11)
 class Path(NamedTuple):
     """Runs of T steps, what the step sees before each of them; leaves [N, T, ...]."""
 
-    params: np.ndarray
-    loss: np.ndarray
-    gradient: np.ndarray
-    failed: np.ndarray | None
+    params: Any
+    loss: Any
+    gradient: Any
+    failed: Any
     """Whether the line search from here failed."""
-    num_evaluations: np.ndarray | int
+    num_evaluations: Any
+    """Of the loss in that search."""
 
 
 def follow(problem, family, points, num_steps, over=jax.vmap, key_of=None):
@@ -101,8 +103,9 @@ def regressions():
         return gdx.problem(h["start"], lambda w: 0.5 * jnp.mean((h["features"] @ w - h["targets"]) ** 2))
 
     path = follow(problem, lambda h: optax.sgd(h["step_size"]), points, 200)
-    nearest = starts + np.einsum("nij,nj->ni", np.linalg.pinv(features), targets - np.einsum("nij,nj->ni", features, starts))
-    minimum = 0.5 * np.mean((np.einsum("nij,nj->ni", features, nearest) - targets) ** 2, axis=1)
+    residuals = targets - np.einsum("nij,nj->ni", features, starts)
+    nearest = starts + np.einsum("nij,nj->ni", np.linalg.pinv(features), residuals)
+    minimum = 0.5 * np.mean((targets - np.einsum("nij,nj->ni", features, nearest)) ** 2, axis=1)
     return points, curvature, path.loss - minimum[:, None], norm(path.params - nearest[:, None])
 
 
@@ -213,12 +216,15 @@ SEARCHES = {
 OWN = ("goldstein", "wolfe", "steepest_descent")
 """Of optax's searches one follows a ramp to infinity and one climbs a direction of ascent without a word."""
 LANDSCAPES = landscape_catalogue()
-FEATURES, LABELS = RNG.normal(size=(12, 2)), RNG.integers(0, 2, size=12)
+FEATURES, LABELS = RNG.normal(size=(20, 2)), RNG.integers(0, 2, size=20)
 
 
-def logistic(x):
-    margins = jnp.asarray(FEATURES) @ x
-    return jnp.mean(jnp.logaddexp(0.0, margins) - jnp.asarray(LABELS) * margins)
+def logistic(x, numpy=jnp):
+    margins = numpy.asarray(FEATURES) @ x
+    return numpy.mean(numpy.logaddexp(0.0, margins) - numpy.asarray(LABELS) * margins)
+
+
+LEAST_LOGISTIC = scipy.optimize.minimize(functools.partial(logistic, numpy=np), np.zeros(2), tol=1e-10).fun
 
 
 def barrier(x):
@@ -302,9 +308,13 @@ def steps_of(name):
         moves = np.diff(path.params, axis=1)
         before, after = path.loss[:, :-1], path.loss[:, 1:]
         slope, slope_after = (dot(gradient, moves) for gradient in (path.gradient[:, :-1], path.gradient[:, 1:]))
-    kept = ~path.failed[:, :-1] & np.isfinite(after) & np.isfinite(slope)
-    # Four rounding errors that a search forgives, and that of the difference which is taken here.
-    return *(values[kept] for values in (before, after, slope, slope_after)), 5 * EPS * np.abs(before[kept])
+        kept = ~path.failed[:, :-1] & np.isfinite(after) & np.isfinite(slope)
+        # What is left of a gradient far below the first is rounding, and so is its sign.
+        kept &= norm(path.gradient[:, :-1]) > 1e-13 * norm(path.gradient[:, :1])
+        # Four rounding errors that a search forgives, one of the difference taken here, and those of the two points.
+        steepness = norm(path.gradient[:, :-1]) + norm(path.gradient[:, 1:])
+        rounding = EPS * (5 * np.abs(before) + norm(path.params[:, 1:]) * steepness)
+    return tuple(values[kept] for values in (before, after, slope, slope_after, rounding))
 
 
 def decreases(steps, c1):
@@ -347,8 +357,8 @@ CONDITIONS = {
 @pytest.mark.parametrize("name", SEARCHES)
 def test_every_accepted_step_keeps_the_inequalities_of_its_search(name):
     steps = steps_of(name)
-    assert len(steps[0]) > 1500
-    assert np.mean(-steps[2] > 1e4 * steps[-1]) > 0.6, "most steps lose far more than rounding"
+    assert len(steps[0]) > 1000
+    assert np.mean(-steps[2] > 1e4 * steps[-1]) > 0.5, "most steps lose far more than rounding"
     holds = CONDITIONS[name](steps)
     assert np.all(holds), [values[~holds] for values in steps]
 
@@ -365,8 +375,8 @@ def test_a_search_fails_on_no_landscape_with_a_minimum_before_rounding_does(name
     path = searched(name)
     for i, line in enumerate(LINES):
         if line.split(" from ")[0] in LANDSCAPES and len(LANDSCAPES[RUNS[line].loss].minima):
-            # All minima are 0: below 1e-9 the parameters' own rounding shows in the slopes.
-            assert not np.any(path.failed[i] & (path.loss[i] > 1e-9)), line
+            # Nearer to the minimum than this the parameters' own rounding shows in the slopes.
+            assert not np.any(path.failed[i] & (path.loss[i] > path.loss[i].min() + 1e-9)), line
             assert path.loss[i, -1] < path.loss[i, 0]
 
 
@@ -375,7 +385,7 @@ def test_a_search_fails_on_no_landscape_with_a_minimum_before_rounding_does(name
 def test_a_first_step_wrong_by_a_million_does_not_harm_a_search(name, line):
     path = jax.tree.map(lambda leaf: leaf[LINES.index(line)], searched(name))
     assert not path.failed.any()
-    minimum = 0.34 if RUNS[line].loss == "logistic" else 0.0
+    minimum = LEAST_LOGISTIC if RUNS[line].loss == "logistic" else 0.0
     assert path.loss[1] < path.loss[0]
     assert path.loss[-1] - minimum < 0.2 * (path.loss[0] - minimum)
     # A million is 20 doublings; that many trials are for the first step alone.
@@ -392,9 +402,14 @@ def test_a_search_turns_back_before_a_region_of_nan(name):
 
 @pytest.mark.parametrize("name", OWN)
 @pytest.mark.parametrize("line", FAILING)
-def test_a_search_that_cannot_succeed_says_so_and_leaves_finite_parameters(name, line):
+def test_a_search_that_cannot_succeed_says_so(name, line):
+    assert searched(name).failed[LINES.index(line), 0]
+
+
+@pytest.mark.parametrize("name", OWN)
+@pytest.mark.parametrize("line", FAILING)
+def test_a_search_that_cannot_succeed_ends_and_leaves_finite_parameters(name, line):
     path = jax.tree.map(lambda leaf: leaf[LINES.index(line)], searched(name))
-    assert path.failed[0]
     assert np.all(np.isfinite(path.params))
     assert np.all(path.num_evaluations <= 61)
     if line != "unbounded below":
@@ -402,28 +417,33 @@ def test_a_search_that_cannot_succeed_says_so_and_leaves_finite_parameters(name,
 
 
 def test_a_sweep_counts_the_failures_of_its_searches():
-    # A bowl, a ramp, no loss at all, and a bowl uphill.
-    points = {"curvature": [1.0, 0.0, np.nan, 1.0], "slope": [0.0, 1.0, 0.0, 0.0], "sign": [1.0, 1.0, 1.0, -1.0]}
+    # A bowl, a ramp, a NaN, and a bowl uphill.
+    points = {
+        "curvature": np.asarray([1.0, 0.0, 1.0, 1.0]),
+        "under_root": np.asarray([0.0, 0.0, -1.0, 0.0]),
+        "sign": np.asarray([1.0, 1.0, 1.0, -1.0]),
+    }
 
     def problem(h):
-        return gdx.problem(lambda key: jnp.ones(()), lambda x: 0.5 * h["curvature"] * x**2 + h["slope"] * x)
+        root = jnp.sqrt(h["under_root"])
+        return gdx.problem(jnp.ones(()), lambda x: 0.5 * h["curvature"] * x**2 + (1 - h["curvature"]) * x + root)
 
     def family(h):
         return optax.chain(optax.scale(h["sign"]), wolfe())
 
-    run = gdx.sweep(problem, family, num_steps=50, stopping=gdx.Stopping.none())
-    runs = run(jax.tree.map(jnp.asarray, points, is_leaf=lambda leaf: isinstance(leaf, list)), keys(1))
+    runs = gdx.sweep(problem, family, num_steps=50, stopping=gdx.Stopping.none())(points, keys(1))
     np.testing.assert_array_equal(runs.search_failures[:, 0], [0, 50, 50, 50])
 
 
 # Mini-batches
 
+STEP_SIZES, TAU = (0.01, 0.02, 0.04, 0.08), 100.0
+
 
 @pytest.fixture(scope="module")
 def noise_floors():
-    """Full loss above its minimum, mean of 32 runs of mini-batch descent, [5, T]: four constant step sizes, and the last
-    of them shrinking as tau/(k + tau)."""
-    num_repeats, num_steps = 32, 4000
+    """Full loss above its minimum, mean of 64 runs of mini-batch descent, [5, T]: four constant step sizes, then the
+    last of them shrinking as tau/(k + tau)."""
     features = RNG.normal(size=(64, 3))
     targets = features @ RNG.normal(size=3) + RNG.normal(size=64)
     solution = np.linalg.lstsq(features, targets, rcond=None)[0]
@@ -435,35 +455,33 @@ def noise_floors():
     # Drawn with replacement, so that batches are independent: reshuffled ones cancel each other's noise.
     problem = finite_sum(jnp.zeros(3), losses, (features, targets), batch_size=8, replacement=True)
     points = {
-        "step_size": np.repeat([*STEP_SIZES, STEP_SIZES[-1]], num_repeats),
-        "tau": np.repeat([*np.full(4, 1e30), TAU], num_repeats),
-        "repeat": np.tile(np.arange(num_repeats), 5),
+        "step_size": np.asarray([*STEP_SIZES, STEP_SIZES[-1]]),
+        "tau": np.asarray([1e30, 1e30, 1e30, 1e30, TAU]),
+        "repeat": np.arange(64),
     }
+    sizes, repeats = ({name: 0 if (name == "repeat") == inner else None for name in points} for inner in (False, True))
     path = follow(
         problem,
         lambda h: optax.sgd(inverse_time(h["step_size"], h["tau"])),
         points,
-        num_steps,
+        3000,
+        # Batches are drawn once for all step sizes.
+        over=lambda run: jax.vmap(jax.vmap(run, in_axes=(sizes,)), in_axes=(repeats,)),
         key_of=lambda point: jax.random.key(point["repeat"]),
     )
-    errors = (path.params - solution) @ features.T
-    return np.mean(errors**2, axis=-1).reshape(5, num_repeats, num_steps).mean(axis=1) / 2
-
-
-STEP_SIZES, TAU = (0.01, 0.02, 0.04, 0.08), 100.0
+    errors, hessian = path.params - solution, features.T @ features / 64
+    return 0.5 * dot(errors @ hessian, errors).mean(axis=0)
 
 
 def test_a_constant_step_stalls_at_a_noise_floor_that_is_proportional_to_it(noise_floors):
-    middle, end = noise_floors[:4, 1000:2500].mean(axis=1), noise_floors[:4, 2500:].mean(axis=1)
-    print(middle, end, np.polyfit(np.log(STEP_SIZES), np.log(end), 1))
+    middle, end = noise_floors[:4, 1000:2000].mean(axis=1), noise_floors[:4, 2000:].mean(axis=1)
     np.testing.assert_allclose(middle, end, rtol=0.15)
-    np.testing.assert_allclose(np.polyfit(np.log(STEP_SIZES), np.log(end), 1)[0], 1, atol=0.1)
+    np.testing.assert_allclose(np.polyfit(np.log(STEP_SIZES), np.log(middle + end), 1)[0], 1, atol=0.1)
 
 
 def test_steps_that_shrink_as_one_over_k_sink_below_the_floor_at_their_own_rate(noise_floors):
     floor, shrinking = noise_floors[3, 1000:].mean(), noise_floors[4]
     k = np.arange(shrinking.size)
-    late = k >= 500
-    print(shrinking[3000:].mean() / floor, np.polyfit(np.log(k[late] + TAU), np.log(shrinking[late]), 1))
-    assert shrinking[3000:].mean() < floor / 20
+    late = k >= 300
+    assert shrinking[2000:].mean() < floor / 20
     np.testing.assert_allclose(np.polyfit(np.log(k[late] + TAU), np.log(shrinking[late]), 1)[0], -1, atol=0.1)

@@ -63,13 +63,16 @@ def _landscape(name):
 
 def _contestant(text):
     name, separator, value = text.strip().partition("=")
-    step_size = None
+    family = optimizers.family(name)
+    # A search's first trial, or the share of an exact or Newton's step: there 1 is the method itself.
+    is_relative = optimizers.catalogue()[name].family in ("line search", "second order", "coordinate")
+    step_size = 1.0 if is_relative else None
     if separator:
         try:
             step_size = float(value)
         except ValueError:
             raise ValueError(f"optimizers: {text.strip()} has no number as step size; write it as adam=0.1") from None
-    return studies.Contestant(name, optimizers.family(name), step_size)
+    return studies.Contestant(name, family, step_size)
 
 
 def _point(text):

@@ -20,6 +20,11 @@ def backtracking(
 ) -> optax.GradientTransformationExtraArgs:
     """Gradient descent with optax's backtracking search for sufficient decrease (Armijo's condition).
 
+    A share a of the step p is accepted when f(x + a p) <= f(x) + c1 a g.p. It shrinks until then, and the next search
+    begins with a larger share, at most 1; so a step size far too small stays so, while one far too large is mended.
+    On failure optax takes the last share tried, 0 where the loss there was not finite, and reports by how much the
+    condition was missed; a gradient that is not finite is passed on.
+
     Parameters
     ----------
     step_size
@@ -50,6 +55,10 @@ def strong_wolfe(
 ) -> optax.GradientTransformationExtraArgs:
     """Gradient descent with optax's zoom search for the strong Wolfe conditions.
 
+    A multiple a of the step p is accepted when f(x + a p) <= f(x) + c1 a g.p and |grad f(x + a p).p| <= c2 |g.p|. On
+    failure optax takes the best step that decreased the loss and reports by how much each condition was missed; on a
+    loss that is unbounded below along the step it may walk to infinity.
+
     Parameters
     ----------
     step_size
@@ -62,6 +71,11 @@ def strong_wolfe(
     Returns
     -------
     optax.GradientTransformationExtraArgs
+
+    Raises
+    ------
+    ValueError
+        If concrete constants are out of order; traced ones cannot be checked.
     """
     if not isinstance(slope_rtol, Tracer) and not isinstance(curv_rtol, Tracer) and not slope_rtol < curv_rtol:
         raise ValueError(f"slope_rtol: {slope_rtol} is not below curv_rtol = {curv_rtol}; pass 1e-4 and 0.9")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import optax
 
+from gdx.optimizers.dtypes import keep_dtypes
 from gdx.optimizers.searching import init_state, line, minimise_along, scaled, settle
 
 
@@ -52,7 +53,7 @@ def scale_by_exact_search(
         found = minimise_along(along, state.step_size, max_trials, tolerance)
         return scaled(updates, found.step), settle(state, found, 1.0)
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return keep_dtypes(optax.GradientTransformationExtraArgs(init_fn, update_fn))
 
 
 def steepest_descent(
@@ -75,8 +76,5 @@ def steepest_descent(
     -------
     optax.GradientTransformationExtraArgs
     """
-    return optax.chain(
-        optax.scale(-1.0),
-        scale_by_exact_search(tolerance=tolerance, max_trials=max_trials),
-        optax.scale_by_learning_rate(step_size, flip_sign=False),
-    )
+    exact = scale_by_exact_search(tolerance=tolerance, max_trials=max_trials)
+    return keep_dtypes(optax.chain(optax.scale(-1.0), exact, optax.scale_by_learning_rate(step_size, flip_sign=False)))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gdx.optimizers.checking import check_between, check_positive
+from gdx.optimizers.dtypes import keep_dtypes
 from gdx.optimizers.searching import (
     ACCEPTED,
     TOO_LONG,
@@ -83,7 +84,7 @@ def scale_by_goldstein(
         found = search(along, without_slope(along), judge, state.step_size, max_trials)
         return scaled(updates, found.step), settle(state, found, first_step)
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return keep_dtypes(optax.GradientTransformationExtraArgs(init_fn, update_fn))
 
 
 def goldstein(

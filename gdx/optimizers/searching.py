@@ -207,7 +207,7 @@ def search(
 
     end = jax.lax.while_loop(searching, attempt, begun)
     # Where all that could still be tried is below the rounding of the parameters, the start is as low as it gets.
-    is_lowest = is_flat | (starts_well & (end.high.step <= along.resolution))
+    is_lowest = is_flat | (starts_well & (end.high.step <= along.resolution) & jnp.isfinite(end.high.value))
     return Found(end.best.step, ~is_lowest & (~starts_well | (end.verdict != ACCEPTED)), end.tried)
 
 

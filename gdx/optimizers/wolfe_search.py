@@ -9,6 +9,7 @@ import optax
 from jax.core import Tracer
 
 from gdx.optimizers.checking import check_between, check_positive
+from gdx.optimizers.dtypes import keep_dtypes
 from gdx.optimizers.searching import (
     ACCEPTED,
     TOO_LONG,
@@ -89,7 +90,7 @@ def scale_by_wolfe(
         found = search(along, with_slope(along), judge, state.step_size, max_trials)
         return scaled(updates, found.step), settle(state, found, first_step)
 
-    return optax.GradientTransformationExtraArgs(init_fn, update_fn)
+    return keep_dtypes(optax.GradientTransformationExtraArgs(init_fn, update_fn))
 
 
 def wolfe(

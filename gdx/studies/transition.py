@@ -191,7 +191,9 @@ def limit_of(edge: Edge) -> str:
     if math.isnan(last.lower):
         return "no run succeeded"
     if first.upper < last.lower:
-        return "the start: there some run leaves the basin of its minimum, while runs still succeed at larger steps"
+        return (
+            "the start, or the batches: some run leaves the basin of its minimum where others succeed at larger steps"
+        )
     return "the horizon: no run fails before the last success, and between the two runs are unfinished"
 
 

@@ -14,7 +14,7 @@ from jax.core import Tracer
 from gdx.observers import Observer, search_failures
 from gdx.problems.base import Problem, check_problem
 from gdx.stepping import Family, evaluation, resolve_problem, train_step, transformation_of
-from gdx.sweeps.inputs import check_count, check_family, check_hyperparams, check_keys
+from gdx.sweeps.inputs import check_count, check_family, check_hyperparams, check_keys, check_stopping
 from gdx.sweeps.lanes import make_engine
 from gdx.sweeps.runs import Runs, Stopping
 from gdx.sweeps.sizing import LIGHT_BYTES, choose_blocks, choose_slots, work_bytes
@@ -288,11 +288,13 @@ def sweep(
     unknown = set(facts) - set(FACTS)
     if unknown:
         raise ValueError(f"facts: {sorted(unknown)} are unknown; choose among {FACTS}")
+    stopping = Stopping() if stopping is None else stopping
+    check_stopping(stopping, facts)
     options = {
         "slots": slots,
         "tolerance": float(tolerance),
         "blow_up_factor": float(blow_up_factor),
-        "stopping": Stopping() if stopping is None else stopping,
+        "stopping": stopping,
         "gradients": "gradient" in facts,
         "cycles": "cycles" in facts,
         "evaluate_every": evaluate_every,

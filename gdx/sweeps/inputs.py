@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import operator
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -137,6 +138,29 @@ def check_family(family: Any, hyperparams: Any) -> None:
         raise ValueError(
             f"family: it cannot be called as family(hyperparams): {error}; bind the rest with functools.partial"
         ) from None
+
+
+def check_stopping(stopping: Any, facts: Collection[str]) -> None:
+    """Refuse stopping rules that cannot hold.
+
+    Parameters
+    ----------
+    stopping
+        A `Stopping`.
+    facts
+        What the sweep keeps.
+
+    Raises
+    ------
+    ValueError
+        If a bound is not in (0, inf), or is on a fact that is left out.
+    """
+    for name in ("gradient_norm", "loss_change"):
+        bound = getattr(stopping, name)
+        if bound is not None and not 0 < bound < np.inf:
+            raise ValueError(f"{name}: {bound} is outside (0, inf); pass a small bound, as 1e-6, or None")
+    if stopping.gradient_norm is not None and "gradient" not in facts:
+        raise ValueError("gradient_norm: the sweep leaves gradients out; keep 'gradient' among its facts")
 
 
 def _check_leaf(name, leaf, positive):

@@ -55,7 +55,7 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, jax.Array, Win
         converged = tail.norm_max <= facts.tolerance * facts.first_gradient_norm
         small_gradient, small_change = _stated_rows(settings, facts, window, end - blocks.watch)
         stated = jnp.minimum(small_gradient, small_change)
-        is_stated = stated < watched_good
+        is_stated = stated < (watched_good if settings.keeps_first_bad else blocks.watch)
         ends = {
             Stop.SMALL_GRADIENT: is_stated & (small_gradient <= small_change),
             Stop.SMALL_CHANGE: is_stated,
@@ -67,7 +67,7 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, jax.Array, Win
         }
         stopped = jnp.select(list(ends.values()), [jnp.int8(code) for code in ends], jnp.int8(Stop.UNFINISHED))
         ended_bad = (stopped == Stop.NONFINITE) | (stopped == Stop.BLOWN_UP)
-        went_bad &= ~is_stated
+        went_bad &= ~is_stated | (watched_good < stated)
         steps = jnp.where(ended_bad & settings.keeps_first_bad, bad_step, end)
         if stopping.is_stated:
             steps = jnp.where(is_stated, end - blocks.watch + stated, steps)
@@ -111,10 +111,13 @@ def _stated_rows(settings, facts, window, first_step):
         holds = (window.gradient_norm <= stopping.gradient_norm) & (first_step + rows >= 0)
         small_gradient = jnp.min(jnp.where(holds, rows, none))
     if stopping.loss_change is not None:
-        # Between two evaluations of a full loss its last value stands.
-        before = jnp.concatenate([jnp.broadcast_to(facts.last_loss, (min(every, size),)), window.loss[:-every]])
-        holds = jnp.abs(window.loss - before) <= stopping.loss_change * jnp.abs(before)
-        small_change = jnp.min(jnp.where(holds & (first_step + rows >= every), rows, none))
+        # Of a full loss only the rows where it was evaluated; the first is compared with the last of the window before.
+        evaluated = rows[::every]
+        loss = window.loss[::every]
+        before = jnp.concatenate([facts.last_loss[None], loss[:-1]])
+        since = first_step + np.concatenate([evaluated[-1:] - size, evaluated[:-1]])
+        holds = jnp.abs(loss - before) <= stopping.loss_change * jnp.abs(before)
+        small_change = jnp.min(jnp.where(holds & (since >= 0), evaluated, none))
     return small_gradient, small_change
 
 

@@ -49,7 +49,8 @@ class Stopping(NamedTuple):
       nothing depends on the step number: no batches, no schedule, no bias correction.
 
     Two more end a run as people state it, at the first step where it holds, whatever comes after: `gradient_norm`, an
-    absolute bound, and `loss_change`, a bound on |loss - last loss| / |last loss|. A budget of steps is `num_steps`.
+    absolute bound, and `loss_change`, a bound on |loss - last loss| / |last loss|, from one step to the next or, where
+    a full loss is judged, from one evaluation to the next. A budget of steps is `num_steps`.
     With either of them every step is watched. `steps` and `last_loss` are then those of that step exactly; the
     facts of the tail are about the whole window that it stands in, and observers see that window to its end.
     """
