@@ -180,8 +180,8 @@ def searches(strategy):
     """Every line search, gdx's first; `strategy` is what optax's zoom search tries first."""
     backtracking = functools.partial(scale_by_jaxopt, "BacktrackingLineSearch")
     return {
-        "gdx scale_by_goldstein": own.scale_by_goldstein,
-        "gdx scale_by_wolfe": own.scale_by_wolfe,
+        "gdx scale_by_goldstein": lambda: own.scale_by_goldstein(restarts=strategy == "one"),
+        "gdx scale_by_wolfe": lambda: own.scale_by_wolfe(restarts=strategy == "one"),
         "gdx scale_by_exact_search": own.scale_by_exact_search,
         "optax backtracking (Armijo)": armijo,
         "optax zoom (strong Wolfe)": lambda: zoom(strategy),

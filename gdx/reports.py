@@ -166,7 +166,7 @@ def catalogue_table(title: str, lines: Mapping[str, tuple[str, ...]], columns: S
     -------
     rich.table.Table
     """
-    table = _table(title, "name", *columns, justify="left")
+    table = _table(title, "name", *columns, text=True)
     for name, rest in lines.items():
         table.add_row(name, *rest)
     return table
@@ -271,13 +271,13 @@ def _verdict_table(found):
     return table
 
 
-def _table(title, *columns, justify="right"):
+def _table(title, *columns, text=False):
     from rich import box
     from rich.table import Table
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if i == 0 else justify)
+        table.add_column(column, justify="left" if text or i == 0 else "right")
     return table
 
 

@@ -485,3 +485,17 @@ def test_steps_that_shrink_as_one_over_k_sink_below_the_floor_at_their_own_rate(
     late = k >= 300
     assert shrinking[2000:].mean() < floor / 20
     np.testing.assert_allclose(np.polyfit(np.log(k[late] + TAU), np.log(shrinking[late]), 1)[0], -1, atol=0.1)
+
+
+@pytest.mark.parametrize("make", [gdx.optimizers.scale_by_goldstein, gdx.optimizers.scale_by_wolfe])
+@pytest.mark.parametrize("restarts", [False, True])
+def test_a_search_begins_where_the_last_one_ended_unless_it_restarts(make, restarts):
+    def loss(x):
+        return 8 * jnp.sum(x**2)
+
+    search = make(1e-3, restarts=restarts)
+    start = jnp.ones(2)
+    updates, state = search.update(-jax.grad(loss)(start), search.init(start), start, value_fn=loss)
+    (step,) = set((updates / -jax.grad(loss)(start)).tolist())
+    assert step > 1e-2
+    assert state.step_size == pytest.approx(1e-3 if restarts else step)

@@ -9,24 +9,15 @@ import optax
 
 from gdx.optimizers.checking import check_between, check_positive
 from gdx.optimizers.dtypes import keep_dtypes
-from gdx.optimizers.searching import (
-    ACCEPTED,
-    TOO_LONG,
-    TOO_SHORT,
-    init_state,
-    line,
-    scaled,
-    search,
-    settle,
-    without_slope,
-)
+from gdx.optimizers.lines import line, without_slope
+from gdx.optimizers.searching import ACCEPTED, TOO_LONG, TOO_SHORT, init_state, scaled, search, settle
 
 if TYPE_CHECKING:
     import chex
 
 
 def scale_by_goldstein(
-    first_step: chex.Numeric = 1.0, *, c: chex.Numeric = 0.25, max_trials: int = 60
+    first_step: chex.Numeric = 1.0, *, c: chex.Numeric = 0.25, max_trials: int = 60, restarts: bool = False
 ) -> optax.GradientTransformationExtraArgs:
     """Scale a direction of descent so that Goldstein's two bounds hold.
 
@@ -45,6 +36,8 @@ def scale_by_goldstein(
         In (0, 1/2). At 1/2 only the minimum of a parabola would be accepted, near 0 almost any decrease.
     max_trials
         Evaluations of the loss after which a search gives up.
+    restarts
+        Whether every search begins with `first_step`, as suits directions of Newton's or L-BFGS's length.
 
     Returns
     -------
@@ -82,7 +75,7 @@ def scale_by_goldstein(
             return jnp.where(is_long, TOO_LONG, jnp.where(is_short, TOO_SHORT, ACCEPTED))
 
         found = search(along, without_slope(along), judge, state.step_size, max_trials)
-        return scaled(updates, found.step), settle(state, found, first_step)
+        return scaled(updates, found.step), settle(state, found, first_step, restarts)
 
     return keep_dtypes(optax.GradientTransformationExtraArgs(init_fn, update_fn))
 

@@ -1,13 +1,14 @@
-"""What all line searches of gdx share: a loss along a direction, and a bracket that grows, shrinks and closes."""
+"""What all line searches of gdx share: a bracket along a line that grows, shrinks and closes."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
+
+from gdx.optimizers.lines import Line, Trial
 
 if TYPE_CHECKING:
     import chex
@@ -17,8 +18,6 @@ GROWTH = (2.0, 100.0)
 """How much longer the next trial is, at least and at most, while nothing was too long."""
 MARGIN = 0.01
 """Share of a bracket that a trial keeps away from its ends."""
-SLACK_ULPS = 4
-"""Rounding errors of the loss that an inequality forgives: near a minimum the loss no longer resolves its decrease."""
 
 
 class LineSearchState(NamedTuple):
@@ -32,17 +31,6 @@ class LineSearchState(NamedTuple):
     """Evaluations of the loss along the line in the last search, int32."""
 
 
-class Trial(NamedTuple):
-    """A point on the line."""
-
-    step: jax.Array
-    value: jax.Array
-    slope: jax.Array
-    """First derivative along the line, NaN where the search takes none."""
-    curvature: jax.Array
-    """Second derivative along the line, NaN where the search takes none."""
-
-
 class Found(NamedTuple):
     """Where a search ended."""
 
@@ -50,18 +38,6 @@ class Found(NamedTuple):
     """The accepted step; after a failure the lowest trial, 0 where none was below the start."""
     failed: jax.Array
     num_evaluations: jax.Array
-
-
-class Line(NamedTuple):
-    """A loss along a direction, in float32 or wider."""
-
-    start: Trial
-    at: Callable[[jax.Array], jax.Array]
-    """`at(step) -> loss`, differentiable."""
-    slack: jax.Array
-    """Differences of the loss below this are rounding."""
-    resolution: jax.Array
-    """Steps below this change no parameter by more than rounding."""
 
 
 class _Bracket(NamedTuple):
@@ -93,54 +69,6 @@ def init_state(params: chex.ArrayTree, first_step: chex.Numeric) -> LineSearchSt
     """
     dtype = jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
     return LineSearchState(jnp.asarray(first_step, dtype), jnp.zeros((), bool), jnp.zeros((), jnp.int32))
-
-
-def line(
-    value_fn: Callable[[Any], jax.Array] | None,
-    params: chex.ArrayTree | None,
-    direction: chex.ArrayTree,
-    value: jax.Array | None = None,
-    grad: chex.ArrayTree | None = None,
-) -> Line:
-    """Look at a loss along a direction.
-
-    Parameters
-    ----------
-    value_fn
-        `params -> loss`.
-    params, direction
-        Pytrees of the same structure.
-    value, grad
-        Loss and gradient at the parameters; computed where they are left out.
-
-    Returns
-    -------
-    Line
-
-    Raises
-    ------
-    ValueError
-        If `value_fn` or the parameters are missing.
-    """
-    if value_fn is None or params is None:
-        raise ValueError(
-            "value_fn: a line search needs it, and the parameters; call update(updates, state, params, value_fn=loss)"
-        )
-    if value is None or grad is None:
-        value, grad = jax.value_and_grad(value_fn)(params)
-    narrow = jnp.result_type(value)
-    wide = jnp.promote_types(narrow, jnp.float32)
-
-    def at(step):
-        moved = jax.tree.map(lambda p, d: p + (step * d.astype(wide)).astype(p.dtype), params, direction)
-        return value_fn(moved).astype(wide)
-
-    value, nan = jnp.asarray(value, wide), jnp.full((), jnp.nan, wide)
-    slope = jnp.asarray(optax.tree.vdot(_wide(direction), _wide(grad)), wide)
-    start = Trial(jnp.zeros((), wide), value, slope, nan)
-    slack = SLACK_ULPS * jnp.finfo(narrow).eps * jnp.abs(value) + jnp.finfo(narrow).tiny
-    ulps = SLACK_ULPS * jnp.finfo(jnp.result_type(*jax.tree.leaves(params))).eps
-    return Line(start, at, slack, ulps * _largest(params, wide) / _largest(direction, wide))
 
 
 def search(
@@ -255,62 +183,23 @@ def minimise_along(along: Line, first_step: jax.Array, max_trials: int, toleranc
     return found._replace(num_evaluations=found.num_evaluations + 1)
 
 
-def with_slope(along: Line) -> Callable[[jax.Array], Trial]:
-    """Evaluate the loss and its slope along a line, in forward mode.
-
-    Parameters
-    ----------
-    along
-        The loss along the direction.
-
-    Returns
-    -------
-    callable
-        `step -> Trial`.
-    """
-
-    def evaluate(step):
-        value, slope = jax.jvp(along.at, (step,), (jnp.ones_like(step),))
-        return Trial(step, value, slope, jnp.full_like(step, jnp.nan))
-
-    return evaluate
-
-
-def without_slope(along: Line) -> Callable[[jax.Array], Trial]:
-    """Evaluate the loss alone along a line.
-
-    Parameters
-    ----------
-    along
-        The loss along the direction.
-
-    Returns
-    -------
-    callable
-        `step -> Trial`.
-    """
-
-    def evaluate(step):
-        nan = jnp.full_like(step, jnp.nan)
-        return Trial(step, along.at(step), nan, nan)
-
-    return evaluate
-
-
-def settle(state: LineSearchState, found: Found, first_step: chex.Numeric) -> LineSearchState:
+def settle(state: LineSearchState, found: Found, first_step: chex.Numeric, restarts: bool = False) -> LineSearchState:
     """Bring the state up to date: the accepted step is the next first trial, after a failure the very first one.
 
     Parameters
     ----------
     state, found, first_step
         What was remembered, what was found, and where a search begins anew.
+    restarts
+        Whether every search begins anew.
 
     Returns
     -------
     LineSearchState
     """
-    again = jnp.where(found.failed, jnp.asarray(first_step, state.step_size.dtype), state.step_size)
-    usable = ~found.failed & (found.step > 0)
+    anew = found.failed | restarts
+    again = jnp.where(anew, jnp.asarray(first_step, state.step_size.dtype), state.step_size)
+    usable = ~anew & (found.step > 0)
     return LineSearchState(
         jnp.where(usable, found.step, again).astype(state.step_size.dtype), found.failed, found.num_evaluations
     )
@@ -367,12 +256,3 @@ def _propose(start, bracket, last):
 
 def _where(condition, new, old):
     return jax.tree.map(lambda n, o: jnp.where(condition, n, o), new, old)
-
-
-def _largest(tree, dtype):
-    sizes = [jnp.max(jnp.abs(leaf), initial=0).astype(dtype) for leaf in jax.tree.leaves(tree)]
-    return jnp.max(jnp.stack(sizes))
-
-
-def _wide(tree):
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), tree)

@@ -10,24 +10,20 @@ from jax.core import Tracer
 
 from gdx.optimizers.checking import check_between, check_positive
 from gdx.optimizers.dtypes import keep_dtypes
-from gdx.optimizers.searching import (
-    ACCEPTED,
-    TOO_LONG,
-    TOO_SHORT,
-    init_state,
-    line,
-    scaled,
-    search,
-    settle,
-    with_slope,
-)
+from gdx.optimizers.lines import line, with_slope
+from gdx.optimizers.searching import ACCEPTED, TOO_LONG, TOO_SHORT, init_state, scaled, search, settle
 
 if TYPE_CHECKING:
     import chex
 
 
 def scale_by_wolfe(
-    first_step: chex.Numeric = 1.0, *, c1: chex.Numeric = 1e-4, c2: chex.Numeric = 0.9, max_trials: int = 60
+    first_step: chex.Numeric = 1.0,
+    *,
+    c1: chex.Numeric = 1e-4,
+    c2: chex.Numeric = 0.9,
+    max_trials: int = 60,
+    restarts: bool = False,
 ) -> optax.GradientTransformationExtraArgs:
     """Scale a direction of descent so that the (weak) Wolfe conditions hold.
 
@@ -48,6 +44,8 @@ def scale_by_wolfe(
         0 < c1 < c2 < 1; 0.9 suits Newton and quasi-Newton directions, 0.1 conjugate gradients.
     max_trials
         Evaluations of the loss and its slope after which a search gives up.
+    restarts
+        Whether every search begins with `first_step`, as suits directions of Newton's or L-BFGS's length.
 
     Returns
     -------
@@ -88,7 +86,7 @@ def scale_by_wolfe(
             return jnp.where(is_long, TOO_LONG, jnp.where(is_short, TOO_SHORT, ACCEPTED))
 
         found = search(along, with_slope(along), judge, state.step_size, max_trials)
-        return scaled(updates, found.step), settle(state, found, first_step)
+        return scaled(updates, found.step), settle(state, found, first_step, restarts)
 
     return keep_dtypes(optax.GradientTransformationExtraArgs(init_fn, update_fn))
 

@@ -191,9 +191,7 @@ def limit_of(edge: Edge) -> str:
     if math.isnan(last.lower):
         return "no run succeeded"
     if first.upper < last.lower:
-        return (
-            "the start, or the batches: some run leaves the basin of its minimum where others succeed at larger steps"
-        )
+        return "the start, or the batches: some run leaves the basin of its minimum, while some succeed beyond"
     return "the horizon: no run fails before the last success, and between the two runs are unfinished"
 
 
