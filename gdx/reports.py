@@ -277,7 +277,7 @@ def _table(title, *columns, text=False):
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if text or i == 0 else "right")
+        table.add_column(column, justify="left" if text or i == 0 else "right", no_wrap=i == 0)
     return table
 
 

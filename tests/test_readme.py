@@ -4,12 +4,14 @@ import pathlib
 import re
 
 import jax
+import pytest
 
 import gdx
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 
 
+@pytest.mark.usefixtures("quick_compilation_here")
 def test_the_python_of_the_readme_runs(capsys):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
     assert len(blocks) >= 4

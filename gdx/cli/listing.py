@@ -28,11 +28,14 @@ def list_names(
             lines = {name: (entry.line,) for name, entry in problems.landscape_catalogue().items()}
             console.print(reports.catalogue_table("landscapes", lines, ("what it is",)))
         if what in (None, "optimizers"):
-            lines = {
-                name: (entry.family, entry.line, reports.hyperparameters(entry.hyperparameters), entry.source)
-                for name, entry in optimizers.catalogue().items()
-            }
-            columns = ("family", "what it is for", "hyperparameters: default, range", "source")
-            console.print(reports.catalogue_table("optimizers", lines, columns))
+            columns = ("what it is for", "hyperparameters: default, range", "source")
+            entries = optimizers.catalogue()
+            for family in dict.fromkeys(entry.family for entry in entries.values()):
+                lines = {
+                    name: (entry.line, reports.hyperparameters(entry.hyperparameters), entry.source)
+                    for name, entry in entries.items()
+                    if entry.family == family
+                }
+                console.print(reports.catalogue_table(f"optimizers: {family}", lines, columns))
             left_out = {name: (reason,) for name, reason in optimizers.left_out().items()}
             console.print(reports.catalogue_table("left out", left_out, ("why",)))
