@@ -17,6 +17,13 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 CATALOGUE = gdx.optimizers.catalogue()
 STEP_SIZES = np.geomspace(1e-3, 0.1, 16)
 NUM_STEPS = 24
+# Those of the everyday run: one of every family and kind of state. The others are slow tests, 2 seconds each.
+EVERYDAY = (
+    *("sgd", "ema-momentum-debiased", "nesterov-lookahead", "schedule-free-sgd", "adam", "adagrad-textbook", "rmsprop"),
+    *("adafactor", "lion", "lamb", "muon", "prodigy", "steepest-descent", "backtracking", "goldstein", "newton-cg"),
+    "block-coordinate-descent",
+)
+ALL = [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.slow) for name in CATALOGUE]
 
 
 def matrix_and_vector():
@@ -58,7 +65,7 @@ def plain_optax(problem, family, step_sizes, key):
     return params
 
 
-@pytest.mark.parametrize("name", CATALOGUE)
+@pytest.mark.parametrize("name", ALL)
 def test_every_optimizer_sweeps_and_equals_a_plain_loop(name):
     problem, family, (key,) = matrix_and_vector(), gdx.optimizers.family(name), keys(1)
     run = gdx.sweep(problem, family, num_steps=NUM_STEPS, slots=16, facts=(), observers={"params": LAST_PARAMS})
