@@ -14,9 +14,8 @@ Measured on 2 cores that were busy with other work, so that ratios near 1 mean l
 - On 64 regressions goldstein takes 1.33x optimistix's Armijo search, which asks for less, newton 2.50x (eigenvalues,
   where optimistix solves), damped_newton 1.06x; wolfe .88x, newton_cg .63x, steepest_descent .60x.
 - Evaluations along steepest descent: scale_by_wolfe .26x of the best peer on Rosenbrock in 2-D, .56x on the regression;
-  in 100-D no search gets there in 5000 steps. Along L-BFGS gdx is hungrier: 2.70x, 2.06x and 2.00x of zoom or
-  Armijo searches, which hand on the accepted point's gradient and begin at 1; gdx's evaluate it again and begin where
-  the last search ended.
+  in 100-D no search gets there in 5000 steps. Along L-BFGS gdx is hungrier: 2.14x, 1.93x and 1.97x of zoom or
+  Armijo searches, which hand on the accepted point's gradient, where gdx's evaluate it again.
 
     pip install gdx[bench]
     python bench/optimizers.py            # three to six minutes on 2 cores

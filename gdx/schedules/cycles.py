@@ -62,7 +62,31 @@ def triangular(low: ArrayLike, high: ArrayLike, half_period: ArrayLike, decay: A
 
 
 def exp_range(low: ArrayLike, high: ArrayLike, half_period: ArrayLike, gamma: ArrayLike) -> Schedule:
-    """`triangular` whose height above `low` is multiplied by `gamma` at every step."""
+    """`triangular` whose height above `low` is multiplied by `gamma` at every step.
+
+    Parameters
+    ----------
+    low, high
+        Step sizes at the foot and at the first peak, low at most high.
+    half_period
+        Steps from a foot to a peak, above 0.
+    gamma
+        Factor a step, in (0, 1].
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is out of range; traced ones cannot be checked.
+
+    References
+    ----------
+    https://arxiv.org/abs/1506.01186
+    """
 
     def formula(steps, low, high, half_period, gamma):
         _, height = _triangle(steps, half_period)
@@ -85,6 +109,27 @@ def one_cycle(
     It starts at `step_size / div_factor`, peaks at step `floor(pct_start * num_steps)` and ends, after `num_steps`, at
     the start over `final_div_factor`. The product is rounded down in its own precision: where it comes to a
     whole number, float32 may peak one step from float64.
+
+    Parameters
+    ----------
+    step_size
+        At the peak, at least 0.
+    num_steps
+        Steps of the whole cycle, above 0.
+    pct_start
+        Share of the steps at the peak, in [0, 1].
+    div_factor, final_div_factor
+        By which the start is below the peak and the end below the start.
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is out of range; traced ones cannot be checked.
 
     References
     ----------
@@ -110,7 +155,33 @@ def linear_one_cycle(
     div_factor: ArrayLike = 25.0,
     final_div_factor: ArrayLike = 1e4,
 ) -> Schedule:
-    """`one_cycle` in straight lines: up, back to the start at `pct_final`, further down as optax has it."""
+    """`one_cycle` in straight lines: up, back to the start at `pct_final`, further down as optax has it.
+
+    Parameters
+    ----------
+    step_size
+        At the peak, at least 0.
+    num_steps
+        Steps of the whole cycle, above 0.
+    pct_start, pct_final
+        Shares of the steps at the peak and back at the start, pct_start at most pct_final.
+    div_factor, final_div_factor
+        As in `one_cycle`.
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is out of range; traced ones cannot be checked.
+
+    References
+    ----------
+    https://arxiv.org/abs/1708.07120
+    """
 
     def formula(steps, step_size, num_steps, pct_start, pct_final, div_factor, final_div_factor):
         top, turn = jnp.floor(pct_start * num_steps), jnp.floor(pct_final * num_steps)

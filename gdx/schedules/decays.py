@@ -13,17 +13,67 @@ if TYPE_CHECKING:
 
 
 def constant(step_size: ArrayLike) -> Schedule:
-    """The same step size for ever."""
+    """The same step size for ever.
+
+    Parameters
+    ----------
+    step_size
+        At least 0.
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is out of range; traced ones cannot be checked.
+    """
     return make_schedule(lambda steps, step_size: step_size + 0 * steps, step_size=step_size)
 
 
 def harmonic(step_size: ArrayLike) -> Schedule:
-    """`step_size / k` at the k-th step, k = count + 1."""
+    """`step_size / k` at the k-th step, k = count + 1.
+
+    Parameters
+    ----------
+    step_size
+        At the first step, at least 0.
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is out of range; traced ones cannot be checked.
+    """
     return make_schedule(lambda steps, step_size: step_size / (steps + 1), step_size=step_size)
 
 
 def inverse_time(step_size: ArrayLike, tau: ArrayLike) -> Schedule:
-    """`step_size * tau / (count + tau)`: constant far below `tau` steps, harmonic far above."""
+    """`step_size * tau / (count + tau)`: constant far below `tau` steps, harmonic far above.
+
+    Parameters
+    ----------
+    step_size
+        At the first step, at least 0.
+    tau
+        Steps after which it has fallen to a half, above 0.
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is out of range; traced ones cannot be checked.
+    """
     return make_schedule(
         lambda steps, step_size, tau: step_size * (tau / (steps + tau)),
         step_size=step_size,
@@ -32,7 +82,23 @@ def inverse_time(step_size: ArrayLike, tau: ArrayLike) -> Schedule:
 
 
 def hyperbolic(a: ArrayLike, b: ArrayLike, c: ArrayLike = 0.0) -> Schedule:
-    """`a / (count + b) + c`."""
+    """`a / (count + b) + c`.
+
+    Parameters
+    ----------
+    a, b, c
+        Numerator, shift in steps and floor; b above 0.
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is out of range; traced ones cannot be checked.
+    """
     return make_schedule(lambda steps, a, b, c: a / (steps + b) + c, a=a, b=b, c=c)
 
 
@@ -89,6 +155,25 @@ def polynomial_decay(
     """From `step_size` at `begin` to `end` in `num_steps` steps, as a power of the share of steps that are left.
 
     As `optax.polynomial_schedule`; with power 1, a straight line up or down, `optax.linear_schedule`.
+
+    Parameters
+    ----------
+    step_size, end
+        At `begin` and after it is over, at least 0.
+    num_steps, begin
+        Steps that it takes, above 0, and the step at which it begins, at least 0.
+    power
+        Above 0; 1 is a straight line.
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is out of range; traced ones cannot be checked.
     """
 
     def formula(steps, step_size, num_steps, power, end, begin):
@@ -99,7 +184,27 @@ def polynomial_decay(
 
 
 def step_decay(step_size: ArrayLike, factor: ArrayLike, every: ArrayLike) -> Schedule:
-    """Multiplied by `factor` after `every` that many steps."""
+    """Multiplied by `factor` after `every` that many steps.
+
+    Parameters
+    ----------
+    step_size
+        At the first step, at least 0.
+    factor
+        In (0, 1].
+    every
+        Steps between two changes, above 0.
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is out of range; traced ones cannot be checked.
+    """
 
     def formula(steps, step_size, factor, every):
         return step_size * factor ** jnp.floor_divide(steps, every)
@@ -108,7 +213,27 @@ def step_decay(step_size: ArrayLike, factor: ArrayLike, every: ArrayLike) -> Sch
 
 
 def cosine_annealing(step_size: ArrayLike, num_steps: ArrayLike, alpha: ArrayLike = 0.0) -> Schedule:
-    """Half a cosine from `step_size` to `alpha * step_size` in `num_steps` steps (`optax.cosine_decay_schedule`)."""
+    """Half a cosine from `step_size` to `alpha * step_size` in `num_steps` steps (`optax.cosine_decay_schedule`).
+
+    Parameters
+    ----------
+    step_size
+        At the first step, at least 0.
+    num_steps
+        Steps that it takes, above 0.
+    alpha
+        Share of the step size at the end, in [0, 1].
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is out of range; traced ones cannot be checked.
+    """
 
     def formula(steps, step_size, num_steps, alpha):
         return step_size * half_cosine(jnp.minimum(steps, num_steps) / num_steps, alpha)
