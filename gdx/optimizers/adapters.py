@@ -85,7 +85,45 @@ def strong_wolfe(
 
 @functools.wraps(contrib.sophia)
 def sophia(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
-    """Make optax.contrib.sophia and hand it the loss as `obj_fn`, the name under which it asks for it."""
+    """Make optax.contrib.sophia and hand it the loss as `obj_fn`, the name under which it asks for it.
+
+    With m the bias-corrected average of the gradients and h that of the estimates of the Hessian's diagonal, the update
+    is `-learning_rate * (clip(m / max(gamma * h, eps), -clip_threshold, clip_threshold) + weight_decay * params)`.
+
+    Parameters
+    ----------
+    *args, **kwargs
+        Those of `optax.contrib.sophia`, by its names and with its defaults; neither optax nor this checks them:
+
+        - `learning_rate`: step size in [0, inf), or a schedule of such;
+        - `b1`, `b2`: what the averages of gradients and of estimates keep each time, shares in [0, 1), 0.965 and 0.99;
+        - `eps`: least divisor, in (0, inf), 1e-8;
+        - `weight_decay`: rate in [0, inf), 1e-4, and `weight_decay_mask`, the leaves that decay, all by default;
+        - `gamma`: factor of the estimates, in (0, inf), 0.01;
+        - `clip_threshold`: largest entry of an update before the step size, in (0, inf), 1, or None for no clipping;
+        - `update_interval`: steps between two estimates, a whole number of at least 1, 10;
+        - `hessian_diagonal_fn`: transformation that estimates the diagonal, Hutchinson's with random signs by default;
+        - `mu_dtype`: type of the average of the gradients, that of the parameters by default;
+        - `verbose`, `print_win_rate_every_n_steps`: whether, and every how many steps, the unclipped share is printed.
+
+    Returns
+    -------
+    optax.GradientTransformationExtraArgs
+        Its `update` takes `value_fn=`, the loss as a function of the parameters alone, and needs the parameters.
+
+    Raises
+    ------
+    ValueError
+        On update, if the parameters are missing, or `value_fn` is and the estimator is Hutchinson's.
+
+    Notes
+    -----
+    Equals `optax.contrib.sophia` whose `update` is given `obj_fn=value_fn`. An estimate serves from the next step on;
+    at the first step h is 0, and the update is clipped wherever the gradient is not tiny.
+
+    Source: Liu et al., "Sophia: a scalable stochastic second-order optimizer for language model pre-training", arXiv
+    2305.14342.
+    """
     inner = optax.with_extra_args_support(contrib.sophia(*args, **kwargs))
 
     def update_fn(updates, state, params=None, *, value_fn=None, **extra_args):

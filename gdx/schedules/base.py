@@ -52,7 +52,27 @@ NUMBERS = {
 
 
 def make_schedule(formula: Callable[..., jax.Array], **numbers: Any) -> Schedule:
-    """Check the numbers, then make the function of the count that passes them to `formula(steps, *numbers)`."""
+    """Check the numbers, then make the function of the count that evaluates the formula at them.
+
+    The schedule is `formula(max(count, 0), *numbers)`, the count floating.
+
+    Parameters
+    ----------
+    formula
+        `(steps, *numbers) -> step size`, the numbers in the order in which they are passed here.
+    **numbers
+        Each under a name in `NUMBERS`, which holds its range.
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is no real number or outside its range; traced ones cannot be checked.
+    """
     for name, value in numbers.items():
         check_number(name, value, *NUMBERS[name])
     values = [working(value) for value in numbers.values()]
@@ -66,7 +86,24 @@ def make_schedule(formula: Callable[..., jax.Array], **numbers: Any) -> Schedule
 
 
 def check_number(name: str, value: Any, interval: str, remedy: str) -> None:
-    """Refuse what is no real number or has an entry outside the interval; a tracer passes."""
+    """Refuse what is no real number or has an entry outside the interval; a tracer passes.
+
+    Parameters
+    ----------
+    name
+        Name of the number, which begins the message.
+    value
+        A number or an array of them.
+    interval
+        A key of `INSIDE`, say "(0, 1]".
+    remedy
+        What to pass instead, which ends the message.
+
+    Raises
+    ------
+    ValueError
+        If a concrete value is no real number or has an entry outside the interval; traced ones cannot be checked.
+    """
     if isinstance(value, Tracer):
         return
     values = np.asarray(value)
@@ -78,7 +115,18 @@ def check_number(name: str, value: Any, interval: str, remedy: str) -> None:
 
 
 def check_order(**numbers: Any) -> None:
-    """Refuse a first number above the second; both have been checked alone."""
+    """Refuse a first number above the second; both have been checked alone.
+
+    Parameters
+    ----------
+    **numbers
+        The smaller number and its bound, two in this order, each under its name; arrays broadcast.
+
+    Raises
+    ------
+    ValueError
+        If both are concrete and an entry of the first is above that of the second; traced ones cannot be checked.
+    """
     (name, value), (other, bound) = numbers.items()
     if isinstance(value, Tracer) or isinstance(bound, Tracer):
         return
@@ -91,7 +139,18 @@ def check_order(**numbers: Any) -> None:
 
 
 def working(value: Any) -> Any:
-    """A floating number; one of 16 bits in 32, since it could not count steps, and Python's left as weak as it is."""
+    """Make a number floating; one of 16 bits in 32, since it could not count steps, and Python's as weak as it is.
+
+    Parameters
+    ----------
+    value
+        A real number or an array of them, concrete or traced.
+
+    Returns
+    -------
+    float or jax.Array
+        The same value: a float for Python's bool, int or float, otherwise an array of 32 bits or more.
+    """
     if type(value) in (bool, int, float):
         return float(value)
     value = jnp.multiply(value, 1.0)
@@ -99,11 +158,39 @@ def working(value: Any) -> Any:
 
 
 def narrowed(value: jax.Array, *numbers: Any) -> jax.Array:
-    """Give a result back in 16 bits where all numbers had so few."""
+    """Give a result back in 16 bits where all numbers had so few.
+
+    Parameters
+    ----------
+    value
+        The result, in working precision.
+    *numbers
+        The numbers as the caller passed them.
+
+    Returns
+    -------
+    jax.Array
+        The value, in the type that the numbers promote to if that has 16 bits, otherwise as it is.
+    """
     dtype = jnp.result_type(float, *numbers)
     return value.astype(dtype) if jnp.finfo(dtype).bits < 32 else value
 
 
 def half_cosine(share: jax.Array, alpha: Any = 0.0) -> jax.Array:
-    """From 1 to alpha as the share goes from 0 to 1."""
+    """From 1 to alpha as the share goes from 0 to 1.
+
+    `(1 - alpha) * (1 + cos(pi * share)) / 2 + alpha`.
+
+    Parameters
+    ----------
+    share
+        Share of the way, in [0, 1].
+    alpha
+        Value at the end, in [0, 1].
+
+    Returns
+    -------
+    jax.Array
+        Value, from 1 down to alpha.
+    """
     return (1 - alpha) * (0.5 * (1 + jnp.cos(jnp.pi * share))) + alpha

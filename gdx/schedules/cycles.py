@@ -19,20 +19,41 @@ def cosine_restarts(
     decay: ArrayLike = 1.0,
     alpha: ArrayLike = 0.0,
 ) -> Schedule:
-    """Half cosines one after the other, for ever: Loshchilov and Hutter's warm restarts (`optax.sgdr_schedule`).
+    """Half cosines one after the other, for ever: Loshchilov and Hutter's warm restarts.
+
+    Cycle i lasts `period * multiplier**i` steps, and at the share s of it the step size is
+    `step_size * decay**i * ((1 - alpha) * (1 + cos(pi * s)) / 2 + alpha)`.
 
     Parameters
     ----------
-    step_size, period
-        Height and length of the first cycle.
-    multiplier, decay
-        What length and height are multiplied by at every restart.
+    step_size
+        Height of the first cycle, the first step size, in [0, inf).
+    period
+        Length of the first cycle, in (0, inf) steps.
+    multiplier
+        What the length is multiplied by at every restart, in [1, inf).
+    decay
+        What the height is multiplied by at every restart, in (0, 1].
     alpha
-        The share of its own height at which a cycle ends.
+        Share of its own height at which a cycle ends, in [0, 1].
 
-    References
-    ----------
-    https://arxiv.org/abs/1608.03983; the paper's height is the same in every cycle.
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is no real number or outside its range; traced ones cannot be checked.
+
+    Notes
+    -----
+    Equals `optax.sgdr_schedule` of such cycles without a warm-up. It departs in that the cycles go on for ever, where
+    optax's last one stays at its end. A restart within rounding of a step falls on that step.
+
+    Source: Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", arXiv 1608.03983, whose height
+    is the same in every cycle (`decay` 1).
     """
 
     def formula(steps, step_size, period, multiplier, decay, alpha):
@@ -43,13 +64,37 @@ def cosine_restarts(
 
 
 def triangular(low: ArrayLike, high: ArrayLike, half_period: ArrayLike, decay: ArrayLike = 1.0) -> Schedule:
-    """From `low` to `high` and back in `half_period` steps each, for ever: Smith's cyclical step sizes.
+    """From `low` to `high` and back in straight lines, for ever: Smith's cyclical step sizes.
 
-    The height above `low` is multiplied by `decay` after every cycle; 0.5 is the paper's triangular2.
+    `low + (high - low) * height * decay**cycle`, where the height goes from 0 to 1 and back in `half_period` steps
+    each, and `cycle = floor(count / (2 * half_period))`.
 
-    References
+    Parameters
     ----------
-    https://arxiv.org/abs/1506.01186
+    low, high
+        Smallest and first step size, in [0, high], and largest, at the top of the first cycle, in [0, inf).
+    half_period
+        Steps from `low` to `high`, in (0, inf): Smith's stepsize.
+    decay
+        What the height above `low` is multiplied by after every cycle, in (0, 1]: 1 is Smith's triangular, 0.5 his
+        triangular2.
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is no real number or outside its range, or `low` is above `high`; traced ones cannot be
+        checked.
+
+    Notes
+    -----
+    optax has no namesake.
+
+    Source: Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186.
     """
 
     def formula(steps, low, high, half_period, decay):
@@ -64,14 +109,17 @@ def triangular(low: ArrayLike, high: ArrayLike, half_period: ArrayLike, decay: A
 def exp_range(low: ArrayLike, high: ArrayLike, half_period: ArrayLike, gamma: ArrayLike) -> Schedule:
     """`triangular` whose height above `low` is multiplied by `gamma` at every step.
 
+    `low + (high - low) * height * gamma**count`, where the height goes from 0 to 1 and back in `half_period` steps
+    each.
+
     Parameters
     ----------
     low, high
-        Step sizes at the foot and at the first peak, low at most high.
+        Smallest and first step size, in [0, high], and upper bound of all, in [0, inf).
     half_period
-        Steps from a foot to a peak, above 0.
+        Steps from `low` to a top, in (0, inf): Smith's stepsize.
     gamma
-        Factor a step, in (0, 1].
+        Factor per step, in (0, 1].
 
     Returns
     -------
@@ -81,11 +129,14 @@ def exp_range(low: ArrayLike, high: ArrayLike, half_period: ArrayLike, gamma: Ar
     Raises
     ------
     ValueError
-        If a concrete number is out of range; traced ones cannot be checked.
+        If a concrete number is no real number or outside its range, or `low` is above `high`; traced ones cannot be
+        checked.
 
-    References
-    ----------
-    https://arxiv.org/abs/1506.01186
+    Notes
+    -----
+    optax has no namesake. Only the height decays, where in the paper both boundaries fall.
+
+    Source: Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186.
     """
 
     def formula(steps, low, high, half_period, gamma):
@@ -104,36 +155,41 @@ def one_cycle(
     div_factor: ArrayLike = 25.0,
     final_div_factor: ArrayLike = 1e4,
 ) -> Schedule:
-    """Half a cosine up to the peak `step_size` and another far down (`optax.cosine_onecycle_schedule`).
+    """Half a cosine up to the peak `step_size` and another far down.
 
-    It starts at `step_size / div_factor`, peaks at step `floor(pct_start * num_steps)` and ends, after `num_steps`, at
-    the start over `final_div_factor`. The product is rounded down in its own precision: where it comes to a
-    whole number, float32 may peak one step from float64.
+    From `start = step_size / div_factor` at count 0 to `step_size` at count `floor(pct_start * num_steps)`, and on to
+    `start / final_div_factor` at count `num_steps`.
 
     Parameters
     ----------
     step_size
-        At the peak, at least 0.
+        Peak of the cycle, in [0, inf).
     num_steps
-        Steps of the whole cycle, above 0.
+        Steps of the whole cycle, in (0, inf).
     pct_start
-        Share of the steps at the peak, in [0, 1].
+        Share of the steps that rise, in [0, 1], no percentage.
     div_factor, final_div_factor
-        By which the start is below the peak and the end below the start.
+        Peak over first and first over last step size, ratios in (0, inf).
 
     Returns
     -------
     Schedule
-        `count -> step size`.
+        `count -> step size`; the last one from `num_steps` on.
 
     Raises
     ------
     ValueError
-        If a concrete number is out of range; traced ones cannot be checked.
+        If a concrete number is no real number or outside its range; traced ones cannot be checked.
 
-    References
-    ----------
-    https://arxiv.org/abs/1708.07120
+    Notes
+    -----
+    Equals `optax.cosine_onecycle_schedule`, whose `transition_steps` and `peak_value` are `num_steps` and `step_size`
+    here. It departs at a `pct_start` of 1, where optax's rise is lost and it falls from the start, and in that
+    `num_steps` need not be whole. `pct_start * num_steps` is rounded down in its own precision: where it comes to a
+    whole number, float32 may peak one step from float64.
+
+    Source: Smith & Topin, "Super-convergence: very fast training of neural networks using large learning rates", arXiv
+    1708.07120. Its cycle is of straight lines, as in `linear_one_cycle`; the cosines are optax's.
     """
 
     def formula(steps, step_size, num_steps, pct_start, div_factor, final_div_factor):
@@ -155,32 +211,41 @@ def linear_one_cycle(
     div_factor: ArrayLike = 25.0,
     final_div_factor: ArrayLike = 1e4,
 ) -> Schedule:
-    """`one_cycle` in straight lines: up, back to the start at `pct_final`, further down as optax has it.
+    """`one_cycle` in straight lines: up, back to the start, and further down.
+
+    Lines from `start = step_size / div_factor` at count 0 to `step_size` at `floor(pct_start * num_steps)`, back to
+    `start` at `floor(pct_final * num_steps)`, and on to `start / final_div_factor` at `num_steps`.
 
     Parameters
     ----------
     step_size
-        At the peak, at least 0.
+        Peak of the cycle, in [0, inf).
     num_steps
-        Steps of the whole cycle, above 0.
+        Steps of the whole cycle, in (0, inf).
     pct_start, pct_final
-        Shares of the steps at the peak and back at the start, pct_start at most pct_final.
+        Shares of the steps that rise, in [0, pct_final], and that come before the last line, in [0, 1].
     div_factor, final_div_factor
-        As in `one_cycle`.
+        Peak over first and first over last step size, ratios in (0, inf).
 
     Returns
     -------
     Schedule
-        `count -> step size`.
+        `count -> step size`; the last one from `num_steps` on.
 
     Raises
     ------
     ValueError
-        If a concrete number is out of range; traced ones cannot be checked.
+        If a concrete number is no real number or outside its range, or `pct_start` is above `pct_final`; traced ones
+        cannot be checked.
 
-    References
-    ----------
-    https://arxiv.org/abs/1708.07120
+    Notes
+    -----
+    Equals `optax.linear_onecycle_schedule`, whose `transition_steps` and `peak_value` are `num_steps` and `step_size`
+    here. It departs where two corners fall on one step (`pct_start` equal to `pct_final`, or `pct_final` 1): there
+    optax loses one of its lines, and here the step size jumps. The corners are rounded down as in `one_cycle`.
+
+    Source: Smith & Topin, "Super-convergence: very fast training of neural networks using large learning rates", arXiv
+    1708.07120.
     """
 
     def formula(steps, step_size, num_steps, pct_start, pct_final, div_factor, final_div_factor):

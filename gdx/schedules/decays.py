@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def constant(step_size: ArrayLike) -> Schedule:
-    """The same step size for ever.
+    """`step_size` for ever.
 
     Parameters
     ----------
     step_size
-        At least 0.
+        The step size, in [0, inf).
 
     Returns
     -------
@@ -28,28 +28,37 @@ def constant(step_size: ArrayLike) -> Schedule:
     Raises
     ------
     ValueError
-        If a concrete number is out of range; traced ones cannot be checked.
+        If a concrete number is no real number or outside its range; traced ones cannot be checked.
+
+    Notes
+    -----
+    Equals `optax.constant_schedule`, except that an array of counts gives as many step sizes, all floating.
     """
     return make_schedule(lambda steps, step_size: step_size + 0 * steps, step_size=step_size)
 
 
 def harmonic(step_size: ArrayLike) -> Schedule:
-    """`step_size / k` at the k-th step, k = count + 1.
+    """`step_size / (count + 1)`: the first step size over the number of the step.
 
     Parameters
     ----------
     step_size
-        At the first step, at least 0.
+        First step size, in [0, inf).
 
     Returns
     -------
     Schedule
-        `count -> step size`.
+        `count -> step size`, falling to 0.
 
     Raises
     ------
     ValueError
-        If a concrete number is out of range; traced ones cannot be checked.
+        If a concrete number is no real number or outside its range; traced ones cannot be checked.
+
+    Notes
+    -----
+    optax has no namesake. The step sizes sum to infinity and their squares do not, as Robbins and Monro ask. Source:
+    Robbins & Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951.
     """
     return make_schedule(lambda steps, step_size: step_size / (steps + 1), step_size=step_size)
 
@@ -60,19 +69,24 @@ def inverse_time(step_size: ArrayLike, tau: ArrayLike) -> Schedule:
     Parameters
     ----------
     step_size
-        At the first step, at least 0.
+        First step size, in [0, inf).
     tau
-        Steps after which it has fallen to a half, above 0.
+        Count at which the step size has halved, in (0, inf) steps; 1 for `harmonic`.
 
     Returns
     -------
     Schedule
-        `count -> step size`.
+        `count -> step size`, falling to 0.
 
     Raises
     ------
     ValueError
-        If a concrete number is out of range; traced ones cannot be checked.
+        If a concrete number is no real number or outside its range; traced ones cannot be checked.
+
+    Notes
+    -----
+    optax has no namesake. Source: Darken & Moody, "Note on learning rate schedules for stochastic optimization", NIPS
+    3, 1990.
     """
     return make_schedule(
         lambda steps, step_size, tau: step_size * (tau / (steps + tau)),
@@ -82,22 +96,28 @@ def inverse_time(step_size: ArrayLike, tau: ArrayLike) -> Schedule:
 
 
 def hyperbolic(a: ArrayLike, b: ArrayLike, c: ArrayLike = 0.0) -> Schedule:
-    """`a / (count + b) + c`.
+    """`a / (count + b) + c`: a hyperbola above a floor.
 
     Parameters
     ----------
-    a, b, c
-        Numerator, shift in steps and floor; b above 0.
+    a
+        Numerator, in [0, inf), a step size times a number of steps.
+    b, c
+        Offset of the count, in (0, inf) steps, and step size far out, in [0, inf).
 
     Returns
     -------
     Schedule
-        `count -> step size`.
+        `count -> step size`, falling to `c`.
 
     Raises
     ------
     ValueError
-        If a concrete number is out of range; traced ones cannot be checked.
+        If a concrete number is no real number or outside its range; traced ones cannot be checked.
+
+    Notes
+    -----
+    optax has no namesake. With `c` 0 it is `inverse_time(a / b, b)`.
     """
     return make_schedule(lambda steps, a, b, c: a / (steps + b) + c, a=a, b=b, c=c)
 
@@ -110,16 +130,38 @@ def exponential_decay(
     staircase: bool = False,
     end: ArrayLike | None = None,
 ) -> Schedule:
-    """`step_size * decay_rate ** (elapsed / num_steps)`, elapsed counting from `begin` (`optax.exponential_decay`).
+    """A power of `decay_rate` that grows with the count, smoothly or in stairs.
+
+    `step_size * decay_rate**(elapsed / num_steps)` with `elapsed = max(count - begin, 0)`, cut off at `end`.
 
     Parameters
     ----------
-    step_size, decay_rate, num_steps, begin
-        A rate above 1 makes the step size grow, as a range test does, and needs an `end`.
+    step_size
+        First step size, in [0, inf).
+    decay_rate
+        Factor over `num_steps` steps, in (0, 1] or, with an `end`, in (0, inf): above 1 the step size grows.
+    num_steps, begin
+        Steps that one factor takes, in (0, inf), and steps before the change begins, in [0, inf).
     staircase
-        Whether the exponent is rounded down to whole numbers; static.
+        Whether the exponent is rounded down to whole numbers; a bool, static.
     end
-        Where the change stops: a lower bound for a rate below 1, otherwise an upper one.
+        Bound on the step size, in [0, inf): from below for a rate below 1, otherwise from above. None for no bound.
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is outside its range or not real, or `staircase` no bool; traced ones cannot be checked.
+
+    Notes
+    -----
+    Equals `optax.exponential_decay`. It departs where optax puts up with a number: a rate or `num_steps` of 0 (a
+    constant there), a negative `begin` (0 there) and growth without an `end` are refused. Stairs fall exactly at
+    multiples of `num_steps`; optax's, a rounded division, may fall one step late.
     """
     if not isinstance(staircase, bool):
         raise ValueError(f"staircase: {staircase!r} is no switch; pass True or False")
@@ -152,28 +194,36 @@ def polynomial_decay(
     end: ArrayLike = 0.0,
     begin: ArrayLike = 0,
 ) -> Schedule:
-    """From `step_size` at `begin` to `end` in `num_steps` steps, as a power of the share of steps that are left.
+    """From `step_size` to `end`, up or down, as a power of the share of steps that are left.
 
-    As `optax.polynomial_schedule`; with power 1, a straight line up or down, `optax.linear_schedule`.
+    `(step_size - end) * left**power + end` with `left = 1 - clip((count - begin) / num_steps, 0, 1)`.
 
     Parameters
     ----------
-    step_size, end
-        At `begin` and after it is over, at least 0.
+    step_size
+        First step size, in [0, inf).
     num_steps, begin
-        Steps that it takes, above 0, and the step at which it begins, at least 0.
+        Steps that the change takes, in (0, inf), and steps before it begins, in [0, inf).
     power
-        Above 0; 1 is a straight line.
+        Exponent, in (0, inf): 1 for a straight line.
+    end
+        Last step size, in [0, inf), above the first one for a rise.
 
     Returns
     -------
     Schedule
-        `count -> step size`.
+        `count -> step size`; `end` from `begin + num_steps` on.
 
     Raises
     ------
     ValueError
-        If a concrete number is out of range; traced ones cannot be checked.
+        If a concrete number is no real number or outside its range; traced ones cannot be checked.
+
+    Notes
+    -----
+    Equals `optax.polynomial_schedule` and, with power 1, `optax.linear_schedule`. It departs where optax puts up with a
+    number: a `num_steps` of 0 or below (a constant there) and a negative `begin` (0 there) are refused. It ends exactly
+    at `end`, which optax may miss by a rounding error.
     """
 
     def formula(steps, step_size, num_steps, power, end, begin):
@@ -184,16 +234,14 @@ def polynomial_decay(
 
 
 def step_decay(step_size: ArrayLike, factor: ArrayLike, every: ArrayLike) -> Schedule:
-    """Multiplied by `factor` after `every` that many steps.
+    """`step_size * factor**floor(count / every)`: drops by one factor at equal intervals.
 
     Parameters
     ----------
     step_size
-        At the first step, at least 0.
-    factor
-        In (0, 1].
-    every
-        Steps between two changes, above 0.
+        First step size, in [0, inf).
+    factor, every
+        Share that remains after a drop, in (0, 1], and steps between two drops, in (0, inf).
 
     Returns
     -------
@@ -203,7 +251,12 @@ def step_decay(step_size: ArrayLike, factor: ArrayLike, every: ArrayLike) -> Sch
     Raises
     ------
     ValueError
-        If a concrete number is out of range; traced ones cannot be checked.
+        If a concrete number is no real number or outside its range; traced ones cannot be checked.
+
+    Notes
+    -----
+    Equals `optax.exponential_decay(step_size, every, factor, staircase=True)`, except that the drops fall exactly at
+    multiples of `every`; optax's, a rounded division, may fall one step late.
     """
 
     def formula(steps, step_size, factor, every):
@@ -213,26 +266,31 @@ def step_decay(step_size: ArrayLike, factor: ArrayLike, every: ArrayLike) -> Sch
 
 
 def cosine_annealing(step_size: ArrayLike, num_steps: ArrayLike, alpha: ArrayLike = 0.0) -> Schedule:
-    """Half a cosine from `step_size` to `alpha * step_size` in `num_steps` steps (`optax.cosine_decay_schedule`).
+    """Half a cosine from `step_size` down to the share `alpha` of it.
+
+    `step_size * ((1 - alpha) * (1 + cos(pi * share)) / 2 + alpha)` with `share = min(count / num_steps, 1)`.
 
     Parameters
     ----------
     step_size
-        At the first step, at least 0.
-    num_steps
-        Steps that it takes, above 0.
-    alpha
-        Share of the step size at the end, in [0, 1].
+        First step size, in [0, inf).
+    num_steps, alpha
+        Steps that the fall takes, in (0, inf), and share of the step size that stays, in [0, 1].
 
     Returns
     -------
     Schedule
-        `count -> step size`.
+        `count -> step size`; `alpha * step_size` from `num_steps` on.
 
     Raises
     ------
     ValueError
-        If a concrete number is out of range; traced ones cannot be checked.
+        If a concrete number is no real number or outside its range; traced ones cannot be checked.
+
+    Notes
+    -----
+    Equals `optax.cosine_decay_schedule` with its `exponent` left at 1. Source: Loshchilov & Hutter, "SGDR: stochastic
+    gradient descent with warm restarts", arXiv 1608.03983: one cycle.
     """
 
     def formula(steps, step_size, num_steps, alpha):

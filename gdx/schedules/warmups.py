@@ -16,14 +16,38 @@ if TYPE_CHECKING:
 def linear_warmup(schedule: Callable[[Any], Any], num_steps: ArrayLike, start: ArrayLike = 0.0) -> Schedule:
     """A straight line from `start` to the schedule's first value, then the schedule from its beginning.
 
+    `start + (schedule(0) - start) * count / num_steps` while `count < num_steps`, then
+    `schedule(count - ceil(num_steps))`.
+
     Parameters
     ----------
     schedule
-        Any function `count -> step size`; it sees counts of the type that it would see alone.
+        Any function `count -> step size`, optax's too; it sees counts of the type that it would see alone.
     num_steps
-        Steps before the schedule begins, rounded up to a whole number there; 0 for no warm-up.
+        Steps before the schedule begins, in [0, inf), rounded up to a whole number there; 0 for no warm-up.
     start
-        The first step size.
+        First step size, in [0, inf).
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`.
+
+    Raises
+    ------
+    ValueError
+        If `schedule` is not callable, or a concrete number is no real number or outside its range; traced ones cannot
+        be checked.
+
+    Notes
+    -----
+    Equals `optax.join_schedules` of an `optax.linear_schedule` and the schedule, and so
+    `optax.warmup_constant_schedule`, `optax.warmup_cosine_decay_schedule` and `optax.warmup_exponential_decay_schedule`
+    around `constant`, `cosine_annealing` and `exponential_decay`. It departs in that the schedule's own numbers do not
+    count the warm-up, as the `decay_steps` of optax's cosine do, and in that a warm-up of 0 steps is none, where
+    optax's constant stays at `start` for ever.
+
+    Source: Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", arXiv 1706.02677, section 2.2.
     """
     if not callable(schedule):
         raise ValueError(f"schedule: {schedule!r} is not callable; for a fixed step size pass constant(step_size)")
