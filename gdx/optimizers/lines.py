@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdx.optimizers.checking import check_value_fn
+
 if TYPE_CHECKING:
     import chex
 
@@ -40,8 +42,8 @@ class Line(NamedTuple):
 
 
 def line(
-    value_fn: Callable[[Any], jax.Array] | None,
-    params: chex.ArrayTree | None,
+    value_fn: Any,
+    params: Any,
     direction: chex.ArrayTree,
     value: jax.Array | None = None,
     grad: chex.ArrayTree | None = None,
@@ -66,10 +68,7 @@ def line(
     ValueError
         If `value_fn` or the parameters are missing.
     """
-    if value_fn is None or params is None:
-        raise ValueError(
-            "value_fn: a line search needs it, and the parameters; call update(updates, state, params, value_fn=loss)"
-        )
+    check_value_fn(value_fn, params, "a line search evaluates the loss along its direction")
     if value is None or grad is None:
         value, grad = jax.value_and_grad(value_fn)(params)
     narrow = jnp.result_type(value)
