@@ -1,37 +1,21 @@
-"""Rows, tables and JSON of what the studies found; nothing is computed here."""
+"""A transition, its edges and predictions."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gdx.edges import Bracket, Edge
-from gdx.optimizers import Hyperparameter
+from gdx.edges import Edge
+from gdx.reports.values import bracket, new_table, number, span
 from gdx.studies import Prediction, ScalingGain, Transition, limit_of, verdict_counts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
 TABLE_ROWS = 12
-
-
-def to_json(values: Any) -> str:
-    """Write nested values as JSON; numbers that are not finite become null, as JSON has none.
-
-    Parameters
-    ----------
-    values
-        Dicts, lists, numbers, text, NumPy scalars and arrays.
-
-    Returns
-    -------
-    str
-    """
-    return json.dumps(_plain(values), allow_nan=False)
 
 
 def transition_json(
@@ -58,16 +42,16 @@ def transition_json(
     return {
         **settings,
         "step_sizes": found.step_sizes,
-        "first_failure": _bracket(edge and edge.first_failure),
-        "last_success": _bracket(edge and edge.last_success),
+        "first_failure": bracket(edge and edge.first_failure),
+        "last_success": bracket(edge and edge.last_success),
         "too_slow_below": edge and edge.too_slow_below,
-        "crossings": [_bracket(pair) for pair in edge.crossings] if edge else [],
+        "crossings": [bracket(pair) for pair in edge.crossings] if edge else [],
         "status": edge.status.value if edge else "interrupted",
         "limited_by": limit_of(edge) if edge else None,
         "other_criteria": {
             name: {
-                "first_failure": _bracket(other.first_failure),
-                "last_success": _bracket(other.last_success),
+                "first_failure": bracket(other.first_failure),
+                "last_success": bracket(other.last_success),
                 "status": other.status.value,
             }
             for name, other in found.others.items()
@@ -80,8 +64,8 @@ def transition_json(
             "predicted_standard": gain.predicted_scaled,
             "predicted_raw": gain.predicted_raw,
             "predicted_factor": gain.predicted_factor,
-            "measured_standard": _bracket(gain.measured_scaled),
-            "measured_raw": _bracket(gain.measured_raw),
+            "measured_standard": bracket(gain.measured_scaled),
+            "measured_raw": bracket(gain.measured_raw),
             "measured_factor": gain.measured_factor,
         },
         "verdicts": verdict_counts(found.runs),
@@ -121,8 +105,8 @@ def transition_tables(found: Transition, settings: Mapping[str, Any], gain: Scal
         parts.append(f"no prediction: {found.predictions.note}")
     for name, other in found.others.items():
         parts.append(
-            f"criterion [bold]{name}[/] instead: first failure {_span(other.first_failure)}, "
-            f"last success {_span(other.last_success)} ({other.status.value})"
+            f"criterion [bold]{name}[/] instead: first failure {span(other.first_failure)}, "
+            f"last success {span(other.last_success)} ({other.status.value})"
         )
     if gain is not None:
         parts.append(_gain_table(gain))
@@ -148,49 +132,6 @@ def edge_attributes(edge: Edge | None) -> dict[str, Any]:
     ends = {"first_failure": edge.first_failure, "last_success": edge.last_success}
     numbers = {f"{name}_{end}": value for name, pair in ends.items() for end, value in pair._asdict().items()}
     return {"status": edge.status.value, "too_slow_below": edge.too_slow_below, **numbers}
-
-
-def catalogue_table(title: str, lines: Mapping[str, tuple[str, ...]], columns: Sequence[str]) -> RenderableType:
-    """Lay out names with a line each.
-
-    Parameters
-    ----------
-    title
-        Above the table.
-    lines
-        Name to the other columns.
-    columns
-        Headings of the other columns.
-
-    Returns
-    -------
-    rich.table.Table
-    """
-    table = _table(title, "name", *columns, text=True)
-    for name, rest in lines.items():
-        table.add_row(name, *rest)
-    return table
-
-
-def hyperparameters(taken: Mapping[str, Hyperparameter]) -> str:
-    """Write hyperparameters with their defaults and ranges, a line each.
-
-    Parameters
-    ----------
-    taken
-        Name to `Hyperparameter`.
-
-    Returns
-    -------
-    str
-    """
-
-    def default(value):
-        if isinstance(value, bool):
-            return str(value).lower()
-        return "off" if value is None else f"{value:g}"
-
-    return "\n".join(f"{name} {default(value.default)}, {value.range}" for name, value in taken.items())
 
 
 def title(settings: Mapping[str, Any]) -> str:
@@ -227,12 +168,12 @@ def _headline(settings):
 
 
 def _edge_table(edge: Edge, predictions: Sequence[Prediction]):
-    table = _table("critical step sizes", "", "step size", "measured / predicted")
-    table.add_row("measured: last success", _span(edge.last_success), "")
-    table.add_row("measured: first failure", _span(edge.first_failure), "")
+    table = new_table("critical step sizes", "", "step size", "measured / predicted")
+    table.add_row("measured: last success", span(edge.last_success), "")
+    table.add_row("measured: first failure", span(edge.first_failure), "")
     for entry in predictions:
         measured = getattr(edge, entry.predicts).lower
-        table.add_row(_label(entry), _number(entry.value), _number(measured / entry.value))
+        table.add_row(_label(entry), number(entry.value), number(measured / entry.value))
     return table
 
 
@@ -246,66 +187,26 @@ def _label(entry):
 
 
 def _gain_table(gain):
-    table = _table("what scaling the features buys", "", "standardised", "raw", "factor")
+    table = new_table("what scaling the features buys", "", "standardised", "raw", "factor")
     table.add_row(
         "predicted: at the optimum",
-        _number(gain.predicted_scaled),
-        _number(gain.predicted_raw),
-        _number(gain.predicted_factor),
+        number(gain.predicted_scaled),
+        number(gain.predicted_raw),
+        number(gain.predicted_factor),
     )
     table.add_row(
         f"measured: last success ({gain.criterion})",
-        _number(gain.measured_scaled.lower),
-        _number(gain.measured_raw.lower),
-        _number(gain.measured_factor),
+        number(gain.measured_scaled.lower),
+        number(gain.measured_raw.lower),
+        number(gain.measured_factor),
     )
     return table
 
 
 def _verdict_table(found):
     counts = {name: row for name, row in verdict_counts(found.runs).items() if any(row)}
-    table = _table("runs by verdict", "step size", *counts)
+    table = new_table("runs by verdict", "step size", *counts)
     size = len(found.step_sizes)
     for i in np.unique(np.linspace(0, size - 1, min(size, TABLE_ROWS)).round().astype(int)):
         table.add_row(f"{found.step_sizes[i]:.5g}", *(str(row[i]) if row[i] else "." for row in counts.values()))
     return table
-
-
-def _table(title, *columns, text=False):
-    from rich import box
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
-    for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if text or i == 0 else "right", no_wrap=i == 0)
-    return table
-
-
-def _span(pair):
-    if math.isnan(pair.lower):
-        return "none"
-    if math.isinf(pair.upper):
-        return f"at or above {pair.lower:.6g}"
-    if pair.lower == 0:
-        return f"at or below {pair.upper:.6g}"
-    return f"{pair.lower:.6g} .. {pair.upper:.6g}"
-
-
-def _number(value):
-    return f"{value:.5g}" if math.isfinite(value) else "none"
-
-
-def _bracket(pair: Bracket | None):
-    return None if pair is None or math.isnan(pair.lower) else pair._asdict()
-
-
-def _plain(value):
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple, np.ndarray)):
-        return [_plain(item) for item in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    if isinstance(value, float) and not math.isfinite(value):
-        return None
-    return value

@@ -1,0 +1,15 @@
+"""Rows, tables and JSON of what the studies found; nothing is computed here. One file a study."""
+
+from gdx.reports.catalogue import catalogue_table, hyperparameters
+from gdx.reports.transition import edge_attributes, title, transition_json, transition_tables
+from gdx.reports.values import to_json
+
+__all__ = [
+    "catalogue_table",
+    "edge_attributes",
+    "hyperparameters",
+    "title",
+    "to_json",
+    "transition_json",
+    "transition_tables",
+]

@@ -1,0 +1,118 @@
+"""Numbers, brackets and tables as every report writes them."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gdx.edges import Bracket
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def to_json(values: Any) -> str:
+    """Write nested values as JSON; numbers that are not finite become null, as JSON has none.
+
+    Parameters
+    ----------
+    values
+        Dicts, lists, numbers, text, NumPy scalars and arrays.
+
+    Returns
+    -------
+    str
+    """
+    return json.dumps(_plain(values), allow_nan=False)
+
+
+def new_table(title: str, *columns: str, text: bool = False) -> Table:
+    """Make an empty table.
+
+    Parameters
+    ----------
+    title
+        Above the table.
+    *columns
+        Headings; the first column is never wrapped.
+    text
+        Whether columns hold words, which stand to the left, or numbers.
+
+    Returns
+    -------
+    rich.table.Table
+    """
+    from rich import box
+    from rich.table import Table
+
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
+    for i, column in enumerate(columns):
+        table.add_column(column, justify="left" if text or i == 0 else "right", no_wrap=i == 0)
+    return table
+
+
+def span(pair: Bracket) -> str:
+    """Write a bracket in words; a side where the scan ended is left open.
+
+    Parameters
+    ----------
+    pair
+        As an edge has it.
+
+    Returns
+    -------
+    str
+    """
+    if math.isnan(pair.lower):
+        return "none"
+    if math.isinf(pair.upper):
+        return f"at or above {pair.lower:.6g}"
+    if pair.lower == 0:
+        return f"at or below {pair.upper:.6g}"
+    return f"{pair.lower:.6g} .. {pair.upper:.6g}"
+
+
+def number(value: float) -> str:
+    """Write a number to five digits, one that is not finite as "none".
+
+    Parameters
+    ----------
+    value
+        A number.
+
+    Returns
+    -------
+    str
+    """
+    return f"{value:.5g}" if math.isfinite(value) else "none"
+
+
+def bracket(pair: Bracket | None) -> dict[str, float] | None:
+    """Turn a bracket into a dict, one that is not there into None.
+
+    Parameters
+    ----------
+    pair
+        As an edge has it, or None.
+
+    Returns
+    -------
+    dict or None
+    """
+    return None if pair is None or math.isnan(pair.lower) else pair._asdict()
+
+
+def _plain(value):
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, np.ndarray)):
+        return [_plain(item) for item in value]
+    if isinstance(value, np.generic):
+        value = value.item()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
