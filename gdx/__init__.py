@@ -2,7 +2,7 @@
 
 from gdx import curvature, observers, optimizers, plots, problems, schedules, storage, studies
 from gdx.curvature import Sharpness, curvature_threshold, hvp, sharpness
-from gdx.edges import Bracket, Edge, EdgeStatus, critical_step_size
+from gdx.edges import Bracket, Edge, EdgeStatus, Estimate, EstimateKind, critical_step_size
 from gdx.observers import Observer
 from gdx.problems import Known, Problem, problem, stateful_problem
 from gdx.stepping import TrainState, TrainStep, View, train_step
@@ -17,6 +17,8 @@ __all__ = [
     "Bracket",
     "Edge",
     "EdgeStatus",
+    "Estimate",
+    "EstimateKind",
     "Interrupted",
     "Known",
     "Observer",

@@ -12,13 +12,16 @@ import gdx
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
+# The brackets alone; estimates have tests of their own.
+critical_step_size = functools.partial(gdx.critical_step_size, estimate=False)
+
 QUADRATIC = gdx.problems.quadratic((1.0, 10.0))
 
 
 def test_a_bracket_is_no_wider_than_asked_and_holds_the_change():
     run = gdx.sweep(QUADRATIC, optax.sgd, num_steps=3000)
     for rtol in (1e-2, 1e-4, 1e-9):
-        edge = gdx.critical_step_size(QUADRATIC, optax.sgd, keys=keys(4), run=run, rtol=rtol)
+        edge = critical_step_size(QUADRATIC, optax.sgd, keys=keys(4), run=run, rtol=rtol)
         for pair in (edge.first_failure, edge.last_success):
             assert pair.upper <= pair.lower * (1 + rtol)
         below, above = run([edge.first_failure.lower, edge.first_failure.upper], keys(4)).stopped
@@ -29,7 +32,7 @@ def test_a_bracket_is_no_wider_than_asked_and_holds_the_change():
 
 
 def test_too_slow_is_not_unstable():
-    edge = gdx.critical_step_size(QUADRATIC, optax.sgd, keys=keys(4), num_steps=2000)
+    edge = critical_step_size(QUADRATIC, optax.sgd, keys=keys(4), num_steps=2000)
     # Converging to 1e-6 along curvature 1 takes a step of about ln(1e6)/2000.
     assert 0.5 < edge.too_slow_below / (math.log(1e6) / 2000) < 2
     assert edge.first_failure.lower > 0.19
@@ -38,11 +41,11 @@ def test_too_slow_is_not_unstable():
 
 
 def test_what_is_beyond_the_scan_is_said_and_not_guessed():
-    within = gdx.critical_step_size(QUADRATIC, optax.sgd, keys=keys(2), num_steps=2000, bracket=(0.02, 0.1))
+    within = critical_step_size(QUADRATIC, optax.sgd, keys=keys(2), num_steps=2000, bracket=(0.02, 0.1))
     assert within.status is gdx.EdgeStatus.ALL_MEET
     assert math.isnan(within.first_failure.lower)
     assert within.last_success == (pytest.approx(0.1), math.inf)
-    beyond = gdx.critical_step_size(QUADRATIC, optax.sgd, keys=keys(2), num_steps=2000, bracket=(0.3, 1.0))
+    beyond = critical_step_size(QUADRATIC, optax.sgd, keys=keys(2), num_steps=2000, bracket=(0.3, 1.0))
     assert beyond.status is gdx.EdgeStatus.NONE_MEETS
     assert beyond.first_failure == (0.0, pytest.approx(0.3))
     assert math.isnan(beyond.last_success.upper)
@@ -56,7 +59,7 @@ def family_with_a_hole(step_size):
 
 
 def test_a_boundary_that_is_not_monotone_is_reported_with_all_its_crossings():
-    edge = gdx.critical_step_size(QUADRATIC, family_with_a_hole, keys=keys(2), num_steps=3000, rtol=1e-5)
+    edge = critical_step_size(QUADRATIC, family_with_a_hole, keys=keys(2), num_steps=3000, rtol=1e-5)
     assert edge.status is gdx.EdgeStatus.NOT_MONOTONE
     np.testing.assert_allclose(edge.first_failure, 0.05, rtol=2e-5)
     np.testing.assert_allclose(edge.last_success, 0.2, rtol=5e-3)
@@ -68,7 +71,7 @@ def test_a_boundary_that_is_not_monotone_is_reported_with_all_its_crossings():
 def test_edges_may_start_from_a_grid_that_was_swept_already():
     run = gdx.sweep(QUADRATIC, optax.sgd, num_steps=2000)
     grid = np.geomspace(0.3, 0.05, 12)
-    edge = gdx.critical_step_size(QUADRATIC, optax.sgd, keys=keys(3), run=run, scanned=(grid, run(grid, keys(3))))
+    edge = critical_step_size(QUADRATIC, optax.sgd, keys=keys(3), run=run, scanned=(grid, run(grid, keys(3))))
     np.testing.assert_allclose(edge.last_success, 0.2, rtol=5e-3)
     assert edge.step_sizes.min() == pytest.approx(0.05)
     assert edge.answers.shape == (edge.step_sizes.size, 3)
@@ -77,7 +80,7 @@ def test_edges_may_start_from_a_grid_that_was_swept_already():
 def test_the_criteria_disagree_where_they_should():
     problem = gdx.problems.quartic(start=0.5)
     run = gdx.sweep(problem, optax.sgd, num_steps=4000)
-    find = functools.partial(gdx.critical_step_size, problem, optax.sgd, keys=keys(1), run=run, bracket=(0.5, 3.0))
+    find = functools.partial(critical_step_size, problem, optax.sgd, keys=keys(1), run=run, bracket=(0.5, 3.0))
     np.testing.assert_allclose(find(criterion="converged").last_success, 1.0, rtol=3e-3)
     np.testing.assert_allclose(find(criterion="stable").last_success, 1.0, rtol=3e-3)
     assert find(criterion="bounded").last_success.lower > 1.6
@@ -87,7 +90,7 @@ def test_the_criteria_disagree_where_they_should():
 
 def test_momentum_moves_the_edge_by_one_plus_beta():
     plain, heavy = (
-        gdx.critical_step_size(QUADRATIC, family, keys=keys(2), num_steps=6000, bracket=(0.05, 1.0)).last_success.lower
+        critical_step_size(QUADRATIC, family, keys=keys(2), num_steps=6000, bracket=(0.05, 1.0)).last_success.lower
         for family in (optax.sgd, functools.partial(optax.sgd, momentum=0.7))
     )
     np.testing.assert_allclose(heavy / plain, 1.7, rtol=2e-3)
@@ -95,9 +98,9 @@ def test_momentum_moves_the_edge_by_one_plus_beta():
 
 def test_a_precision_that_float32_cannot_resolve_is_refused_with_the_remedy():
     with jax.enable_x64(False), pytest.raises(ValueError, match=r"rtol: 1e-07 .*float32.*jax_enable_x64"):
-        gdx.critical_step_size(QUADRATIC, optax.sgd, keys=keys(2), num_steps=100, rtol=1e-7)
+        critical_step_size(QUADRATIC, optax.sgd, keys=keys(2), num_steps=100, rtol=1e-7)
     with pytest.raises(ValueError, match=r"rtol: 1e-17 .*float64"):
-        gdx.critical_step_size(QUADRATIC, optax.sgd, keys=keys(2), num_steps=100, rtol=1e-17)
+        critical_step_size(QUADRATIC, optax.sgd, keys=keys(2), num_steps=100, rtol=1e-17)
 
 
 @pytest.mark.parametrize(
@@ -119,4 +122,4 @@ def test_a_precision_that_float32_cannot_resolve_is_refused_with_the_remedy():
 )
 def test_settings_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
-        gdx.critical_step_size(QUADRATIC, optax.sgd, keys=keys(2), **options)
+        critical_step_size(QUADRATIC, optax.sgd, keys=keys(2), **options)

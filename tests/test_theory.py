@@ -18,7 +18,7 @@ EIGENVALUES = (1.0, 3.0, 10.0)
 def test_both_edges_of_a_quadratic_are_at_threshold_over_curvature(name):
     family, threshold = LINEAR_METHODS[name]
     problem = gdx.problems.quadratic(EIGENVALUES)
-    edge = gdx.critical_step_size(problem, family, num_steps=20_000, keys=keys(8, seed=1))
+    edge = gdx.critical_step_size(problem, family, num_steps=20_000, keys=keys(8, seed=1), estimate=False)
     assert edge.status is gdx.EdgeStatus.BRACKETED
     for pair in (edge.first_failure, edge.last_success):
         np.testing.assert_allclose(pair, threshold / max(EIGENVALUES), rtol=1e-3)

@@ -103,6 +103,7 @@ def edges_by_batch_size(
             rtol=rtol,
             bracket=bracket,
             progress=progress,
+            estimate=False,
         )
         for problem in made
     )

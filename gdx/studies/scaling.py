@@ -90,6 +90,7 @@ def scaling_gain(
             rtol=rtol,
             bracket=(entry.value / REACH, entry.value * REACH),
             progress=progress,
+            estimate=False,
         )
         predicted.append(entry.value)
         measured.append(edge.last_success)

@@ -102,6 +102,7 @@ def transition(
             run=run,
             scanned=scanned,
             progress=staged("edges"),
+            estimate=False,
         )
 
     run.check(np.ones(1) if step_sizes is None else step_sizes, keys)

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from gdx.edges.estimates import Estimate
+from gdx.edges.estimating import estimate_edge, no_estimate, unsuited
+from gdx.edges.probing import Probe
 from gdx.problems.base import Problem
 from gdx.stepping import Family
 from gdx.sweeps import Runs, Sweep, sweep
@@ -23,6 +26,8 @@ if TYPE_CHECKING:
 WIDE_SCAN = (1e-8, 1e4, 97)
 """Lowest and highest step size and number of points, geometric, where nobody says where to look."""
 BRACKET_POINTS = 17
+MAX_STEPS = 20_000
+"""Longest horizon of the runs behind an estimate, which are kept step by step; more adds nothing but time."""
 MAX_CROSSINGS = 16
 """Crossings refined beside the two outermost; a boundary with more is fractal, and finer points only find more."""
 
@@ -68,6 +73,9 @@ class Edge(NamedTuple):
     """All step sizes tested, ascending."""
     answers: Int8[np.ndarray, "P R"]
     """`Answer` codes there."""
+    estimate: Estimate | None = None
+    """Of the start that goes on succeeding the longest before it first fails, without the shift of a finite horizon;
+    None where none was asked for, or the criterion has none."""
 
 
 def critical_step_size(
@@ -83,6 +91,7 @@ def critical_step_size(
     run: Sweep | None = None,
     scanned: tuple[Any, Runs] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    estimate: bool = True,
 ) -> Edge:
     """Find every step size at which the answer to a criterion changes.
 
@@ -114,6 +123,10 @@ def critical_step_size(
         Step sizes and the runs of these keys there, `(step_sizes [P], Runs [P, R])`, to start from.
     progress
         As in `Sweep.__call__`, for one round at a time.
+    estimate
+        Whether to estimate, beside the brackets, the edge that an endless run from one start would see, with an error
+        bar; see `Estimate`. It costs a compilation and some 60 to 250 runs over the horizon. There is none of
+        "improved".
 
     Returns
     -------
@@ -150,9 +163,38 @@ def critical_step_size(
     else:
         step_sizes, found = _already_scanned(scanned, keys, criterion, judged_at)
     step_sizes, found = _refine(step_sizes, found, answers_at, rtol, run.slots or 1)
-    return _read_edge(step_sizes, found)._replace(
+    edge = _read_edge(step_sizes, found)._replace(
         criterion=criterion, tolerance=float(judged_at), horizon=run.num_steps, slots=run.slots or 0
     )
+    if not estimate or criterion == "improved":
+        return edge
+    return edge._replace(estimate=_estimate(run, keys, edge))
+
+
+def _estimate(run, keys, edge):
+    """Of the start that goes on meeting the criterion the longest before it first fails."""
+    brackets = [_first_crossing(edge.step_sizes, column) for column in edge.answers.T]
+    repeat = int(np.argmax([-math.inf if math.isnan(pair.lower) else pair.lower for pair in brackets]))
+    lower, upper = brackets[repeat]
+    if math.isnan(lower):
+        return no_estimate(f"no start fails above step sizes at which it succeeds: {edge.status.value}")
+    why_not = unsuited(run.problem, run.family, lower, keys[repeat])
+    if why_not:
+        return no_estimate(why_not)._replace(repeat=repeat)
+    probe = Probe(run.problem, run.family, min(run.num_steps, MAX_STEPS))
+    return estimate_edge(probe, keys[repeat], lower, upper, edge.tolerance)._replace(repeat=repeat)
+
+
+def _first_crossing(step_sizes, found):
+    """One start's last success before its first failure above a success, and that failure.
+
+    Beyond it islands may follow where the start succeeds again, by way of another minimum or a saddle.
+    """
+    met = np.flatnonzero(found == Answer.MET)
+    failed = np.flatnonzero((found == Answer.FAILED) & (np.arange(found.size) > (met[0] if met.size else found.size)))
+    if failed.size == 0:
+        return Bracket(math.nan, math.nan)
+    return Bracket(float(step_sizes[met[met < failed[0]][-1]]), float(step_sizes[failed[0]]))
 
 
 def _refine(step_sizes, found, answers_at, rtol, slots):

@@ -1,0 +1,74 @@
+"""What an estimate of an edge holds."""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import NamedTuple
+
+
+class EstimateKind(enum.Enum):
+    """What ends convergence at an edge; it belongs to a problem and a start, not to the problem."""
+
+    LINEAR = "linear"
+    """The minimum loses its stability on a loss that is quadratic all the way: beyond it the run grows without
+    end, at a constant rate."""
+    SOFT = "soft"
+    """The minimum loses its stability to a cycle that grows out of it: the gradient norm rises from zero."""
+    HARD = "hard"
+    """The minimum loses its stability and nothing catches the run: beyond the edge it escapes."""
+    BASIN = "basin"
+    """The minimum is still stable, but this start leaves its basin and escapes; another start may have another edge."""
+    JUMP = "jump"
+    """The minimum is still stable, but this start ends in a cycle at a finite distance from it."""
+    NONE = "none"
+    """No estimator applies; `Estimate.reason` says why."""
+
+
+class Estimate(NamedTuple):
+    """The edge of one start, without the shift of a finite horizon."""
+
+    value: float
+    """A step size; NaN where no estimator applies."""
+    error: float
+    """Absolute error bar, to be read as |value - edge| <= error; NaN where no estimator applies."""
+    kind: EstimateKind
+    method: str
+    """"growth rate", "oscillating side" or "two-sided search"; empty where none applies."""
+    reason: str
+    """One sentence for a person."""
+    repeat: int
+    """Index of the key whose start it belongs to, the one that went on meeting the criterion the longest before it
+    first failed; -1 where none did both."""
+    num_runs: int
+    """Runs spent on the estimate alone, each over the whole horizon."""
+    num_gradients: int
+    """Gradients spent on it."""
+
+
+class Found(NamedTuple):
+    """What one estimator hands back: a number, or the reason why there is none."""
+
+    value: float
+    error: float
+    reason: str = ""
+
+    @property
+    def is_number(self) -> bool:
+        """Whether there is a number."""
+        return math.isfinite(self.value) and math.isfinite(self.error)
+
+
+def nothing(reason: str) -> Found:
+    """Say why an estimator gives no number.
+
+    Parameters
+    ----------
+    reason
+        One sentence for a person.
+
+    Returns
+    -------
+    Found
+    """
+    return Found(math.nan, math.nan, reason)

@@ -1,0 +1,214 @@
+"""Which estimator applies to the edge of a start, and what it says."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdx.edges.estimates import Estimate, EstimateKind, nothing
+from gdx.edges.growth import is_linear, slopes, zero_of_growth
+from gdx.edges.hard import departed, two_sided
+from gdx.edges.oscillation import ladder, zero_of_gradient
+from gdx.edges.probing import WIDTH, Probe
+from gdx.problems.base import Problem
+from gdx.stepping import Family, resolve_problem, transformation_of
+
+if TYPE_CHECKING:
+    import chex
+
+SURVEY = (0.5, 0.7, 0.85, 0.95, 0.99, 1.01, 1.03, 1.07, 1.12, 1.2, 1.35, 1.55, 1.8, 2.2, 3.0, 4.0)
+"""Multiples of the last success at which runs are looked at first."""
+NEAR = 4.0
+"""A run is near a loss of stability while its rate times the horizon is below this many times ln(1/tolerance)."""
+ROUNDS = 3
+COARSEST = 1e-2
+"""Largest relative error that is still worth a number."""
+
+
+def estimate_edge(probe: Probe, key: chex.PRNGKey, lower: float, upper: float, tolerance: float) -> Estimate:
+    """Estimate the edge of one start without the shift of a finite horizon, and decide what kind it is.
+
+    Soft, hard and the start's own basin belong to a problem and a start. At the last step size that converges,
+    |rate| * T near ln(1/tolerance) means that a minimum loses its stability there; much larger means that the start
+    leaves its basin.
+
+    Parameters
+    ----------
+    probe
+        Of the problem and family, with the horizon T.
+    key
+        One typed key: whose start it is.
+    lower, upper
+        Step sizes at which that start met the criterion and no longer did.
+    tolerance
+        Of convergence, relative to the first gradient norm.
+
+    Returns
+    -------
+    Estimate
+        With `repeat` 0. Cost: at most some 15 rounds of 16 runs over the horizon, mostly half of that.
+
+    Notes
+    -----
+    Assumes that a step does not depend on how many came before it, and float64 throughout; `unsuited` checks both
+    where it can be seen beforehand.
+    """
+    kind, method, found, reason = _decide(probe, key, lower, upper, tolerance)
+    if kind is EstimateKind.NONE:
+        found, method = nothing(reason), ""
+    return Estimate(found.value, found.error, kind, method, reason, 0, probe.num_runs, probe.num_gradients)
+
+
+def no_estimate(reason: str) -> Estimate:
+    """Give the estimate where none applies.
+
+    Parameters
+    ----------
+    reason
+        One sentence for a person.
+
+    Returns
+    -------
+    Estimate
+    """
+    return Estimate(math.nan, math.nan, EstimateKind.NONE, "", reason, -1, 0, 0)
+
+
+def unsuited(problem: Problem | Callable[[Any], Problem], family: Family, step_size: float, key: Any) -> str:
+    """Say why no estimator can apply, before anything is run.
+
+    Parameters
+    ----------
+    problem, family
+        As in `sweep`.
+    step_size
+        Any valid one.
+    key
+        One typed key.
+
+    Returns
+    -------
+    str
+        Empty where nothing speaks against it.
+    """
+    here = resolve_problem(problem, jnp.asarray(step_size))
+    if here.batches is not None:
+        return "with mini-batches the gradient norm neither vanishes below an edge nor settles above it"
+    params = jax.eval_shape(lambda key: here.init(key)[0], key)
+    if any(leaf.dtype != np.float64 for leaf in [*jax.tree.leaves(params), jnp.asarray(step_size)]):
+        return 'below float64 rounding hides the edge; call jax.config.update("jax_enable_x64", True)'
+    state = jax.eval_shape(lambda key: transformation_of(family, step_size).init(here.init(key)[0]), key)
+    if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)):
+        return "an optimizer that draws random numbers has no orbit that comes to rest or to a cycle"
+    return ""
+
+
+def _decide(probe, key, lower, upper, tolerance):
+    survey = probe(lower * np.array(SURVEY), key)
+    if probe.depends_on_count(survey):
+        return _none("a step depends on how many came before it (a schedule, or a bias correction)")
+    if is_linear(survey):
+        return _linear(probe, key, survey, lower)
+    (lower, upper), why_not = _narrowed(probe, key, survey, (lower, min(upper, 2 * lower)), tolerance)
+    if why_not:
+        return _none(why_not)
+    above = ladder(probe, key, lower)
+    rate = slopes(above).half[0]
+    is_local = abs(rate) * probe.num_steps <= NEAR * math.log(1 / tolerance)
+    beyond = ~above.arrived(tolerance) & (above.step_sizes > lower)
+    if is_local and np.sum(above.cycles & beyond) >= 2:
+        found = zero_of_gradient(probe, key, above)
+        nearest = above.step_sizes[above.cycles & beyond].min()
+        if found.is_number and lower <= found.value + found.error and found.value < nearest:
+            return _worth(EstimateKind.SOFT, "oscillating side", found, "the gradient norm rises from zero beyond it")
+    return _two_sided(probe, key, (lower, upper), (above, beyond, is_local), tolerance)
+
+
+def _linear(probe, key, survey, lower):
+    rates = slopes(survey).half
+    grows = np.isfinite(rates) & (rates > 0)
+    first = survey.step_sizes[grows].min() if grows.any() else math.nan
+    below = np.isfinite(rates) & (rates < 0) & (survey.step_sizes < first)
+    if not below.any():
+        return _none("no run decays below the step sizes at which runs grow")
+    found = zero_of_growth(probe, key, float(survey.step_sizes[below].max()), float(first))
+    if found.is_number and found.value < 0.99 * lower:
+        return (
+            EstimateKind.NONE,
+            "",
+            nothing(""),
+            "runs converge beyond the step size at which the growth rate passes zero",
+        )
+    return _worth(EstimateKind.LINEAR, "growth rate", found, "runs grow at a constant rate beyond it")
+
+
+def _narrowed(probe, key, survey, bracket, tolerance):
+    """Nearest runs on both sides: one that reaches the tolerance and one that certainly will not; or why not."""
+    lower, upper = bracket
+    step_sizes, ok, left = survey.step_sizes, survey.arrived(tolerance), departed(survey, tolerance)
+    gone = left & (step_sizes > lower)
+    for _ in range(ROUNDS):
+        traces = probe(np.linspace(lower, upper, WIDTH), key)
+        step_sizes = np.concatenate([step_sizes, traces.step_sizes])
+        ok = np.concatenate([ok, traces.arrived(tolerance)])
+        left = np.concatenate([left, departed(traces, tolerance)])
+        gone = left & (step_sizes > bracket[0])
+        below = ok & (step_sizes < (step_sizes[gone].min() if gone.any() else math.inf))
+        if not below.any():
+            return bracket, "no run below the first failure comes to rest within the horizon"
+        lower = float(step_sizes[below].max())
+        upper = float(step_sizes[step_sizes > lower].min(initial=math.inf))
+        # Closer than what the horizon resolves of a loss of stability there is nothing more to learn.
+        if not gone.any() or upper - lower <= lower * math.log(1 / tolerance) / probe.num_steps:
+            break
+    if not gone.any():
+        return bracket, "beyond the first failure runs neither escape nor settle into a cycle within the horizon"
+    return (lower, float(step_sizes[gone].min())), ""
+
+
+def _two_sided(probe, key, bracket, looked, tolerance):
+    above, beyond, is_local = looked
+    gone = departed(above, tolerance) & beyond
+    lower, upper = bracket
+    first_escapes = True
+    if gone.any():
+        at = int(np.argmax(gone))
+        first_escapes = bool(above.escaped[at])
+        upper = min(upper, float(above.step_sizes[at]))
+    # A run of the ladder may converge beyond the one that was the last so far.
+    inside = above.arrived(tolerance) & (above.step_sizes < upper)
+    lower = max([lower, *above.step_sizes[inside]])
+    found = two_sided(probe, key, lower, upper, tolerance)
+    if first_escapes:
+        kind = EstimateKind.HARD if is_local else EstimateKind.BASIN
+        reason = "runs escape beyond it" if is_local else "beyond it this start leaves its basin and escapes"
+    else:
+        kind = EstimateKind.SOFT if is_local else EstimateKind.JUMP
+        reason = (
+            "runs cycle beyond it, too few of them stationary for a fit"
+            if is_local
+            else ("beyond it this start ends in a cycle away from the minimum, which is still stable")
+        )
+    return _worth(kind, "two-sided search", found, reason)
+
+
+def _worth(kind, method, found, reason):
+    if not found.is_number:
+        return _none(found.reason)
+    if not found.error <= COARSEST * found.value:
+        return (
+            EstimateKind.NONE,
+            "",
+            nothing(""),
+            f"the best estimate, {found.value:.3g} +- {found.error:.1g}, is too coarse",
+        )
+    return kind, method, found, reason
+
+
+def _none(reason):
+    return EstimateKind.NONE, "", nothing(reason), reason
