@@ -1,7 +1,18 @@
 """gdx maps where training stops converging: critical step sizes of any JAX loss under any optax optimizer."""
 
 from gdx import curvature, observers, optimizers, plots, problems, schedules, storage, studies
-from gdx.curvature import Sharpness, curvature_threshold, hvp, sharpness
+from gdx.curvature import (
+    Eigenpairs,
+    EigenStatus,
+    OneStepEdge,
+    OneStepStatus,
+    Sharpness,
+    curvature_threshold,
+    hvp,
+    one_step_edge,
+    sharpness,
+    top_eigenpairs,
+)
 from gdx.edges import Bracket, Edge, EdgeStatus, Estimate, EstimateKind, critical_step_size
 from gdx.observers import Observer
 from gdx.problems import Known, Problem, problem, stateful_problem
@@ -17,11 +28,15 @@ __all__ = [
     "Bracket",
     "Edge",
     "EdgeStatus",
+    "EigenStatus",
+    "Eigenpairs",
     "Estimate",
     "EstimateKind",
     "Interrupted",
     "Known",
     "Observer",
+    "OneStepEdge",
+    "OneStepStatus",
     "Problem",
     "Runs",
     "Sharpness",
@@ -42,6 +57,7 @@ __all__ = [
     "hvp",
     "improved",
     "observers",
+    "one_step_edge",
     "optimizers",
     "plots",
     "problem",
@@ -53,6 +69,7 @@ __all__ = [
     "storage",
     "studies",
     "sweep",
+    "top_eigenpairs",
     "train_step",
     "trajectory",
     "verdicts",
