@@ -1,0 +1,253 @@
+"""Where cycles double their period, and where that ends in chaos.
+
+A cycle is polished by Newton's method, its multiplier is the derivative of as many steps as it has points, and a secant
+finds the step size where that passes -1. Each search starts from where the last one ended, never from a prediction.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdx.problems import problem
+from gdx.stepping import train_step
+from gdx.studies.verification.base import Check
+from gdx.studies.verification.running import descend
+
+FEIGENBAUM = 4.669201609102990
+"""By what the distance between doublings shrinks; only ever a guess where to look for the next."""
+DOUBLINGS = (1.0, np.sqrt(5) - 1, 1.288031754, 1.299227940, 1.301628914)
+"""Of the quartic with a = 1; from the third on there is no closed form, and nine decimals are known."""
+CHAOS = 1.30228346
+SECOND = {2: np.sqrt(5) - 1, 3: 0.829738, 4: 0.623585}
+"""Second doubling of a chain of k factors with target 1; for three factors and four, six decimals are known."""
+LONGEST = max(SECOND)
+OFF = 1.001
+"""By what runs start off a point of the last cycle, at which they would stay."""
+SETTLE = 4000
+
+
+# Problems of a point's values
+
+
+def well(h: Any) -> Any:
+    """(w^2 - a^2)^2 / 4, a vector of one."""
+    return problem(jnp.zeros(1), lambda w: 0.25 * jnp.sum((w**2 - h["a"] ** 2) ** 2))
+
+
+def chain(h: Any) -> Any:
+    """Half of (x1 ... xk - y)^2 for any k, through one program: parameters beyond the first k do nothing."""
+    used = jnp.arange(LONGEST) < h["k"]
+    return problem(jnp.zeros(LONGEST), lambda w: 0.5 * (jnp.prod(jnp.where(used, w, 1.0)) - h["y"]) ** 2)
+
+
+# Cycles
+
+
+@functools.cache
+def _programs(make):
+    """Compile two functions of (x, period, point): where many steps lead, and Newton's polish with its derivative."""
+    step = train_step(make, descend)
+
+    def move(x, h):
+        return step.update(step.init(h, jax.random.key(0))._replace(params=x))[0].params
+
+    @jax.jit
+    def settle(x, h):
+        return jax.lax.fori_loop(0, SETTLE, lambda _, x: move(x, h), x)
+
+    def around(x, period, h):
+        """After one period, with the derivative there: products of one step's derivatives."""
+
+        def advance(_, carry):
+            x, product = carry
+            return move(x, h), jax.jacfwd(move)(x, h) @ product
+
+        return jax.lax.fori_loop(0, period, advance, (x, jnp.eye(x.size)))
+
+    @jax.jit
+    def polish(x, period, h):
+        def newton(_, x):
+            end, derivative = around(x, period, h)
+            # The minimum lies in a valley of minima, along which Newton's matrix is singular: the shortest step.
+            return x - jnp.linalg.pinv(derivative - jnp.eye(x.size), rtol=1e-9) @ (end - x)
+
+        x = jax.lax.fori_loop(0, 8, newton, x)
+        return x, around(x, period, h)[1]
+
+    return settle, polish
+
+
+def _doubling(make, point, x, period, start, stride):
+    """Step size near `start` at which the cycle's smallest multiplier is -1."""
+    polish = _programs(make)[1]
+
+    def excess(step_size, x):
+        x, derivative = polish(x, period, point | {"step_size": step_size})
+        return float(np.linalg.eigvals(np.asarray(derivative)).real.min()) + 1, x
+
+    before, after = start, start + 0.1 * stride
+    (one, x), (other, _) = excess(before, x), excess(after, x)
+    for _ in range(60):
+        if other == one or abs(after - before) < 1e-15 * abs(after):
+            break
+        # Newton's method loses a cycle that moves too far between two step sizes.
+        move = np.clip(-other * (after - before) / (other - one), -0.2 * stride, 0.2 * stride)
+        before, after, one = after, after + move, other
+        other, x = excess(after, x)
+    return after
+
+
+def cascade(make: Any, point: dict[str, float], minimum: Any, number: int) -> list[float]:
+    """Find the first period doublings of gradient descent.
+
+    Parameters
+    ----------
+    make
+        A problem of a point's values.
+    point
+        The values, without a step size.
+    minimum
+        Where the flattest minimum is, [D].
+    number
+        Doublings wanted.
+
+    Returns
+    -------
+    list
+        Step sizes.
+    """
+    point = {name: jnp.asarray(value, float) for name, value in point.items()}
+    x = jnp.asarray(minimum, float)
+    # The multiplier of a minimum is linear in the step size, for which a secant is exact from anywhere.
+    found = [_doubling(make, point, x, 1, 0.01, 1.0)]
+    gap = 0.2 * found[0]
+    for i in range(1, number):
+        # Just beyond a doubling the new cycle is small and slow to reach; here it attracts strongly.
+        start = found[-1] + 0.4 * gap
+        x = _programs(make)[0](x * OFF, point | {"step_size": start})
+        found.append(_doubling(make, point, x, 2**i, start, gap))
+        gap = (found[-1] - found[-2]) / FEIGENBAUM
+    return found
+
+
+# Measurements
+
+
+def measure_quartic(points: Any) -> list[float]:
+    """The doubling of the row's order."""
+    found = []
+    for a, order in zip(points["a"], points["order"], strict=True):
+        found.append(cascade(well, {"a": a}, np.full(1, a), int(order))[-1])
+    return found
+
+
+def measure_chain(order: int, points: Any) -> list[float]:
+    """The first or second doubling of a chain, in all its dimensions."""
+    found = []
+    for k, y in zip(points["k"], points["y"], strict=True):
+        minimum = np.where(np.arange(LONGEST) < k, y ** (1 / k), 0.0)
+        found.append(cascade(chain, {"k": k, "y": y}, minimum, order)[-1])
+    return found
+
+
+def measure_chaos(points: Any) -> list[float]:
+    """Where seven doublings accumulate: Aitken's extrapolation of the last three."""
+    found = []
+    for a in points["a"]:
+        first, second, third = cascade(well, {"a": a}, np.full(1, a), 7)[-3:]
+        found.append(third - (third - second) ** 2 / (third - 2 * second + first))
+    return found
+
+
+# What is drawn: the length a or the target y sets the scale of everything, and none is special
+
+
+def _draw_quartic(rng):
+    return {"a": rng.uniform(0.5, 2.0)}
+
+
+def _draw_chain(k):
+    return lambda rng: {"k": k, "y": rng.uniform(0.3, 3.0)}
+
+
+def _of_order(order):
+    return lambda rng: _draw_quartic(rng) | {"order": order}
+
+
+PHASES = "Chen et al., arXiv 2310.01687; Feigenbaum, J. Stat. Phys. 19, 1978"
+DEEP = "Craciun & Ghoshdastidar, arXiv 2402.13108"
+POLISHED = 1e-8
+"""Newton and the secant end at rounding; a multiplier's own rounding grows with the period, to some 1e-12 at 8."""
+NINE_DECIMALS, EIGHT_DECIMALS, SIX_DECIMALS = 6e-10, 6e-9, 6e-7
+"""Half of the last decimal that is known, and a little for the measurement; to be divided by the value."""
+
+
+def _quartics():
+    for order, value in enumerate(DOUBLINGS, start=1):
+        yield Check(
+            f"doubling-quartic-{2 ** (order - 1)}",
+            "doubling",
+            f"on (w^2 - a^2)^2 / 4 period {2 ** (order - 1)} doubles at eta a^2 = {value:.10g}, a = {{a:.4g}}",
+            PHASES,
+            _of_order(order),
+            lambda p, value=value: value / p["a"] ** 2,
+            measure_quartic,
+            POLISHED if order < 3 else NINE_DECIMALS / value,
+            1,
+            fast=int(order == 2),
+        )
+    yield Check(
+        "chaos-quartic",
+        "chaos",
+        f"on (w^2 - a^2)^2 / 4 doublings accumulate, and chaos begins, at eta a^2 = {CHAOS}, a = {{a:.4g}}",
+        PHASES,
+        _draw_quartic,
+        lambda p: CHAOS / p["a"] ** 2,
+        measure_chaos,
+        # Aitken leaves a few times 1e-10 of seven doublings.
+        EIGHT_DECIMALS / CHAOS,
+        1,
+        fast=1,
+    )
+
+
+def _chains():
+    for k, value in SECOND.items():
+        yield Check(
+            f"doubling-chain-{k}-first",
+            "doubling",
+            "on (x1 ... xk - y)^2 / 2 the flattest minimum gives way to a 2-cycle at eta = 2 / (k y^(2 - 2/k)), "
+            "k = {k}, y = {y:.4g}",
+            DEEP,
+            _draw_chain(k),
+            lambda p: 2 / (p["k"] * p["y"] ** (2 - 2 / p["k"])),
+            functools.partial(measure_chain, 1),
+            POLISHED,
+            1,
+        )
+        yield Check(
+            f"doubling-chain-{k}-second",
+            "doubling",
+            f"on (x1 ... xk - y)^2 / 2 the 2-cycle doubles at eta y^(2 - 2/k) = {value:.7g}, k = {{k}}, y = {{y:.4g}}",
+            DEEP,
+            _draw_chain(k),
+            lambda p, value=value: value / p["y"] ** (2 - 2 / p["k"]),
+            functools.partial(measure_chain, 2),
+            POLISHED if k == 2 else SIX_DECIMALS / value,
+            1,
+        )
+
+
+def checks() -> list[Check]:
+    """All checks of period doublings.
+
+    Returns
+    -------
+    list
+    """
+    return [*_quartics(), *_chains()]

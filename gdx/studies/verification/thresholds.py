@@ -1,0 +1,399 @@
+"""How much curvature times step size every optimizer tolerates, measured in two ways.
+
+`threshold-...` asks `gdx.curvature_threshold` and `gdx.critical_step`, which see the optimizer as a black box.
+`loop-...` asks neither: it differentiates one step of the optimizer on a bowl and bisects for the step size at which
+the spectral radius passes 1.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.flatten_util import ravel_pytree
+
+from gdx import curvature
+from gdx.problems import problem
+from gdx.stepping import train_step
+from gdx.studies.verification.base import Check
+from gdx.studies.verification.running import crossing, descend
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+SETTLED = 1_000_000
+"""Steps after which every bias correction has faded."""
+LINES = 8
+"""Gradients that the filter remembers."""
+MEASURED = 1e-9
+"""The impulse response is followed to 1e-16 of its largest value, and the gain's slope along the unit circle turns that
+into 1e-12 or so; Adam's bias correction leaves as much."""
+LOOPED = 1e-8
+"""Bisection ends at 1e-15; eigenvalues of a matrix of 10 rows are good to 1e-14, or to the square root of that where
+two of them are close, of which half is left where the coefficients stay away from 0 and 1."""
+
+
+# Families of a point's values
+
+
+def heavy_ball(h: Any) -> Any:
+    """Momentum added to the gradient."""
+    return optax.sgd(h["step_size"], momentum=h["b"])
+
+
+def nesterov(h: Any) -> Any:
+    """Momentum with look-ahead."""
+    return optax.sgd(h["step_size"], momentum=h["b"], nesterov=True)
+
+
+def averaged(h: Any) -> Any:
+    """Exponential mean of gradients."""
+    return optax.chain(optax.ema(h["b"]), optax.scale(-1.0 * h["step_size"]))
+
+
+def averaged_twice(h: Any) -> Any:
+    """Exponential mean of gradients, then momentum."""
+    return optax.chain(optax.ema(h["b"], debias=False), optax.sgd(h["step_size"], momentum=h["c"]))
+
+
+def filtered(h: Any) -> Any:
+    """Weighted sum of the last gradients."""
+
+    def init(params):
+        return jax.tree.map(lambda leaf: jnp.zeros((LINES, *leaf.shape), leaf.dtype), params)
+
+    def update(gradient, past, params=None):
+        past = jax.tree.map(lambda new, old: jnp.concatenate([new[None], old[:-1]]), gradient, past)
+        return jax.tree.map(lambda leaf: jnp.tensordot(jnp.asarray(h["weights"], leaf.dtype), leaf, axes=1), past), past
+
+    return optax.chain(optax.GradientTransformation(init, update), optax.sgd(h["step_size"]))
+
+
+def adam(h: Any) -> Any:
+    """Adam with optax's other defaults."""
+    return optax.adam(h["step_size"], b1=h["b"])
+
+
+def nadam(h: Any) -> Any:
+    """Adam with Nesterov's look-ahead."""
+    return optax.nadam(h["step_size"], b1=h["b"])
+
+
+def rmsprop(h: Any) -> Any:
+    """RMSprop with optax's defaults, eps inside the root."""
+    return optax.rmsprop(h["step_size"], decay=h["b"])
+
+
+def adamw(h: Any) -> Any:
+    """Adam with decoupled weight decay."""
+    return optax.adamw(h["step_size"], b1=h["b"], weight_decay=h["decay"])
+
+
+# Closed forms, of step size times curvature unless the name says otherwise
+
+
+def gain_of_momentum(p: Any) -> float:
+    """2 (1 + b), the threshold of heavy ball."""
+    return 2 * (1 + p["b"])
+
+
+def gain_of_nesterov(p: Any) -> float:
+    """2 (1 + b) / (1 + 2 b)."""
+    return 2 * (1 + p["b"]) / (1 + 2 * p["b"])
+
+
+def gain_of_mean(p: Any) -> float:
+    """2 (1 + b) / (1 - b), of an exponential mean and so of Adam."""
+    return 2 * (1 + p["b"]) / (1 - p["b"])
+
+
+def gain_of_nadam(p: Any) -> float:
+    """2 (1 + b) / ((1 - b) (1 + 2 b))."""
+    return 2 * (1 + p["b"]) / ((1 - p["b"]) * (1 + 2 * p["b"]))
+
+
+def gain_of_two_memories(p: Any) -> float:
+    """Where the cubic of an exponential mean and then momentum has a pair of roots on the unit circle, or a flip."""
+    b, c = p["b"], p["c"]
+    return min(2 * (1 + b) * (1 + c) / (1 - b), (1 - b * c) * (1 - c) / (b * c))
+
+
+def gain_of_two_gradients(p: Any) -> float:
+    """Of (1 - w) g_t + w g_(t-1): a pair of roots on the unit circle at 1/w, a flip at 2 / (1 - 2 w)."""
+    w = p["w"]
+    return min(1 / w, 2 / (1 - 2 * w)) if w < 0.5 else 1 / w
+
+
+def gain_of_delay(p: Any) -> float:
+    """2 sin(pi / (2 (2 d + 1))) for a gradient that comes d steps late; 1 for one step."""
+    return 2 * np.sin(np.pi / (2 * (2 * p["d"] + 1)))
+
+
+def step_of_adamw(p: Any) -> float:
+    """2 (1 + b1) / ((1 - b1) lam / P + (1 + b1) decay), a step size."""
+    return 2 * (1 + p["b"]) / ((1 - p["b"]) * p["lam"] / p["P"] + (1 + p["b"]) * p["decay"])
+
+
+# The two measurements
+
+
+def by_response(family: Any, points: dict[str, Any]) -> list[float]:
+    """Ask `gdx.curvature_threshold`, one row after the other."""
+    fields = [{name: values[i] for name, values in points.items()} for i in range(len(next(iter(points.values()))))]
+    return [curvature.curvature_threshold(functools.partial(_at, family, point)) for point in fields]
+
+
+def _at(family, point, step_size):
+    return family(point | {"step_size": step_size})
+
+
+def by_critical_step(family: Any, points: dict[str, Any]) -> list[float]:
+    """Ask `gdx.critical_step`, one row after the other."""
+    return [
+        curvature.critical_step(
+            functools.partial(_at, family, {"b": b, "decay": decay}), lam, preconditioner=preconditioner
+        )
+        for b, decay, lam, preconditioner in zip(*(points[name] for name in ("b", "decay", "lam", "P")), strict=True)
+    ]
+
+
+def _bowl(h):
+    return problem(jnp.zeros(1), lambda x: 0.5 * h["lam"] * jnp.sum(x**2))
+
+
+@functools.cache
+def _jacobians(family):
+    """Compile the derivative of one step at the minimum, for all rows: [N, D + memory, D + memory]."""
+    step = train_step(_bowl, family)
+
+    def jacobian(h):
+        state = step.init(h, jax.random.key(0))
+        opt_state = _settled(state.opt_state, h)
+        flat, unravel = ravel_pytree((state.params, opt_state))
+
+        def advance(flat):
+            params, opt_state = unravel(flat)
+            new = step.update(state._replace(params=params, opt_state=opt_state))[0]
+            return ravel_pytree((new.params, new.opt_state))[0]
+
+        return jax.jacfwd(advance)(flat)
+
+    return jax.jit(jax.vmap(jacobian))
+
+
+def _settled(opt_state, h):
+    """Bias corrections faded, and the preconditioner P in place of a second moment.
+
+    At the minimum the second moment's derivative is 0, so that it adds an eigenvalue of its own and moves no other.
+    """
+    get, put = optax.tree.get_all_with_path, optax.tree.set
+    if get(opt_state, "count"):
+        opt_state = put(opt_state, count=jnp.asarray(SETTLED, jnp.int32))
+    if get(opt_state, "nu"):
+        opt_state = put(opt_state, nu=h["second_moment"] * jnp.ones(1))
+    return opt_state
+
+
+def by_loop(family: Any, points: dict[str, Any]) -> Float[np.ndarray, " N"]:
+    """Bisect for the step size at which the spectral radius of one step of the closed loop passes 1."""
+    compiled = _jacobians(family)
+    names = [name for name in points if name != "step_size"]
+
+    def excess(step_sizes):
+        here = {name: jnp.asarray(points[name], float) for name in names} | {"step_size": jnp.asarray(step_sizes)}
+        return np.abs(np.linalg.eigvals(np.asarray(compiled(here)))).max(axis=-1) - 1
+
+    # The first change on a grid: a threshold beyond which stability returned would be missed by bisection alone.
+    grid = np.geomspace(1e-3, 1e3, 97)[:, None] / points["lam"]
+    signs = np.stack([excess(row) for row in grid]) > 0
+    first = np.argmax(signs, axis=0)
+    rows = np.arange(len(first))
+    return crossing(excess, grid[np.maximum(first - 1, 0), rows], grid[first, rows])
+
+
+def _loop_gain(family, points):
+    return by_loop(family, points) * points["lam"]
+
+
+def _preconditioned(family, eps_inside, points):
+    """In units of the preconditioned curvature: P is the denominator that the second moment and eps make."""
+    return by_loop(family, _with_moment(eps_inside, points)) * points["lam"] / points["P"]
+
+
+def _with_moment(eps_inside, points):
+    """The second moment whose update, at gradient 0, gives the denominator P."""
+    P, decay, eps = points["P"], (points["b"] if eps_inside else 0.999), 1e-8
+    moment = (P**2 - eps if eps_inside else (P - eps) ** 2) / decay
+    return points | {"second_moment": moment}
+
+
+# What is drawn
+
+
+def _draw(rng: np.random.Generator) -> dict[str, Any]:
+    # Nearer to 1 the memory outlasts the measurement, and eigenvalues crowd at 1.
+    return {"b": rng.uniform(0.1, 0.95), "lam": rng.uniform(0.5, 5.0)}
+
+
+def _draw_two(rng):
+    return {"b": rng.uniform(0.3, 0.9), "c": rng.uniform(0.3, 0.9), "lam": rng.uniform(0.5, 5.0)}
+
+
+def _draw_weights(rng):
+    # Between 0 and 1/4 the flip comes first, beyond a pair; at 1/4 both at once, a double root, stays out.
+    w = rng.choice([rng.uniform(0.02, 0.2), rng.uniform(0.3, 1.0)])
+    weights = np.zeros(LINES)
+    weights[:2] = 1 - w, w
+    return {"w": w, "weights": weights, "lam": rng.uniform(0.5, 5.0)}
+
+
+def _draw_delay(rng):
+    d = int(rng.integers(1, LINES))
+    return {"d": d, "weights": np.eye(LINES)[d], "lam": rng.uniform(0.5, 5.0)}
+
+
+def _draw_moments(rng):
+    return {"b": rng.uniform(0.3, 0.95), "lam": rng.uniform(0.5, 5.0), "P": rng.uniform(0.01, 2.0)}
+
+
+def _draw_decay(rng):
+    return _draw_moments(rng) | {"decay": 10 ** rng.uniform(-3, 0)}
+
+
+HISTORY = "transfer function of the gradient history, by the z-transform"
+POLYAK = "Polyak, Some methods of speeding up the convergence of iteration methods, 1964"
+COHEN = "Cohen et al., arXiv 2207.14484"
+METHODS = {
+    "descent": ("gradient descent", descend, lambda p: 2.0, _draw, "linear stability of a quadratic"),
+    "heavy-ball": ("heavy ball with b = {b:.4g}", heavy_ball, gain_of_momentum, _draw, POLYAK),
+    "ema": ("an exponential mean with b = {b:.4g}", averaged, gain_of_mean, _draw, COHEN),
+    "nesterov": (
+        "Nesterov's momentum b = {b:.4g}",
+        nesterov,
+        gain_of_nesterov,
+        _draw,
+        "Cohen et al., arXiv 2103.00065",
+    ),
+    "two-memories": (
+        "an exponential mean with b = {b:.4g}, then momentum {c:.4g},",
+        averaged_twice,
+        gain_of_two_memories,
+        _draw_two,
+        f"Jury's criterion; {HISTORY}",
+    ),
+    "two-gradients": (
+        "the mean of the last two gradients, the older one's weight {w:.4g},",
+        filtered,
+        gain_of_two_gradients,
+        _draw_weights,
+        f"Jury's criterion; {HISTORY}",
+    ),
+    "delay": ("a gradient late by {d}", filtered, gain_of_delay, _draw_delay, HISTORY),
+}
+ADAPTIVE = {
+    "adam": ("Adam with b1 = {b:.4g}", adam, gain_of_mean, False, COHEN),
+    "nadam": ("NAdam with b1 = {b:.4g}", nadam, gain_of_nadam, False, f"{HISTORY}; as in {COHEN}"),
+    "rmsprop": ("RMSprop with decay {b:.4g}", rmsprop, lambda p: 2.0, True, COHEN),
+}
+
+
+def _number_of(name):
+    return 1 if name == "descent" else 3 if name == "two-memories" else 2
+
+
+def _linear_checks():
+    for name, (words, family, gain, draw, source) in METHODS.items():
+        tolerates = f"{words} tolerates so much step size times curvature"
+        yield Check(
+            f"threshold-{name}",
+            "threshold",
+            f"{tolerates}, by its impulse response",
+            source,
+            draw,
+            gain,
+            functools.partial(by_response, family),
+            MEASURED,
+            _number_of(name),
+            fast=1 if name == "heavy-ball" else 0,
+        )
+        yield Check(
+            f"loop-{name}",
+            "threshold",
+            f"{tolerates}, by the spectrum of its step on curvature {{lam:.4g}}",
+            source,
+            draw,
+            gain,
+            functools.partial(_loop_gain, family),
+            LOOPED,
+            _number_of(name),
+            fast=1 if name in ("nesterov", "two-memories") else 0,
+        )
+
+
+def _adaptive_checks():
+    for name, (words, family, gain, eps_inside, source) in ADAPTIVE.items():
+        tolerates = f"{words} tolerates so much step size times preconditioned curvature"
+        yield Check(
+            f"threshold-{name}",
+            "threshold",
+            f"{tolerates}, by its response around a frozen preconditioner",
+            source,
+            _draw_moments,
+            gain,
+            functools.partial(by_response, family),
+            MEASURED,
+            2,
+        )
+        yield Check(
+            f"loop-{name}",
+            "threshold",
+            f"{tolerates}, by the spectrum of its step on curvature {{lam:.4g}} at preconditioner {{P:.4g}}",
+            source,
+            _draw_moments,
+            gain,
+            functools.partial(_preconditioned, family, eps_inside),
+            LOOPED,
+            2,
+        )
+
+
+def _decay_checks():
+    words = "AdamW with b1 = {b:.4g}, decay {decay:.3g}, curvature {lam:.4g} and preconditioner {P:.4g} has this edge"
+    source = f"{COHEN}, with the decoupled decay of arXiv 1711.05101"
+    yield Check(
+        "threshold-adamw",
+        "threshold",
+        f"{words}, by its response around a frozen preconditioner",
+        source,
+        _draw_decay,
+        step_of_adamw,
+        functools.partial(by_critical_step, adamw),
+        MEASURED,
+        2,
+    )
+    yield Check(
+        "loop-adamw",
+        "threshold",
+        f"{words}, by the spectrum of its step",
+        source,
+        _draw_decay,
+        step_of_adamw,
+        lambda points: by_loop(adamw, _with_moment(False, points)),
+        LOOPED,
+        2,
+        fast=1,
+    )
+
+
+def checks() -> list[Check]:
+    """All checks of thresholds.
+
+    Returns
+    -------
+    list
+    """
+    return [*_linear_checks(), *_adaptive_checks(), *_decay_checks()]
