@@ -13,6 +13,7 @@ from gdx.cli.listing import list_names
 from gdx.cli.options import say
 from gdx.cli.trajectory import trajectory
 from gdx.cli.transition import transition
+from gdx.cli.verify import verify
 
 __all__ = ["app", "main"]
 
@@ -20,6 +21,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.command("list")(list_names)
 app.command()(transition)
 app.command()(trajectory)
+app.command()(verify)
 
 
 def main() -> None:

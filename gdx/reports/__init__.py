@@ -3,6 +3,7 @@
 from gdx.reports.catalogue import catalogue_table, hyperparameters
 from gdx.reports.transition import edge_attributes, title, transition_json, transition_tables
 from gdx.reports.values import to_json
+from gdx.reports.verify import verification_json, verification_line, verification_table
 
 __all__ = [
     "catalogue_table",
@@ -12,4 +13,7 @@ __all__ = [
     "to_json",
     "transition_json",
     "transition_tables",
+    "verification_json",
+    "verification_line",
+    "verification_table",
 ]

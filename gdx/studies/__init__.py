@@ -6,9 +6,11 @@ from gdx.studies.predictions import Prediction, Predictions, minimum_sharpness, 
 from gdx.studies.scaling import ScalingGain, scaling_gain
 from gdx.studies.trajectory import Trajectory, trajectory
 from gdx.studies.transition import Transition, default_step_sizes, limit_of, transition, verdict_counts
+from gdx.studies.verification import Claim, Verification, verify
 
 __all__ = [
     "BatchSizeEdges",
+    "Claim",
     "Comparison",
     "Contestant",
     "Path",
@@ -17,6 +19,7 @@ __all__ = [
     "ScalingGain",
     "Trajectory",
     "Transition",
+    "Verification",
     "compare",
     "default_step_sizes",
     "edges_by_batch_size",
@@ -27,4 +30,5 @@ __all__ = [
     "trajectory",
     "transition",
     "verdict_counts",
+    "verify",
 ]

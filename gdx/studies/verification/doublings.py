@@ -121,16 +121,16 @@ def cascade(make: Any, point: dict[str, float], minimum: Any, number: int) -> li
     list
         Step sizes.
     """
-    point = {name: jnp.asarray(value, float) for name, value in point.items()}
+    values = {name: jnp.asarray(value, float) for name, value in point.items()}
     x = jnp.asarray(minimum, float)
     # The multiplier of a minimum is linear in the step size, for which a secant is exact from anywhere.
-    found = [_doubling(make, point, x, 1, 0.01, 1.0)]
+    found = [_doubling(make, values, x, 1, 0.01, 1.0)]
     gap = 0.2 * found[0]
     for i in range(1, number):
         # Just beyond a doubling the new cycle is small and slow to reach; here it attracts strongly.
         start = found[-1] + 0.4 * gap
-        x = _programs(make)[0](x * OFF, point | {"step_size": start})
-        found.append(_doubling(make, point, x, 2**i, start, gap))
+        x = _programs(make)[0](x * OFF, values | {"step_size": start})
+        found.append(_doubling(make, values, x, 2**i, start, gap))
         gap = (found[-1] - found[-2]) / FEIGENBAUM
     return found
 

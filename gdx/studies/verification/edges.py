@@ -13,7 +13,6 @@ import optax
 from gdx.edges import critical_step_size
 from gdx.problems import problem, quadratic, scalar_factorization
 from gdx.studies.verification.base import Check
-from gdx.studies.verification.running import crossing
 from gdx.sweeps import sweep
 from gdx.verdicts import converged
 
@@ -22,6 +21,8 @@ LONG = 20_000
 """Steps behind the shift of a finite horizon, which is linear only where it is small."""
 TAIL = 64
 LOOSE, TIGHT = 1e-6, 1e-10
+LANES = 32
+"""Step sizes tried at once for a row and a tolerance."""
 DIMENSION = 5
 
 
@@ -35,7 +36,7 @@ def _estimate(made, family, around):
         tolerance=LOOSE,
         bracket=(around / 6, around * 5),
     )
-    return edge.estimate.value
+    return float("nan") if edge.estimate is None else edge.estimate.value
 
 
 def _on_bowl(family, points):
@@ -85,18 +86,24 @@ def _bowls():
 
 
 def measure_horizon(points: Any) -> Any:
-    """How much lower the last success of a finite run lies at a tight tolerance than at a loose one."""
+    """Multisect for how much lower a finite run's last success lies at a tight tolerance than at a loose one."""
     keys = jax.random.split(jax.random.key(0), 1)
-    edge = 2 * (1 + points["b"]) / points["lam"]
-
-    def last_success(tolerance):
-        def fails(shares):
-            runs = _bowls()({"step_size": shares * edge, "lam": points["lam"], "b": points["b"]}, keys)
-            return np.where(converged(runs, tolerance)[:, 0], -1.0, 1.0)
-
-        return crossing(fails, 0.9, 1.1, iterations=24)
-
-    return last_success(TIGHT) - last_success(LOOSE)
+    number = len(points["lam"])
+    lam, b = (np.broadcast_to(points[name][:, None, None], (number, 2, LANES)).ravel() for name in ("lam", "b"))
+    # Shares of the endless run's edge, for both tolerances side by side.
+    low, high = np.full((number, 2, 1), 0.99), np.full((number, 2, 1), 1.01)
+    for _ in range(4):
+        shares = low + (high - low) * np.arange(1, LANES + 1) / (LANES + 1)
+        runs = _bowls()({"step_size": shares.ravel() * 2 * (1 + b) / lam, "lam": lam, "b": b}, keys)
+        met = [
+            converged(runs, tolerance)[:, 0].reshape(shares.shape)[:, i] for i, tolerance in enumerate((TIGHT, LOOSE))
+        ]
+        # The last point of the unbroken row of successes, and the one after it.
+        count = np.cumprod(np.stack(met, axis=1), axis=-1).sum(axis=-1, keepdims=True)
+        width = (high - low) / (LANES + 1)
+        low, high = low + width * count, low + width * (count + 1)
+    middle = (0.5 * (low + high))[..., 0]
+    return middle[:, 0] - middle[:, 1]
 
 
 # What is drawn

@@ -187,7 +187,7 @@ def _ripple_curvature(height, length):
         return x**2 + height * jnp.cos(2 * jnp.pi * x / length)
 
     places = jnp.linspace(0.0, 0.5, 101) * length
-    return jnp.min(jax.vmap(lambda x: curvature.hvp(loss, x, jnp.ones(())))(places))
+    return jnp.min(jnp.asarray(jax.vmap(lambda x: curvature.hvp(loss, x, jnp.ones(())))(places)))
 
 
 def measure_ripple(points: Any) -> Any:

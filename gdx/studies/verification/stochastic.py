@@ -59,7 +59,8 @@ def limit_almost_surely(p: Any) -> float:
         return np.mean(np.log(np.abs(1 - eta * h)))
 
     # Beyond the last of the singularities 1/h the sum only rises.
-    return scipy.optimize.brentq(growth, (1 + 1e-9) / h.min(), 4 / h.min(), xtol=1e-15, rtol=1e-14)
+    root: Any = scipy.optimize.brentq(growth, (1 + 1e-9) / h.min(), 4 / h.min(), xtol=1e-15)
+    return root
 
 
 def limit_in_full(p: Any) -> float:

@@ -86,7 +86,7 @@ def law_of_both_labels(p: Any) -> float:
     """2 |w| / eta where w = (eta x / 4) tanh(x w / 2), beyond 8 / x^2."""
     eta, x = p["step_size"], p["x"]
     ends = (1e-6, eta * x)
-    w = scipy.optimize.brentq(lambda w: eta * x / 4 * np.tanh(x * w / 2) - w, *ends, xtol=1e-15, rtol=1e-15)
+    w: Any = scipy.optimize.brentq(lambda w: eta * x / 4 * np.tanh(x * w / 2) - w, *ends, xtol=1e-15)
     return 2 * w / eta
 
 

@@ -66,8 +66,8 @@ def filtered(h: Any) -> Any:
     def init(params):
         return jax.tree.map(lambda leaf: jnp.zeros((LINES, *leaf.shape), leaf.dtype), params)
 
-    def update(gradient, past, params=None):
-        past = jax.tree.map(lambda new, old: jnp.concatenate([new[None], old[:-1]]), gradient, past)
+    def update(updates, state, params=None):
+        past = jax.tree.map(lambda new, old: jnp.concatenate([new[None], old[:-1]]), updates, state)
         return jax.tree.map(lambda leaf: jnp.tensordot(jnp.asarray(h["weights"], leaf.dtype), leaf, axes=1), past), past
 
     return optax.chain(optax.GradientTransformation(init, update), optax.sgd(h["step_size"]))

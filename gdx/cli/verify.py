@@ -1,0 +1,41 @@
+"""`gdx verify`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import jax
+import typer
+from rich.console import Console
+
+from gdx import reports, studies
+from gdx.cli.options import progress_bar, refusals
+
+
+def verify(
+    seed: Annotated[int, typer.Option(help="of the random parameter values")] = 0,
+    only: Annotated[
+        str | None, typer.Option(help="a row's name or the beginning of one, or a kind, as threshold or tail")
+    ] = None,
+    fast: Annotated[bool, typer.Option("--fast", help="a few cheap rows of every kind")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout and nothing else")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
+) -> None:
+    """Hold every closed form that gdx knows against a measurement on this machine; exit code 1 if one fails."""
+    with refusals():
+        jax.config.update("jax_enable_x64", True)
+        with progress_bar(quiet or as_json) as progress:
+            found = studies.verify(
+                seed,
+                only,
+                fast,
+                progress=None if progress is None else lambda *counts: progress("claims", *counts),
+            )
+    if as_json:
+        print(reports.to_json(reports.verification_json(found)))
+    elif not quiet:
+        console = Console()
+        console.print(reports.verification_table(found))
+        console.print(reports.verification_line(found), highlight=False)
+    if found.failed:
+        raise typer.Exit(1)
