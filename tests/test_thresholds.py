@@ -1,5 +1,8 @@
+"""The optimizer's side of the edge."""
+
 import functools
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -7,6 +10,19 @@ import pytest
 from cases import LINEAR_METHODS, keys
 
 import gdx
+from gdx.curvature import measure_response, parities
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+ADAPTIVE = {
+    "adam": (lambda b: functools.partial(optax.adam, b1=b), lambda b: 2 * (1 + b) / (1 - b)),
+    "amsgrad": (lambda b: functools.partial(optax.amsgrad, b1=b), lambda b: 2 * (1 + b) / (1 - b)),
+    "nadam": (lambda b: functools.partial(optax.nadam, b1=b), lambda b: 2 * (1 + b) / ((1 - b) * (1 + 2 * b))),
+    "rmsprop": (lambda b: functools.partial(optax.rmsprop, decay=b), lambda b: 2.0),
+    "rmsprop with momentum": (lambda b: functools.partial(optax.rmsprop, momentum=b), lambda b: 2 * (1 + b)),
+    "adagrad": (lambda b: optax.adagrad, lambda b: 2.0),
+    "adadelta": (lambda b: functools.partial(optax.adadelta, rho=b), lambda b: 2.0),
+}
 
 
 @pytest.mark.parametrize("name", LINEAR_METHODS)
@@ -62,14 +78,159 @@ def test_a_threshold_is_where_the_closed_loop_starts_to_grow(beta):
     assert gdx.verdicts(runs)[:, 0].tolist() == [gdx.Verdict.CONVERGED, gdx.Verdict.DIVERGED]
 
 
+@pytest.mark.parametrize("name", ADAPTIVE)
+@pytest.mark.parametrize("beta", [0.9, 0.35])
+def test_adaptive_methods_have_the_threshold_of_their_memory_with_the_preconditioner_held(name, beta):
+    make, threshold = ADAPTIVE[name]
+    np.testing.assert_allclose(gdx.curvature_threshold(make(beta)), threshold(beta), rtol=1e-6)
+    assert measure_response(make(beta)).is_preconditioned
+
+
+@pytest.mark.parametrize(("b1", "decay", "sharpness", "preconditioner"), [(0.9, 0.1, 3.0, 2.0), (0.6, 5.0, 0.4, 0.03)])
+def test_decoupled_decay_is_solved_for(b1, decay, sharpness, preconditioner):
+    family = functools.partial(optax.adamw, b1=b1, weight_decay=decay)
+    expected = 2 * (1 + b1) / ((1 - b1) * sharpness / preconditioner + (1 + b1) * decay)
+    np.testing.assert_allclose(gdx.critical_step(family, sharpness, preconditioner), expected, rtol=1e-6)
+
+
+def test_a_critical_step_without_decay_is_threshold_over_curvature():
+    family = functools.partial(optax.sgd, momentum=0.7)
+    np.testing.assert_allclose(gdx.critical_step(family, 5.0, preconditioner=2.0), 3.4 * 2 / 5, rtol=1e-9)
+    assert gdx.critical_step(family, 0.0) == np.inf
+
+
+def test_decay_through_the_momentum_is_curvature_like_any_other():
+    def family(step_size):
+        return optax.chain(optax.add_decayed_weights(0.3), optax.sgd(step_size, momentum=0.5))
+
+    np.testing.assert_allclose(gdx.critical_step(family, 2.0), 3.0 / 2.3, rtol=1e-9)
+
+
+def test_decay_that_the_preconditioner_divides_is_refused():
+    def family(step_size):
+        return optax.chain(optax.add_decayed_weights(0.3), optax.adam(step_size))
+
+    with pytest.raises(ValueError, match="divided by the preconditioner"):
+        gdx.critical_step(family, 2.0)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [((-1.0, 1.0), "sharpness: -1.0"), ((np.nan, 1.0), "sharpness: nan"), ((1.0, 0.0), "preconditioner: 0.0")],
+)
+def test_critical_steps_of_no_curvature_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gdx.critical_step(optax.sgd, *arguments)
+
+
+def growth(family, kinds, state, step_size, curvature):
+    """Growth a step of the closed loop on a quadratic: largest eigenvalue of the linear map of parameters and memory.
+
+    Second moments and counts stay where they are.
+    """
+    update = parities.update_of(family(step_size))
+    leaves, structure = jax.tree.flatten(state)
+    memory = [i for i, kind in enumerate(kinds) if kind is parities.Parity.ODD]
+
+    def step(point):
+        x, carried = point[:1], iter(point[1:])
+        mixed = [next(carried).reshape(leaf.shape) if i in memory else leaf for i, leaf in enumerate(leaves)]
+        updates, new = update(curvature * x, structure.unflatten(mixed), x)
+        after = jax.tree.leaves(new)
+        return jnp.concatenate([x + updates, *(after[i].reshape(1) for i in memory)])
+
+    # Linear for faint arguments; derivatives of norms would not be finite at 0.
+    faint = 1e-10
+    matrix = jax.jit(jax.vmap(step, out_axes=1))(faint * jnp.eye(1 + len(memory))) / faint
+    return np.max(np.abs(np.linalg.eigvals(matrix)))
+
+
+def filled_state(family, kinds):
+    """A state late in training: second moments filled, memory empty."""
+    params = jnp.zeros(1)
+    update = parities.update_of(family(1.0))
+    state = jax.tree.map(jnp.asarray, family(1.0).init(params))
+    counting = jax.tree.structure(state).unflatten(parities.counters(family(1.0), params))
+    for _ in range(3):
+        state = update(jnp.ones(1), state, params)[1]
+    state = jax.tree.map(lambda leaf, counts: leaf + (counts << 20), state, counting)
+    return parities.change(state, {parities.Parity.ODD: jnp.zeros_like}, kinds)
+
+
+LINEAR = [
+    "sgd",
+    "momentum",
+    "ema-momentum-debiased",
+    "nesterov",
+    "optimistic-gradient",
+    "adam",
+    "nadam",
+    "adamax",
+    "adabelief",
+    "yogi",
+    "adan",
+    "acprop",
+    "optimistic-adam",
+    "rmsprop",
+    "adagrad-textbook",
+    "adadelta",
+    "sm3",
+    "novograd",
+    "simplified-ademamix",
+    "adafactor",
+    "amsgrad",
+    "radam",
+    "adopt",
+    "ema-momentum",
+    "nag",
+    "adagrad",
+    "rmsprop-textbook",
+    "adadelta-textbook",
+    "dog",
+    "dowg",
+]
+EVERYDAY = ("optimistic-gradient", "nadam", "adan", "optimistic-adam", "adadelta", "simplified-ademamix")
+
+
+def some_of(names, everyday):
+    return [name if name in everyday else pytest.param(name, marks=pytest.mark.slow) for name in names]
+
+
+@pytest.mark.parametrize("name", some_of(LINEAR, EVERYDAY))
+def test_the_threshold_is_where_the_closed_loop_of_a_quadratic_begins_to_grow(name):
+    family = gdx.optimizers.family(name)
+    kinds = parities.parities(family(1.0), jnp.zeros(1))
+    state, curvature = filled_state(family, kinds), 3.0
+    # What the loop divides by: a faint gradient over the update that follows it.
+    faint = 1e-10
+    first = -parities.update_of(family(1.0))(jnp.full(1, faint), state, jnp.zeros(1))[0][0] / faint
+    scale = gdx.curvature.impulse_response(family)[0] / first
+    edge = gdx.curvature_threshold(family) * scale / curvature
+    assert growth(family, kinds, state, (1 - 1e-5) * edge, curvature) < 1
+    assert growth(family, kinds, state, (1 + 1e-5) * edge, curvature) > 1
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", sorted(set(gdx.optimizers.catalogue()) - set(LINEAR)))
+def test_every_other_optimizer_is_refused_in_one_sentence(name):
+    with pytest.raises(ValueError, match=r"^family: [^\n]+$"):
+        gdx.curvature_threshold(gdx.optimizers.family(name))
+
+
 @pytest.mark.parametrize(
     ("family", "reason"),
     [
-        (optax.adam, "not linear"),
         (optax.sign_sgd, "not linear"),
-        (optax.rmsprop, "not linear"),
+        (optax.lion, "not linear"),
         (lambda s: optax.chain(optax.clip(1.0), optax.sgd(s)), "not linear"),
-        (lambda s: optax.sgd(0.1), "not proportional"),
+        (lambda s: optax.sgd(0.1), "they ignore it"),
+        (lambda s: optax.sgd(s**2), "not proportional"),
+        (lambda s: optax.scale(s), "climb"),
+        (optax.adamw, "gdx.critical_step"),
+        (optax.polyak_sgd, "value of the loss"),
+        (lambda s: optax.adam(optax.exponential_decay(s, 1000, 0.9)), "step number|no update"),
+        (gdx.optimizers.wolfe, "evaluates the loss"),
+        (functools.partial(optax.noisy_sgd, key=0), "noise"),
         (lambda s: optax.chain(optax.add_decayed_weights(0.1), optax.sgd(s)), "depend on the parameters"),
         (lambda s: optax.sgd(optax.exponential_decay(s, 1000, 0.9)), "step number"),
         (lambda s: optax.scale(0.0 * s), "no update"),

@@ -2,19 +2,25 @@
 
 from gdx.curvature.eigenpairs import Eigenpairs, EigenStatus, Sharpness, sharpness, top_eigenpairs
 from gdx.curvature.one_step import OneStepEdge, OneStepStatus, one_step_edge
+from gdx.curvature.preconditioners import preconditioner
 from gdx.curvature.products import hvp
-from gdx.curvature.thresholds import curvature_threshold, impulse_response
+from gdx.curvature.responses import Response, impulse_response, measure_response
+from gdx.curvature.thresholds import critical_step, curvature_threshold
 
 __all__ = [
     "EigenStatus",
     "Eigenpairs",
     "OneStepEdge",
     "OneStepStatus",
+    "Response",
     "Sharpness",
+    "critical_step",
     "curvature_threshold",
     "hvp",
     "impulse_response",
+    "measure_response",
     "one_step_edge",
+    "preconditioner",
     "sharpness",
     "top_eigenpairs",
 ]

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
+
+from gdx.curvature.responses import impulse_response, measure_response
 
 if TYPE_CHECKING:
+    import optax
     from jaxtyping import Float
-
-BURN_IN = 2048
-"""Fewest steps of zero gradient before the impulse, so that bias corrections and warm-ups have settled."""
-MAX_MEMORY = 1 << 17
-"""Longest impulse response followed, in steps: enough for a momentum coefficient of 0.9997."""
 
 
 def curvature_threshold(family: Callable[[Any], optax.GradientTransformation]) -> float:
@@ -27,6 +22,10 @@ def curvature_threshold(family: Callable[[Any], optax.GradientTransformation]) -
     as soon as step_size * lam passes the smallest positive real value of (1 - z) / H(z) on the unit circle, where
     H(z) = sum_j h_j z^-j. For most optimizers that is z = -1, alternating gradients, but not for all.
 
+    Optimizers that divide by what they learn from the gradients' size (Adam, RMSProp, AdaGrad, ...) are measured with
+    their preconditioner P held fixed: the threshold is then of step_size times the largest eigenvalue of
+    P^-1/2 H P^-1/2, with P from `preconditioner`.
+
     Parameters
     ----------
     family
@@ -35,116 +34,79 @@ def curvature_threshold(family: Callable[[Any], optax.GradientTransformation]) -
     Returns
     -------
     float
-        Infinite where no curvature destabilises the optimizer. 2 for gradient descent, 2 (1 + b) for heavy ball.
+        Infinite where no curvature destabilises the optimizer. 2 for gradient descent, 2 (1 + b) for heavy ball,
+        2 (1 + b1) / (1 - b1) for Adam.
 
     Raises
     ------
     ValueError
-        If the updates are not proportional to the step size, not linear in the gradients (Adam and others that
-        divide by a running second moment: there the threshold belongs to the preconditioned Hessian), depend on
-        the parameters (weight decay), keep changing with the step number, or remember more than `MAX_MEMORY` steps.
+        If the updates are not proportional to the step size, not linear in the gradients (signs, clipping, searches),
+        depend on the parameters (weight decay: `critical_step` solves that), keep changing with the step number, or
+        remember more than 131072 steps.
 
     Notes
     -----
-    Any step size serves for measuring a linear optimizer; 1 is used, and 1/2 checks the proportionality.
+    Any step size serves for measuring a linear optimizer; 1 is used, and 1/2 checks the proportionality. The
+    thresholds of Adam and its kin are those of arXiv 2207.14484.
     """
-    response = impulse_response(family)
-    return _smallest_real_gain(response)
+    return smallest_real_gain(impulse_response(family))
 
 
-def impulse_response(family: Callable[[Any], optax.GradientTransformation]) -> Float[np.ndarray, " J"]:
-    """Measure the update that follows one unit gradient, over minus the step size, after a burn-in.
+def critical_step(
+    family: Callable[[Any], optax.GradientTransformation], sharpness: float, preconditioner: float = 1.0
+) -> float:
+    """Step size at which an optimizer loses a minimum of given curvature, weight decay included.
+
+    Without weight decay this is `curvature_threshold(family) * preconditioner / sharpness`. With it the parameters
+    feed back besides the gradients, and the step size is no multiple of any curvature: with AdamW it is
+    2 (1 + b1) / ((1 - b1) lam / P + (1 + b1) wd).
 
     Parameters
     ----------
     family
-        `step_size -> optax transformation`.
+        `step_size -> optax transformation`, linear in the gradients, or so with its preconditioner held fixed.
+    sharpness
+        lam, largest Hessian eigenvalue of the loss without the decay; or of P^-1/2 H P^-1/2, with a preconditioner of
+        1. At least 0.
+    preconditioner
+        P, a number above 0: what the optimizer divides by in that direction.
 
     Returns
     -------
-    array
-        h_0, h_1, ... until they stay below 1e-16 of the largest, float64, [J].
+    float
+        Infinite where no step size destabilises it.
 
     Raises
     ------
     ValueError
-        As `curvature_threshold`.
+        As `curvature_threshold`, or if a number is out of range.
+
+    Notes
+    -----
+    With d_j the measured response to the parameters, it is the smallest positive real value of
+    (1 - z) / (lam H(z) / P + D(z)) on the unit circle without z = 1.
     """
-    with jax.enable_x64(True):
-        length = 1 << 9
-        while True:
-            measure = _measurement(family, length)
-            response = measure()
-            if not np.all(np.isfinite(response)):
-                raise ValueError("family: its response to a unit gradient is not finite; it has no threshold")
-            large = np.abs(response) > 1e-16 * np.max(np.abs(response), initial=0.0)
-            used = int(np.flatnonzero(large)[-1]) + 1 if np.any(large) else 0
-            if used <= length // 2:
-                break
-            if length >= MAX_MEMORY:
-                raise ValueError(
-                    f"family: it remembers a gradient for more than {MAX_MEMORY} steps, "
-                    "so its threshold cannot be measured"
-                )
-            length *= 4
-        _check_linear(measure, response)
-    if used == 0:
-        raise ValueError("family: a unit gradient gives no update; it has no threshold")
-    return response[:used]
+    if not (np.isfinite(sharpness) and sharpness >= 0):
+        raise ValueError(f"sharpness: {sharpness} is outside [0, inf); where curvature is negative no step is stable")
+    if not (np.isfinite(preconditioner) and preconditioner > 0):
+        raise ValueError(f"preconditioner: {preconditioner} is outside (0, inf); leave it out for 1")
+    response = measure_response(family)
+    return smallest_real_gain(float(sharpness) / float(preconditioner) * response.gradient + response.params)
 
 
-def _measurement(family, length):
-    """Compile the response once, for any step size, amplitude, frozen parameter and time of the impulse."""
-    # A bias correction fades as slowly as the memory it corrects.
-    early = max(BURN_IN, length)
+def smallest_real_gain(response: Float[np.ndarray, " J"]) -> float:
+    """Find the smallest positive real value of (1 - z) / R(z) on the unit circle without z = 1.
 
-    @jax.jit
-    def updates(step_size, amplitude, param, burn_in):
-        transformation = optax.with_extra_args_support(family(step_size))
-        # A vector of two, so that a method that couples parameters through a norm shows it.
-        params = jnp.full(2, param)
+    Parameters
+    ----------
+    response
+        r_0, r_1, ..., of which R(z) = sum_j r_j z^-j, [J].
 
-        def step(state, time):
-            gradient = jnp.where(time == burn_in, amplitude, 0.0) * jnp.array([1.0, 0.0])
-            value = jnp.zeros(())
-            extra = {"value": value, "grad": gradient, "value_fn": lambda params: value}
-            update, new = transformation.update(gradient, state, params, **extra)
-            new = jax.tree.map(lambda n, o: n.astype(o.dtype), new, state)
-            return new, jnp.asarray(update)[0]
-
-        start = jax.tree.map(jnp.asarray, transformation.init(params))
-        return jax.lax.scan(step, start, jnp.arange(2 * early + length))[1]
-
-    def measure(step_size=1.0, amplitude=1.0, param=0.0, late=False):
-        burn_in = 2 * early if late else early
-        after = np.asarray(updates(step_size, amplitude, param, burn_in))[burn_in : burn_in + length]
-        return -after / (step_size * amplitude)
-
-    return measure
-
-
-def _check_linear(measure, response):
-    scale = max(float(np.max(np.abs(response))), 1e-300)
-
-    def differs(**changed):
-        return not np.allclose(measure(**changed), response, rtol=1e-6, atol=1e-9 * scale)
-
-    if differs(step_size=0.5):
-        raise ValueError("family: its updates are not proportional to the step size, so no multiple of it is critical")
-    # Two amplitudes, one tiny: a clipped gradient or an eps under a root shows at only one of them.
-    if differs(amplitude=3.0) or differs(amplitude=-1e-3):
-        raise ValueError(
-            "family: its updates are not linear in the gradients, so its threshold needs a preconditioner; "
-            "none exists before training has begun"
-        )
-    if differs(param=1.0):
-        raise ValueError("family: its updates depend on the parameters, so its threshold depends on the curvature")
-    if differs(late=True):
-        raise ValueError("family: its updates keep changing with the step number, so no one threshold holds")
-
-
-def _smallest_real_gain(response):
-    """Smallest positive real value of (1 - z) / H(z) on the unit circle without z = 1."""
+    Returns
+    -------
+    float
+        Infinite where there is none.
+    """
     powers = np.arange(len(response))
 
     def gain(angle):
@@ -168,6 +130,8 @@ def _smallest_real_gain(response):
                 low = middle
             else:
                 high = middle
-        candidates.append(gain(low).real)
+        # Through a zero of R the sign changes too, by way of infinity.
+        if abs(gain(low) - gain(high)) <= 1e-6 * abs(gain(low)):
+            candidates.append(gain(low).real)
     positive = [value for value in candidates if np.isfinite(value) and value > 0]
     return float(min(positive, default=np.inf))

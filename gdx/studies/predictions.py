@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from gdx.curvature import curvature_threshold, impulse_response, sharpness
+from gdx.curvature import curvature_threshold, measure_response, sharpness
 from gdx.problems.base import Problem
 from gdx.stepping import Family
 
@@ -70,9 +70,12 @@ def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions
     if problem.batches is not None and problem.full_loss is None:
         return Predictions((), None, "the curvature of a loss over batches is not one number")
     try:
-        threshold = curvature_threshold(family)
+        response, threshold = measure_response(family), curvature_threshold(family)
     except ValueError as error:
         return Predictions((), None, str(error).removeprefix("family: "))
+    if response.is_preconditioned:
+        note = f"threshold {threshold:.6g} belongs to the preconditioned Hessian; before training is no preconditioner"
+        return Predictions((), None, note)
     known, entries = problem.known, []
 
     def entry(name, predicts, curvature, source):
@@ -91,7 +94,8 @@ def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions
     middle = float(np.median(values))
     spread = f"median of {values.size} starts, {values.min():.3g} to {values.max():.3g}"
     entry("start", "first_failure", middle, f"Lanczos at the start, {spread}")
-    law = known.tail_gradient_norm if known is not None and _is_gradient_descent(family) else None
+    is_gradient_descent = response.gradient.shape == (1,) and bool(np.isclose(response.gradient[0], 1.0))
+    law = known.tail_gradient_norm if known is not None and is_gradient_descent else None
     return Predictions(tuple(entries), law, "")
 
 
@@ -149,8 +153,3 @@ def _at_start(problem, key):
     if problem.full_loss is not None:
         return params, lambda params: problem.full_loss(params, state)
     return params, lambda params: problem.loss(params, state, None)[0]
-
-
-def _is_gradient_descent(family):
-    response = impulse_response(family)
-    return response.shape == (1,) and bool(np.isclose(response[0], 1.0))

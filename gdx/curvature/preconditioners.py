@@ -1,0 +1,276 @@
+"""What an adaptive optimizer divides by, read off its state without knowing its formula."""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdx.curvature.parities import Parity, change, counters, parities, update_of
+from gdx.curvature.responses import LATE, Response, measure_response
+
+if TYPE_CHECKING:
+    import chex
+    import optax
+
+FAINT = 1e-8
+"""Gradient beside the root of a second moment whose square leaves the moment as it is, in float32 too."""
+TINY = 1e-16
+"""The same where the moment is 0; its square is no denormal number."""
+
+
+class Rest(enum.Enum):
+    """Which gradient leaves a leaf of the preconditioner as it is."""
+
+    FAINT = "faint"
+    """One of 0: accumulators."""
+    ROOT = "root"
+    """One whose square is affine in the leaf: running means of squares."""
+    VALUE = "value"
+    """The leaf itself: running maxima."""
+
+
+class Reader(NamedTuple):
+    """Reads preconditioners off states of one family."""
+
+    read: Callable[[optax.OptState, chex.ArrayTree], chex.ArrayTree]
+    """`read(opt_state, params) -> P`, a pytree like the parameters; traceable."""
+    response: Response
+    """Of the family, P held fixed."""
+
+
+def preconditioner(
+    family: Callable[[Any], optax.GradientTransformation], opt_state: optax.OptState, params: chex.ArrayTree
+) -> chex.ArrayTree:
+    """Diagonal P that an adaptive optimizer divides its gradients by right now.
+
+    Found as a black box: the state's memory of the gradients' signs is emptied, a gradient is chosen that leaves the
+    memory of their sizes as it is, and P is that gradient over the update that follows. The largest eigenvalue of
+    P^-1/2 H P^-1/2 then stands against `curvature_threshold(family) / step_size`.
+
+    Parameters
+    ----------
+    family
+        `step_size -> optax transformation`, linear in the gradients once its preconditioner is held fixed: Adam, NAdam,
+        AdamW, RMSProp, AdaGrad, AdaDelta, Yogi, AMSGrad, ...
+    opt_state
+        A state of `family(step_size)`, whatever the step size, as after its last update.
+    params
+        The parameters it belongs to.
+
+    Returns
+    -------
+    pytree
+        P > 0, shaped as the parameters. For Adam sqrt(v / (1 - b2^t)) + eps after t updates, t at least 1; ones for an
+        optimizer without a preconditioner.
+
+    Raises
+    ------
+    ValueError
+        As `curvature_threshold`, except for weight decay; or if the state is not of this family on these parameters,
+        or its preconditioner is no diagonal that can be read this way.
+
+    Notes
+    -----
+    Works inside a trace, where numbers out of range cannot be refused. P belongs to the last update that was made, so
+    the count of updates is set back by one for the reading. The bias correction of a first moment is not part of P: it
+    is what is left of the count's influence where eps alone divides. Where that does not tell (no eps; AdaBelief, whose
+    eps is in the moment; RAdam before it divides), P of the first few dozen steps is too small by 1 - b1^t.
+    """
+    return make_reader(family, params).read(opt_state, params)
+
+
+def make_reader(family: Callable[[Any], optax.GradientTransformation], params: chex.ArrayTree) -> Reader:
+    """Prepare to read preconditioners many times, inside a trace or not.
+
+    Parameters
+    ----------
+    family
+        As in `preconditioner`.
+    params
+        Arrays, tracers or shapes: only structure, shapes and dtypes are used.
+
+    Returns
+    -------
+    Reader
+
+    Raises
+    ------
+    ValueError
+        As `preconditioner`.
+    """
+    with jax.ensure_compile_time_eval():
+        response = measure_response(family)
+        if not response.is_preconditioned:
+            return Reader(lambda opt_state, params: jax.tree.map(jnp.ones_like, params), response)
+        with jax.enable_x64(True):
+            probe = _probe(family, params)
+    first, decays = float(response.gradient[0]), bool(np.any(response.params))
+    if first == 0:
+        raise ValueError("family: its updates do not use the gradient of their own step, so no preconditioner is seen")
+
+    def read(opt_state, params):
+        _check_state(probe, opt_state)
+        update = update_of(family(1.0))
+        # Some scale with the parameters' size, others decay them: what decays alone is left out.
+        params = jax.tree.map(lambda leaf: (jnp.zeros_like if decays else jnp.asarray)(leaf, _wide(leaf)), params)
+        state = _set_back(change(opt_state, {Parity.ODD: jnp.zeros_like}, probe.kinds), probe.counting)
+        gradient = _resting_gradient(probe, update, state, params)
+        found = update(gradient, state, params)[0]
+        gain = first * _gain(probe, update, state)
+        return jax.tree.map(lambda g, u: -gain.astype(g.dtype) * g / u, gradient, found)
+
+    return Reader(read, response)
+
+
+class _Probe(NamedTuple):
+    """What is known of a family's state, leaf by leaf."""
+
+    kinds: tuple[Parity, ...]
+    counting: tuple[bool, ...]
+    is_corrected: bool
+    """Whether the bias correction of a first moment can be told apart."""
+    structure: Any
+    leaf_of: tuple[int, ...]
+    """For every leaf of the parameters, the leaf of the state that says which gradient leaves all as it is."""
+    rests: tuple[Rest, ...]
+    """For every leaf of the parameters, which gradient that is."""
+    start: Any
+    """State of the stand-in with empty preconditioner."""
+    stand_in: Any
+
+
+def _probe(family, params):
+    """Look at a stand-in whose leaves are numbers, in float64."""
+    small = jax.tree.map(lambda leaf: jnp.zeros((1,) * np.ndim(leaf)), params)
+    transformation = family(1.0)
+    kinds, counting = parities(transformation, small), counters(transformation, small)
+    update = update_of(transformation)
+    start = jax.tree.map(jnp.asarray, transformation.init(small))
+    state = start
+    rng = np.random.default_rng(0)
+    for _ in range(3):
+        state = update(jax.tree.map(lambda leaf: leaf + rng.uniform(0.5, 1.5), small), state, small)[1]
+    state = change(state, {Parity.ODD: jnp.zeros_like}, kinds)
+    paths = [path for path, _ in jax.tree.leaves_with_path(start)]
+    chosen = []
+    for path, _ in jax.tree.leaves_with_path(small):
+        candidates = [
+            i
+            for i, kind in enumerate(kinds)
+            if kind is Parity.EVEN and (paths[i][len(paths[i]) - len(path) :] == path or not _ends_in(paths[i], small))
+        ]
+        found = [(i, rest) for i in candidates if (rest := _rest(update, state, small, i)) is not None]
+        if not found:
+            raise ValueError("family: its preconditioner is no diagonal that can be read off its state")
+        chosen.append(found[0])
+    leaf_of, rests = zip(*chosen, strict=True)
+    empty = change(start, {Parity.EVEN: jnp.zeros_like, Parity.ODD: jnp.zeros_like}, kinds)
+    # NumPy's, since they outlive the precision that they were made in.
+    empty, small = (jax.tree.map(np.asarray, tree) for tree in (empty, small))
+    probe = _Probe(kinds, counting, True, jax.tree.structure(start), leaf_of, rests, empty, small)
+    # With an eps, what follows a gradient far below it is proportional to it.
+    one, tenth = (_faint_response(probe, update, [1] * sum(counting), amount) for amount in (1e-30, 1e-31))
+    return probe._replace(is_corrected=bool(np.isclose(one, tenth, rtol=1e-6)))
+
+
+def _ends_in(path, params):
+    """Whether a leaf of the state belongs to one leaf of the parameters."""
+    ends = [end for end, _ in jax.tree.leaves_with_path(params)]
+    return any(path[len(path) - len(end) :] == end for end in ends)
+
+
+def _rest(update, state, params, index):
+    """Which gradient leaves this leaf of the state as it is; None where none of the known ones does."""
+    before = np.asarray(jax.tree.leaves(state)[index])
+
+    def after(gradient):
+        gradients = jax.tree.map(lambda leaf: leaf + jnp.max(jnp.asarray(gradient)), params)
+        return np.asarray(jax.tree.leaves(update(gradients, state, params)[1])[index])
+
+    def stays(gradient, rtol=1e-9):
+        return np.allclose(after(gradient), before, rtol=rtol, atol=0)
+
+    if stays(0.0):
+        return Rest.FAINT
+    at_zero, at_root = after(0.0), after(np.sqrt(before))
+    slope = (at_root - at_zero) / before
+    if np.all(slope > 0) and np.all(before > at_zero) and stays(np.sqrt((before - at_zero) / slope)):
+        return Rest.ROOT
+    # A maximum may have an eps added.
+    return Rest.VALUE if stays(before, rtol=1e-6) else None
+
+
+def _resting_gradient(probe, update, state, params):
+    """A gradient for every parameter that leaves the second moments as they are."""
+    leaves, structure = jax.tree.flatten(params)
+
+    def moments(state):
+        found = jax.tree.leaves(state)
+        pairs = zip(probe.leaf_of, leaves, strict=True)
+        return [jnp.broadcast_to(found[i].astype(leaf.dtype), leaf.shape) for i, leaf in pairs]
+
+    def after(gradients):
+        return moments(update(structure.unflatten(gradients), state, params)[1])
+
+    here = moments(state)
+    roots = [jnp.sqrt(moment) for moment in here]
+    faint = [jnp.where(root > 0, FAINT * root, TINY) for root in roots]
+    if Rest.ROOT in probe.rests:
+        at_zero, at_root = after([jnp.zeros_like(root) for root in roots]), after(roots)
+    else:
+        at_zero = at_root = here
+    gradients = []
+    for rest, v, root, least, low, high in zip(probe.rests, here, roots, faint, at_zero, at_root, strict=True):
+        if rest is Rest.ROOT:
+            rises = (high > low) & (v > low)
+            share = jnp.where(rises, (v - low) / jnp.where(rises, high - low, 1.0), 0.0)
+            gradients.append(jnp.maximum(root * jnp.sqrt(share), least))
+        else:
+            gradients.append(least if rest is Rest.FAINT else jnp.maximum(v, least))
+    return structure.unflatten(gradients)
+
+
+def _gain(probe, update, state):
+    """Bias correction of a first moment at the state's count: what the count changes where eps alone divides."""
+    if not (probe.is_corrected and any(probe.counting)):
+        return jnp.ones(())
+    counts = [leaf for leaf, counts in zip(jax.tree.leaves(state), probe.counting, strict=True) if counts]
+    amount = 1e-30 if jnp.result_type(float) == jnp.float64 else 1e-18
+    now, late = (_faint_response(probe, update, at, amount) for at in (counts, [LATE] * len(counts)))
+    # A correction for a start at 0 is at least 1. Less says that the count changes the eps (AdaBelief), or whether
+    # there is a division at all (RAdam): what then remains is of no use.
+    return jnp.where(now >= (1 - 1e-6) * late, now / late, 1.0)
+
+
+def _faint_response(probe, update, counts, amount):
+    """Response of the stand-in's first number to a gradient that its empty second moment does not notice."""
+    params = jax.tree.map(jnp.asarray, probe.stand_in)
+    counts, leaves = iter(counts), [jnp.asarray(leaf) for leaf in jax.tree.leaves(probe.start)]
+    pairs = zip(leaves, probe.counting, strict=True)
+    state = probe.structure.unflatten([jnp.asarray(next(counts), leaf.dtype) if is_ else leaf for leaf, is_ in pairs])
+    found = update(jax.tree.map(lambda leaf: leaf + amount, params), state, params)[0]
+    return -jax.tree.leaves(found)[0].ravel()[0] / amount
+
+
+def _set_back(state, counting):
+    """The counts before the last update; none has been made where they are 0."""
+    leaves, structure = jax.tree.flatten(state)
+    pairs = zip(leaves, counting, strict=True)
+    return structure.unflatten([jnp.maximum(leaf, 1) - 1 if counts else leaf for leaf, counts in pairs])
+
+
+def _check_state(probe, opt_state):
+    if jax.tree.structure(opt_state) != probe.structure:
+        raise ValueError(
+            f"opt_state: its structure {jax.tree.structure(opt_state)} is not that of family(step_size).init(params), "
+            f"{probe.structure}; pass the state of this family, with a number as step size"
+        )
+
+
+def _wide(leaf):
+    return jnp.promote_types(jnp.result_type(leaf), jnp.float32)
