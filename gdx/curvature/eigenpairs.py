@@ -218,8 +218,8 @@ def _search(loss, params, k, sign, batches, key, rtol, num_iters, start, precond
     else:
         num_iters = clamped(check_count("num_iters", num_iters, k, "allow at least a product per eigenvalue"), size)
     product = _flat_product(loss, params, sign, batches, preconditioner)
-    first_key, key = jax.random.split(jax.random.key(0) if key is None else key)
-    first = _first(first_key, params, start)
+    key = jax.random.key(0) if key is None else key
+    first = _first(key, params, start)
     least = 0 if start is None else min(WARM_PRODUCTS, num_iters)
     twice_differentiable(product, first)
     found = largest_eigenpairs(product, first, key, k=k, num_iters=num_iters, rtol=rtol, least_products=least)
@@ -238,13 +238,13 @@ def _flat_product(loss, params, sign, batches, preconditioner):
 
 
 def _first(key, params, start):
-    shape = flatten(params)
-    random = unit(jax.random.normal(key, shape.shape, shape.dtype))
+    """A start with something random mixed in, or zeros for a random one."""
     if start is None:
-        return random
+        return jnp.zeros_like(flatten(params))
     start = like_params("start", start, params)
     check_not_zero("start", start)
-    return unit(unit(flatten(start)) + RANDOM_SHARE * random)
+    start = unit(flatten(start))
+    return unit(start + RANDOM_SHARE * unit(jax.random.normal(key, start.shape, start.dtype)))
 
 
 def _status(found):

@@ -78,7 +78,7 @@ class Limits(NamedTuple):
 
 def largest_eigenpairs(
     product: Callable[[Float[Array, " D"]], Float[Array, " D"]],
-    first: Float[Array, " D"],
+    start: Float[Array, " D"],
     key: chex.PRNGKey,
     *,
     k: int,
@@ -92,10 +92,11 @@ def largest_eigenpairs(
     ----------
     product
         `vector -> A vector`, symmetric, [D] to [D].
-    first
-        Unit vector [D] with a component along everything that shall be found: random, or mixed with something random.
+    start
+        Unit vector [D] with a component along everything that shall be found, so mixed with something random. Zeros
+        stand for a random one.
     key
-        Draws fresh vectors where the operator maps the basis into itself.
+        Draws fresh vectors where the operator maps the basis into itself, the empty one included.
     k
         Pairs wanted, 1 to D.
     num_iters
@@ -120,7 +121,7 @@ def largest_eigenpairs(
     orthogonal to the converged ones comes in, and they are believed when `NUM_PROBES` products with it have brought
     nothing larger: likely, not certain, unless the basis holds all D dimensions, which are then all gone through.
     """
-    size = first.size
+    size = start.size
     basis_size = size if size <= COMPLETE_SIZE else min(size, max(BASIS_SIZE, 2 * k + 16))
     limits = Limits(k, basis_size, k + (basis_size - k) // 3, least_products, num_iters, rtol)
     is_complete = basis_size == size
@@ -138,12 +139,11 @@ def largest_eigenpairs(
     def fill_and_restart(search):
         return _restart(jax.lax.while_loop(has_room, step, search), limits)
 
-    def step_or_refresh(search):
-        search = step(search)
-        return _with_following(search, _is_breakdown(search) & ~search.is_finished)
+    def refresh_and_step(search):
+        return step(_with_following(search, _is_breakdown(search)))
 
-    body = step_or_refresh if is_complete else fill_and_restart
-    search = jax.lax.while_loop(is_going_on, body, _empty(first, key, limits))
+    body = refresh_and_step if is_complete else fill_and_restart
+    search = jax.lax.while_loop(is_going_on, body, _empty(start, key, limits))
     values, weights = _top_pairs(search.projected, search.used, k)
     vectors = _dot(weights.T, search.basis)
     residuals, is_finite = search.residuals + search.dropped, jnp.isfinite(search.norm)
@@ -151,16 +151,17 @@ def largest_eigenpairs(
     return Found(values, residuals, vectors, search.num_products, is_converged, is_finite)
 
 
-def _empty(first, key, limits):
-    zero, size = jnp.zeros((), first.dtype), limits.basis_size
+def _empty(start, key, limits):
+    zero, size = jnp.zeros((), start.dtype), limits.basis_size
     return Search(
-        basis=jnp.zeros((size, first.size), first.dtype),
-        projected=jnp.zeros((size, size), first.dtype),
-        following=first,
+        basis=jnp.zeros((size, start.size), start.dtype),
+        projected=jnp.zeros((size, size), start.dtype),
+        following=start,
         used=jnp.zeros((), jnp.int32),
         num_products=jnp.zeros((), jnp.int32),
-        residuals=jnp.full(limits.k, jnp.inf, first.dtype),
-        rest_norm=zero + jnp.inf,
+        residuals=jnp.full(limits.k, jnp.inf, start.dtype),
+        # Without a start the empty basis is one that the operator maps into itself.
+        rest_norm=jnp.where(jnp.any(start != 0), jnp.inf, zero),
         norm=zero,
         dropped=zero,
         probes=jnp.full((), -1, jnp.int32),
@@ -229,14 +230,13 @@ def _with_following(search, is_fresh):
     """Go on with a random vector orthogonal to the basis, where that is due."""
 
     def fresh(_):
+        key = jax.random.fold_in(search.key, search.num_products)
         vector = jax.random.normal(key, search.following.shape, search.following.dtype)
         for _ in range(2):
             vector = unit(_orthogonalised(search.basis, vector)[1])
         return vector
 
-    following_key, key = jax.random.split(search.key)
-    following = jax.lax.cond(is_fresh, fresh, lambda following: following, search.following)
-    return search._replace(following=following, key=following_key)
+    return search._replace(following=jax.lax.cond(is_fresh, fresh, lambda following: following, search.following))
 
 
 def _is_breakdown(search):
