@@ -43,6 +43,9 @@ def test_every_named_problem_starts_from_its_key_and_descends(name):
         (gdx.problems.quartic(), jnp.asarray(-1.0)),
         (gdx.problems.hard_partner(), jnp.asarray(0.0)),
         (gdx.problems.scalar_factorization(2.5), jnp.sqrt(2.5) * jnp.ones(2)),
+        (gdx.problems.chain(2, 2.5), jnp.sqrt(2.5) * jnp.ones(2)),
+        (gdx.problems.chain(3, 2.0), 2.0 ** (1 / 3) * jnp.ones(3)),
+        (gdx.problems.chain(5, 0.5), 0.5**0.2 * jnp.ones(5)),
     ],
 )
 def test_what_is_known_holds_at_the_flattest_minimum(problem, minimiser):
@@ -91,12 +94,22 @@ def test_fixed_parameters_are_a_start_for_every_key():
         np.testing.assert_array_equal(problem.init(jax.random.key(seed))[0]["w"], 1.0)
 
 
+def test_minimal_sharpness_of_chains_is_the_published_one():
+    # Depth 3 with product 2, and depth 5 with product 1/2.
+    np.testing.assert_allclose(gdx.problems.chain(3, 2.0).known.min_sharpness, 7.559526299, rtol=1e-9)
+    np.testing.assert_allclose(gdx.problems.chain(5, 0.5).known.min_sharpness, 1.649384888, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
         (lambda: gdx.problems.quadratic(()), r"eigenvalues: shape \(0,\)"),
         (lambda: gdx.problems.quadratic((1.0, np.nan)), "eigenvalues: .*finite"),
         (lambda: gdx.problems.scalar_factorization(0.0), "target: 0.0"),
+        (lambda: gdx.problems.chain(1), "depth: 1"),
+        (lambda: gdx.problems.chain(2.0), "depth: 2.0"),
+        (lambda: gdx.problems.chain(3, -1.0), "target: -1.0"),
+        (lambda: gdx.problems.chain(3, start=(1.0, 1.0)), r"start: shape \(2,\) is not \(3,\)"),
         (lambda: gdx.problems.linear_network((3, 3)), r"widths: \(3, 3\)"),
         (lambda: gdx.problems.linear_network((3, 0, 3)), r"widths: \(3, 0, 3\)"),
         (

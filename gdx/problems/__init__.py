@@ -3,7 +3,7 @@
 from gdx.problems.base import Epochs, Known, Problem, problem, stateful_problem
 from gdx.problems.batching import finite_sum, minibatches
 from gdx.problems.catalog import ProblemEntry, catalogue
-from gdx.problems.factorizations import linear_network, scalar_factorization
+from gdx.problems.factorizations import chain, linear_network, scalar_factorization
 from gdx.problems.landscapes import hard_partner, quartic
 from gdx.problems.networks import digits_mlp
 from gdx.problems.quadratics import quadratic
@@ -34,6 +34,7 @@ __all__ = [
     "beale",
     "booth",
     "catalogue",
+    "chain",
     "digits_mlp",
     "double_well",
     "finite_sum",

@@ -55,6 +55,49 @@ def scalar_factorization(target: float = 1.0, start: ArrayLike | None = None) ->
     return problem(where, lambda w: 0.5 * (w[0] * w[1] - target) ** 2, known=known)
 
 
+def chain(depth: int, target: float = 1.0, start: ArrayLike | None = None) -> Problem:
+    """Half of (x1 x2 ... xk - target)^2, params [k]: a linear network of width 1, the flattest minima where all agree.
+
+    Parameters
+    ----------
+    depth
+        Number of factors, k, at least 2.
+    target
+        The product to reach, a number above 0.
+    start
+        Where every run starts, [k]; by default standard normal from the repeat's key. A start with a negative
+        product may end at 0, from depth 3 on a saddle without curvature, whose small gradient is no convergence.
+
+    Returns
+    -------
+    Problem
+        With `known`: the smallest sharpness of a minimum is k target^(2 - 2/k), so that gradient descent's critical
+        step size is 2 over that. At depth 2 it is `scalar_factorization`.
+
+    Raises
+    ------
+    ValueError
+        If the depth is below 2, the target not above 0, or the start of another length.
+    """
+    if not isinstance(depth, int) or depth < 2:
+        raise ValueError(f"depth: {depth!r} is no whole number of at least 2; a single factor is a quadratic")
+    if start is not None and np.shape(start) != (depth,):
+        raise ValueError(f"start: shape {np.shape(start)} is not ({depth},); give one number a factor")
+    known = None
+    if not isinstance(target, Tracer):
+        target = float(target)
+        if not (math.isfinite(target) and target > 0):
+            raise ValueError(f"target: {target} is outside (0, inf); at 0 no critical step size exists")
+        law = _two_layer_law(target) if depth == 2 else None
+        known = Known(depth * target ** (2 - 2 / depth), 0.0, law, _LAW if depth == 2 else _FLATTEST)
+
+    def init(key):
+        return jax.random.normal(key, (depth,))
+
+    where = init if start is None else jnp.asarray(start, jnp.result_type(float))
+    return problem(where, lambda w: 0.5 * (jnp.prod(w) - target) ** 2, known=known)
+
+
 def linear_network(
     widths: Sequence[int] = (4, 4, 4),
     *,
