@@ -20,7 +20,7 @@ class EstimateKind(enum.Enum):
     BASIN = "basin"
     """The minimum is still stable, but this start leaves its basin and escapes; another start may have another edge."""
     JUMP = "jump"
-    """The minimum is still stable, but this start ends in a cycle at a finite distance from it."""
+    """Beyond the edge this start ends in a cycle at a finite distance, whether the minimum is still stable or not."""
     NONE = "none"
     """No estimator applies; `Estimate.reason` says why."""
 

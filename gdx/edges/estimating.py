@@ -13,7 +13,7 @@ import numpy as np
 from gdx.edges.estimates import Estimate, EstimateKind, nothing
 from gdx.edges.growth import is_linear, slopes, zero_of_growth
 from gdx.edges.hard import departed, two_sided
-from gdx.edges.oscillation import ladder, zero_of_gradient
+from gdx.edges.oscillation import ladder, settled, zero_of_gradient
 from gdx.edges.probing import WIDTH, Probe
 from gdx.problems.base import Problem
 from gdx.stepping import Family, resolve_problem, transformation_of
@@ -119,13 +119,17 @@ def _decide(probe, key, lower, upper, tolerance):
         return _none(why_not)
     above = ladder(probe, key, lower)
     rate = slopes(above).half[0]
-    is_local = abs(rate) * probe.num_steps <= NEAR * math.log(1 / tolerance)
+    resolution = math.log(1 / tolerance) / probe.num_steps
+    is_local = abs(rate) <= NEAR * resolution
+    if is_local:
+        above = settled(probe, key, lower, above, tolerance)
     beyond = ~above.arrived(tolerance) & (above.step_sizes > lower)
-    if is_local and np.sum(above.cycles & beyond) >= 2:
+    if np.sum(above.cycles & beyond) >= 2:
         found = zero_of_gradient(probe, key, above)
         nearest = above.step_sizes[above.cycles & beyond].min()
-        if found.is_number and lower <= found.value + found.error and found.value < nearest:
-            return _worth(EstimateKind.SOFT, "oscillating side", found, "the gradient norm rises from zero beyond it")
+        is_near = is_local or found.value - lower <= lower * resolution
+        if is_near and found.is_number and lower <= found.value + found.error and found.value < nearest:
+            return _worth(EstimateKind.SOFT, "oscillating side", found, "beyond it the gradient norm rises from zero")
     return _two_sided(probe, key, (lower, upper), (above, beyond, is_local), tolerance)
 
 
@@ -158,28 +162,35 @@ def _narrowed(probe, key, survey, bracket, tolerance):
         ok = np.concatenate([ok, traces.arrived(tolerance)])
         left = np.concatenate([left, departed(traces, tolerance)])
         gone = left & (step_sizes > bracket[0])
-        below = ok & (step_sizes < (step_sizes[gone].min() if gone.any() else math.inf))
+        # Beyond the first failure a start may come to rest again, by way of a saddle: those are no neighbours.
+        limit = min(step_sizes[gone].min(initial=math.inf), bracket[1])
+        below = ok & (step_sizes < limit)
         if not below.any():
             return bracket, "no run below the first failure comes to rest within the horizon"
         lower = float(step_sizes[below].max())
-        upper = float(step_sizes[step_sizes > lower].min(initial=math.inf))
+        upper = min(float(step_sizes[step_sizes > lower].min(initial=math.inf)), bracket[1])
         # Closer than what the horizon resolves of a loss of stability there is nothing more to learn.
-        if not gone.any() or upper - lower <= lower * math.log(1 / tolerance) / probe.num_steps:
+        if upper - lower <= lower * math.log(1 / tolerance) / probe.num_steps:
             break
     if not gone.any():
         return bracket, "beyond the first failure runs neither escape nor settle into a cycle within the horizon"
-    return (lower, float(step_sizes[gone].min())), ""
+    nearest = float(step_sizes[gone].min())
+    if np.any(ok & (step_sizes > lower) & (step_sizes < nearest)):
+        return bracket, "beyond the first failure runs come to rest again before any certainly does not"
+    return (lower, nearest), ""
 
 
 def _two_sided(probe, key, bracket, looked, tolerance):
     above, beyond, is_local = looked
     gone = departed(above, tolerance) & beyond
     lower, upper = bracket
-    first_escapes = True
+    first_escapes, falls = True, False
     if gone.any():
         at = int(np.argmax(gone))
         first_escapes = bool(above.escaped[at])
         upper = min(upper, float(above.step_sizes[at]))
+        cycles = above.levels[above.cycles & beyond]
+        falls = cycles.size > 1 and bool(cycles[0] < 0.5 * cycles[-1])
     # A run of the ladder may converge beyond the one that was the last so far.
     inside = above.arrived(tolerance) & (above.step_sizes < upper)
     lower = max([lower, *above.step_sizes[inside]])
@@ -187,12 +198,14 @@ def _two_sided(probe, key, bracket, looked, tolerance):
     if first_escapes:
         kind = EstimateKind.HARD if is_local else EstimateKind.BASIN
         reason = "runs escape beyond it" if is_local else "beyond it this start leaves its basin and escapes"
+    elif is_local and falls:
+        kind, reason = EstimateKind.SOFT, "runs cycle beyond it, too few of them stationary for a fit"
+    elif is_local:
+        kind, reason = EstimateKind.JUMP, "runs cycle beyond it, at once at a finite gradient norm"
     else:
-        kind = EstimateKind.SOFT if is_local else EstimateKind.JUMP
-        reason = (
-            "runs cycle beyond it, too few of them stationary for a fit"
-            if is_local
-            else ("beyond it this start ends in a cycle away from the minimum, which is still stable")
+        kind, reason = (
+            EstimateKind.JUMP,
+            "beyond it this start ends in a cycle; the minimum is still stable",
         )
     return _worth(kind, "two-sided search", found, reason)
 

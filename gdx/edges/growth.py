@@ -23,19 +23,27 @@ FEWEST = 16
 CLOSE = 1e-4
 """Relative width of the interval between a decaying and a growing run at which interpolation begins."""
 FLOOR = 2e-15
+GOOD, FINE, CLOSEST = 1e-14, 1e-9, 1e-10
+"""Relative errors at which closer points are not worth their runs at all, and not if they did not help before; and the
+relative distance below which rounding takes over."""
+SAMPLES = (12, 10, 8)
+"""Of a window's last half, for the rate itself and to see how far it can be trusted."""
+RANK = 1e-12
+"""Smallest singular value, relative, that is no rounding."""
+SAFETY = 10.0
+"""Agreement of a few interpolations may be luck."""
 MAX_ROUNDS = 12
 RUNAWAY = 30.0
 """Logarithm of how much a run has to grow at a constant rate to show that its recursion is linear."""
 
 
 class Slopes(NamedTuple):
-    """Growth per step of the logarithm of the gradient's change, over parts of the valid window; NaN for no window."""
+    """Growth per step of the logarithm of the gradient's change over parts of the valid window; NaN for no window."""
 
     half: Float[np.ndarray, " S"]
     """Over the last half."""
-    second: Float[np.ndarray, " S"]
-    """Over the second quarter."""
     third: Float[np.ndarray, " S"]
+    """Over the third quarter."""
     fourth: Float[np.ndarray, " S"]
     risen: Float[np.ndarray, " S"]
     """What the logarithm gained from the first to the last step of the window."""
@@ -59,16 +67,21 @@ def slopes(traces: Traces) -> Slopes:
     return Slopes(*np.array([_lane(column) for column in traces.changes[1:].T]).T)
 
 
-def _lane(logs):
+def _window(logs):
     first = logs[0]
     with np.errstate(invalid="ignore"):
         outside = ~((logs >= first - DECAY) & (logs <= first + GROWTH))
     end = int(np.argmax(outside)) if outside.any() else logs.size
+    return logs[:end]
+
+
+def _lane(logs):
+    logs = _window(logs)
+    end = logs.size
     if end < 4 * FEWEST:
-        return (math.nan,) * 5
-    cuts = [end // 4, end // 2, 3 * end // 4, end]
-    quarters = [_slope(logs[low:high]) for low, high in itertools.pairwise(cuts)]
-    return (_slope(logs[end // 2 : end]), *quarters, logs[end - 1] - first)
+        return (math.nan,) * 4
+    third, fourth = (_slope(logs[low:high]) for low, high in itertools.pairwise((end // 2, 3 * end // 4, end)))
+    return (_slope(logs[end // 2 :]), third, fourth, logs[end - 1] - logs[0])
 
 
 def _slope(values):
@@ -89,16 +102,20 @@ def is_linear(traces: Traces) -> bool:
     bool
     """
     rates = slopes(traces)
-    with np.errstate(invalid="ignore"):
-        steady = np.abs(rates.third - rates.fourth) <= 1e-6 * np.abs(rates.half)
-        return bool(np.any(steady & (rates.half > 0) & (rates.risen >= RUNAWAY)))
+    for column, rate, risen in zip(traces.changes[1:].T, rates.half, rates.risen, strict=True):
+        if rate > 0 and risen >= RUNAWAY:
+            several, fewer = (leading_rate(_window(column), samples) for samples in (SAMPLES[0], SAMPLES[-1]))
+            if abs(several - fewer) <= 1e-6 * abs(several):
+                return True
+    return False
 
 
 def zero_of_growth(probe: Probe, key: chex.PRNGKey, lower: float, upper: float) -> Found:
     """Find the step size at which the growth rate passes zero.
 
     Multisection on the sign, since with momentum the rate is flat until just below the edge; then inverse cubic
-    interpolation on the four nearest points, and closer points for as long as they help.
+    interpolation on the four nearest points, and closer points for as long as they help. The rate is that of the
+    fastest mode alone, so that a second one, nearly as unstable and not faded by the end of the window, does no harm.
 
     Parameters
     ----------
@@ -110,56 +127,93 @@ def zero_of_growth(probe: Probe, key: chex.PRNGKey, lower: float, upper: float) 
     Returns
     -------
     Found
-        The error is three times what the degree of the interpolation and the part of the window change, plus what
-        a contamination that fades from quarter to quarter must still amount to.
+        The error is ten times what the degree of the interpolation and the samples of the window change.
     """
-    points: dict[float, tuple[float, ...]] = {}
-    best = nothing("the growth rate has no zero between the step sizes that were tried")
+    logs: dict[float, np.ndarray] = {}
+    signs: dict[float, bool] = {}
+    best = nothing("the growth rate does not change its sign")
     for _ in range(MAX_ROUNDS):
         traces = probe(np.linspace(lower, upper, WIDTH), key)
-        rates = slopes(traces)
-        for i, step_size in enumerate(traces.step_sizes):
-            if np.isfinite(rates.half[i]):
-                points[float(step_size)] = tuple(row[i] for row in rates[:4])
-        ordered = np.array(sorted(points))
-        signs = np.array([points[step_size][0] > 0 for step_size in ordered])
-        changes = np.flatnonzero(signs[1:] != signs[:-1])
-        if changes.size != 1 or signs[0]:
-            return best if best.is_number else nothing("the growth rate changes its sign more than once, or never")
-        at = int(changes[0])
-        lower, upper = float(ordered[at]), float(ordered[at + 1])
-        if upper - lower > CLOSE * lower or not 1 <= at <= ordered.size - 3:
+        for step_size, slope, column in zip(
+            traces.step_sizes.tolist(), slopes(traces).half, traces.changes[1:].T, strict=True
+        ):
+            if math.isfinite(slope):
+                logs[step_size] = _window(column)
+                signs[step_size] = _grows(logs[step_size], slope)
+        ordered = sorted(signs)
+        decaying = [i for i, step_size in enumerate(ordered) if not signs[step_size]]
+        if not decaying or decaying[-1] == len(ordered) - 1:
+            break
+        # Beyond the edge growth is plain to see; far below, what has decayed to rounding may seem to grow.
+        at = decaying[-1]
+        lower, upper = ordered[at], ordered[at + 1]
+        if upper - lower > CLOSE * lower or not 1 <= at <= len(ordered) - 3:
             continue
         nearest = ordered[at - 1 : at + 3]
-        found = _interpolated(nearest, np.array([points[step_size] for step_size in nearest]).T)
-        if best.is_number and not found.error < 0.5 * best.error:
-            break
-        best = found
-        if found.error <= 1e-14 * found.value:
+        found = _interpolated(np.array(nearest), [logs[step_size] for step_size in nearest])
+        helped = not best.is_number or found.error < 0.5 * best.error
+        best = found if not best.is_number or found.error < best.error else best
+        spent = upper - lower <= CLOSEST * lower or (best.is_number and best.error <= FINE * best.value and not helped)
+        if spent or best.error <= GOOD * best.value:
             break
     return best
 
 
-def _interpolated(step_sizes, rates):
-    """Root of the half-window's rates, and how far it can be trusted."""
-    half, second, third, fourth = (_inverse(step_sizes, row) for row in rates)
+def _grows(logs, slope):
+    """Sign of the fastest mode's rate where that is clear; far below an edge momentum leaves too many modes."""
+    several, fewer = leading_rate(logs, SAMPLES[0]), leading_rate(logs, SAMPLES[-1])
+    return (several if abs(several - fewer) <= 0.1 * abs(several) else slope) > 0
+
+
+def _interpolated(step_sizes, logs):
+    """Root of the fastest mode's rate, and how far it can be trusted."""
+    rates, *others = (np.array([leading_rate(lane, samples) for lane in logs]) for samples in SAMPLES)
+    value = _inverse(step_sizes, rates)
     # Of the four nearest points the three nearest ones make the quadratic.
-    nearest = np.sort(np.argsort(np.abs(rates[0]))[:3])
-    degree = abs(half - _inverse(step_sizes[nearest], rates[0][nearest]))
-    window = abs(half - fourth) + _left_over(second, third, fourth, FLOOR * half)
-    return Found(float(half), float(3 * (degree + window) + FLOOR * half))
+    nearest = np.sort(np.argsort(np.abs(rates))[:3])
+    degree = abs(value - _inverse(step_sizes[nearest], rates[nearest]))
+    window = max(abs(value - _inverse(step_sizes, other)) for other in others)
+    error = SAFETY * (degree + window) + FLOOR * abs(value)
+    return (
+        Found(float(value), float(error)) if np.isfinite(error) else nothing("the growth rate cannot be interpolated")
+    )
 
 
-def _left_over(second, third, fourth, noise):
-    """What is left of a contamination that fades by a constant factor from quarter to quarter.
+def leading_rate(logs: Float[np.ndarray, " T"], samples: int) -> float:
+    """Rate of the fastest of the modes whose squares add up to a signal.
 
-    A second mode nearly as unstable as the first fades slowly: then successive quarters agree well and are all wrong.
+    Parameters
+    ----------
+    logs
+        Logarithm of the signal's norm at every step.
+    samples
+        How many are taken, an even number; half as many modes can be told apart.
+
+    Returns
+    -------
+    float
+        Per step; NaN for a window that is too short.
+
+    Notes
+    -----
+    The matrix pencil of Hua and Sarkar (1990): the Hankel matrices of the samples and of the samples shifted by one
+    have the modes' factors as generalised eigenvalues; small singular values are rounding.
     """
-    before, last = abs(second - third), abs(third - fourth)
-    if last <= 10 * noise:
-        return last
-    ratio = min(last / max(before, 1e-300), 0.999)
-    return last * ratio / (1 - ratio)
+    # Shifted by one, the Hankel matrices take one sample more than they have rows and columns.
+    stride = (logs.size // 2) // samples
+    if stride < 1:
+        return math.nan
+    taken = logs[logs.size - 1 - stride * np.arange(samples)[::-1]]
+    # The drift is taken out, so that decaying and growing signals are as well conditioned as steady ones.
+    drift = (taken[-1] - taken[0]) / (samples - 1)
+    values = np.exp(2 * (taken - taken[0] - drift * np.arange(samples)))
+    half = samples // 2
+    rows = np.arange(half)[:, None] + np.arange(half)[None, :]
+    left, sizes, right = np.linalg.svd(values[rows])
+    rank = int(np.sum(sizes > RANK * sizes[0]))
+    reduced = (left[:, :rank].T @ values[rows + 1] @ right[:rank].T) / sizes[:rank]
+    factor = np.max(np.abs(np.linalg.eigvals(reduced)))
+    return float((0.5 * math.log(factor) + drift) / stride)
 
 
 def _inverse(step_sizes, rates):

@@ -25,12 +25,13 @@ FEWEST = 6
 """Stationary points without which nothing is fitted."""
 MAX_DEGREE = 7
 PASSES = 4
+MAX_LADDERS = 4
 FLOOR = 1e-11
 POWERS = (2, 1)
 """Of the gradient norm: squared it is smooth at an ordinary flip, as it is under a preconditioner with a floor."""
 
 
-def ladder(probe: Probe, key: chex.PRNGKey, step_size: float) -> Traces:
+def ladder(probe: Probe, key: chex.PRNGKey, step_size: float, source: TrainState | None = None) -> Traces:
     """Run the start itself at step sizes spread geometrically above an edge.
 
     Parameters
@@ -38,13 +39,47 @@ def ladder(probe: Probe, key: chex.PRNGKey, step_size: float) -> Traces:
     probe, key
         Whose runs.
     step_size
-        The edge as far as it is known.
+        The edge as far as it is known; the first run is there.
+    source
+        A state of one run to begin with instead.
 
     Returns
     -------
     Traces
     """
-    return probe(step_size * (1 + np.geomspace(NARROWEST, 1.25 * WIDEST, WIDTH)), key)
+    above = np.geomspace(NARROWEST, 1.25 * WIDEST, WIDTH - 1)
+    return probe(step_size * (1 + np.concatenate([[0.0], above])), key, source)
+
+
+def settled(probe: Probe, key: chex.PRNGKey, step_size: float, above: Traces, tolerance: float) -> Traces:
+    """Go on from where the ladder's runs end, until some have settled into cycles.
+
+    Along a valley of minima runs drift slowly towards the flattest one.
+
+    Parameters
+    ----------
+    probe, key, step_size
+        As for `ladder`.
+    above
+        What it gave.
+    tolerance
+        Of convergence, relative to the first gradient norm.
+
+    Returns
+    -------
+    Traces
+        The last ladder.
+    """
+    for _ in range(MAX_LADDERS):
+        moving = np.flatnonzero(~above.escaped & ~above.arrived(tolerance) & np.isfinite(above.levels))
+        if np.sum(above.cycles) >= FEWEST or moving.size < FEWEST:
+            break
+        at = moving[above.step_sizes[moving] <= (1 + WIDEST) * step_size][-1]
+        again = ladder(probe, key, step_size, _state_of(above, at))
+        if np.sum(again.cycles) < np.sum(above.cycles):
+            break
+        above = again
+    return above
 
 
 def longest_stretch(flags: Bool[np.ndarray, " S"]) -> slice:
@@ -83,7 +118,7 @@ def zero_of_gradient(probe: Probe, key: chex.PRNGKey, seen: Traces) -> Found:
     Returns
     -------
     Found
-        The error is the larger of what the last degree of the polynomial and any one point change, at least
+        The error is the sum of what the last degree of the polynomial and any one point change, at least
         1e-11 of the value. Points whose norm still drifts, or returns after more than two steps, are
         left out, without which the root is off by 1e-4 to 1e-2.
     """
@@ -141,20 +176,22 @@ def _chebyshev(lower, upper):
 
 
 def _root(step_sizes, levels, power):
-    """Root below the points, with the larger of what the last degree and any one point change."""
+    """Root below the points, with the sum of what the last degree and any one point change."""
     values = levels if power == 2 else np.sqrt(levels)
     top = min(MAX_DEGREE, step_sizes.size - 2)
     roots = [_root_of_degree(step_sizes, values, degree) for degree in range(1, top + 1)]
     if not np.all(np.isfinite(roots[-2:])):
         return nothing("the fitted gradient norm has no root just below the points")
-    best = nothing("")
+    changes = np.abs(np.diff(roots))
+    best = nothing("the fitted gradient norm has no clear root")
     for degree in range(3, top + 1):
+        value = roots[degree - 1]
         without = [
             _root_of_degree(np.delete(step_sizes, i), np.delete(values, i), degree) for i in range(step_sizes.size)
         ]
-        value = roots[degree - 1]
-        change = abs(value - roots[degree - 2])
-        error = max(change, float(np.max(np.abs(np.asarray(without) - value))), FLOOR * abs(value))
+        # A degree at which little changed by luck is found out by the next one.
+        change = np.max(changes[degree - 2 : degree])
+        error = max(change + float(np.max(np.abs(np.asarray(without) - value))), FLOOR * abs(value))
         if np.isfinite(error) and not best.error <= error:
             best = Found(float(value), float(error))
     return best

@@ -25,6 +25,8 @@ BLOCKS = 8
 """Blocks of the tail's length, spread over the second half of a run, that are compared with each other."""
 STATIONARY = 1e-9
 """Largest relative change between those blocks, and from a step to the one after next, of a cycle of two."""
+PARTS, CLIMB = 4, 1.01
+"""Parts of the second half of a run, each of which a growing norm leaves this many times larger than the last."""
 VISIBLE = 1e-9
 """Smallest gradient norm of a cycle, relative to the first."""
 BLOW_UP_FACTOR = 1e12
@@ -63,7 +65,19 @@ class Traces(NamedTuple):
         array
         """
         with np.errstate(invalid="ignore"):
-            return ~self.escaped & (np.max(self.norms[-TAIL:], axis=0) <= tolerance * self.norms[0])
+            return ~self.escaped & ~self.grows & (np.max(self.norms[-TAIL:], axis=0) <= tolerance * self.norms[0])
+
+    @property
+    def grows(self) -> Bool[np.ndarray, " S"]:
+        """Whether the gradient norm climbs all through the second half of a run.
+
+        Just above an edge a run may come very close to a minimum, and stay there for as long as its one unstable
+        direction takes to grow.
+        """
+        parts = np.array_split(self.norms[self.norms.shape[0] // 2 :], PARTS)
+        with np.errstate(invalid="ignore"):
+            largest = np.stack([np.max(part, axis=0) for part in parts])
+            return np.all(largest[1:] > CLIMB * largest[:-1], axis=0)
 
     @property
     def cycles(self) -> Bool[np.ndarray, " S"]:
