@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+SOURCE_WIDTH = 16
+"""Of "arXiv 2402.13108"."""
+
+
 def verification_json(found: Verification) -> dict[str, Any]:
     """Put everything about a verification into one dict.
 
@@ -51,18 +55,18 @@ def verification_table(found: Verification) -> Table:
     from rich.text import Text
 
     table = new_table(f"closed forms against measurements, seed {found.seed}", "claim", "source", text=True)
-    # Words wrap, numbers do not: the two columns of words share what the others leave of the terminal.
-    for column, ratio in zip(table.columns, (3, 2), strict=True):
-        column.no_wrap, column.ratio = False, ratio
-    table.expand = True
+    # Words wrap, numbers do not: claims have what the others leave of the terminal.
+    claims, sources = table.columns
+    claims.no_wrap, claims.ratio, sources.max_width = False, 1, SOURCE_WIDTH
+    table.expand, table.pad_edge, table.collapse_padding = True, False, True
     for heading in ("predicted", "measured", "error", "verdict", "s"):
         table.add_column(heading, justify="right", no_wrap=True)
     for row in found.rows:
         claim = Text(f"{row.name}: ", style="bold").append(row.claim, style="not bold")
         if not row.passed:
             claim.append(f" [{row.note or f'error above {row.bound:.0e}'}]", style="bold red")
-        verdict = Text("passed", style="green") if row.passed else Text("FAILED", style="bold red")
-        numbers = f"{row.predicted:.7g}", f"{row.measured:.7g}", f"{row.error:.0e}"
+        verdict = Text("pass", style="green") if row.passed else Text("FAIL", style="bold red")
+        numbers = f"{row.predicted:.6g}", f"{row.measured:.6g}", f"{row.error:.0e}"
         table.add_row(claim, row.source, *numbers, verdict, f"{row.seconds:.1f}")
     return table
 

@@ -179,7 +179,7 @@ def _of_order(order):
     return lambda rng: _draw_quartic(rng) | {"order": order}
 
 
-PHASES = "Chen et al., arXiv 2310.01687; Feigenbaum, J. Stat. Phys. 19, 1978"
+PHASES = "Chen et al., arXiv 2310.01687"
 DEEP = "Craciun & Ghoshdastidar, arXiv 2402.13108"
 POLISHED = 1e-8
 """Newton and the secant end at rounding; a multiplier's own rounding grows with the period, to some 1e-12 at 8."""
@@ -192,7 +192,7 @@ def _quartics():
         yield Check(
             f"doubling-quartic-{2 ** (order - 1)}",
             "doubling",
-            f"on (w^2 - a^2)^2 / 4 period {2 ** (order - 1)} doubles at eta a^2 = {value:.10g}, a = {{a:.4g}}",
+            f"(w^2 - a^2)^2 / 4, a = {{a:.4g}}: period {2 ** (order - 1)} doubles at eta a^2 = {value:.10g}",
             PHASES,
             _of_order(order),
             lambda p, value=value: value / p["a"] ** 2,
@@ -204,8 +204,8 @@ def _quartics():
     yield Check(
         "chaos-quartic",
         "chaos",
-        f"on (w^2 - a^2)^2 / 4 doublings accumulate, and chaos begins, at eta a^2 = {CHAOS}, a = {{a:.4g}}",
-        PHASES,
+        f"(w^2 - a^2)^2 / 4, a = {{a:.4g}}: doublings accumulate, and chaos begins, at eta a^2 = {CHAOS}",
+        "Feigenbaum, J. Stat. Phys. 19, 1978",
         _draw_quartic,
         lambda p: CHAOS / p["a"] ** 2,
         measure_chaos,
@@ -221,8 +221,7 @@ def _chains():
         yield Check(
             f"doubling-chain-{k}-first",
             "doubling",
-            "on (x1 ... xk - y)^2 / 2 the flattest minimum gives way to a 2-cycle at eta = 2 / (k y^(2 - 2/k)), "
-            "k = {k}, y = {y:.4g}",
+            "(x1 ... xk - y)^2 / 2, k = {k}, y = {y:.4g}: the flattest minimum doubles at eta = 2 / (k y^(2 - 2/k))",
             DEEP,
             _draw_chain(k),
             lambda p: 2 / (p["k"] * p["y"] ** (2 - 2 / p["k"])),
@@ -233,7 +232,7 @@ def _chains():
         yield Check(
             f"doubling-chain-{k}-second",
             "doubling",
-            f"on (x1 ... xk - y)^2 / 2 the 2-cycle doubles at eta y^(2 - 2/k) = {value:.7g}, k = {{k}}, y = {{y:.4g}}",
+            f"(x1 ... xk - y)^2 / 2, k = {{k}}, y = {{y:.4g}}: the 2-cycle doubles at eta y^(2 - 2/k) = {value:.7g}",
             DEEP,
             _draw_chain(k),
             lambda p, value=value: value / p["y"] ** (2 - 2 / p["k"]),

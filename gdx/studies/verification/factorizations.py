@@ -136,11 +136,11 @@ BISECTED = 1e-9
 
 
 def _minima():
-    words = "is k y^(2 - 2/k) sharp for k = {k}, y = {y:.4g}"
+    words = "flattest sharpness is k y^(2 - 2/k), k = {k}, y = {y:.4g}"
     yield Check(
         "minimum-chain",
         "minimum",
-        f"the balanced minimum of (x1 ... xk - y)^2 / 2 {words}",
+        f"(x1 ... xk - y)^2 / 2: {words}",
         FLATTEST,
         _draw_chain,
         flattest_of_chain,
@@ -152,7 +152,7 @@ def _minima():
     yield Check(
         "minimum-network",
         "minimum",
-        f"the balanced minimum of a network of k layers with top singular value y {words}",
+        f"linear network, k layers, top singular value y: {words}",
         FLATTEST,
         _draw_network,
         flattest_of_chain,
@@ -163,22 +163,21 @@ def _minima():
 
 
 def _basins():
-    ellipse = (
-        "from |u, v| below the ellipse S - eta y u.v = 4/eta - eta y^2 along a random direction, and not from above"
-    )
-    at = "y = {y:.4g}, eta = {step_size:.4g}"
-    for name, claim, draw, number, fast in (
-        ("ellipse", f"gradient descent on (u.v - y)^2 / 2 converges {ellipse}, {at}", _draw_ellipse(0.1, 1.0), 3, 2),
-        ("beyond", f"beyond eta = 1/|y| it stays finite {ellipse}, {at}", _draw_ellipse(1.02, 1.9), 2, 0),
+    on = "(u.v - y)^2 / 2, a random direction, y = {y:.4g}, eta = {step_size:.4g}:"
+    ellipse = "S - eta y u.v < 4/eta - eta y^2"
+    lines = (
+        ("ellipse", f"{on} converges iff {ellipse}", ELLIPSE, _draw_ellipse(0.1, 1.0), 3, 2),
+        ("beyond", f"{on} stays finite beyond 1/|y| iff {ellipse}", ELLIPSE, _draw_ellipse(1.02, 1.9), 2, 0),
         (
             "catapult",
-            "at y = 0 it survives the catapult up to S = 4 / eta, eta = {step_size:.4g}",
+            "(u.v)^2 / 2, a random direction, eta = {step_size:.4g}: the catapult ends well iff S < 4 / eta",
+            "Lewkowycz et al., arXiv 2003.02218",
             _draw_catapult,
             2,
             0,
         ),
-    ):
-        source = ELLIPSE if name != "catapult" else f"{ELLIPSE}; Lewkowycz et al., arXiv 2003.02218"
+    )
+    for name, claim, source, draw, number, fast in lines:
         yield Check(
             f"basin-{name}",
             "basin",

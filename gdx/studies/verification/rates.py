@@ -155,8 +155,8 @@ def _of_descent():
     yield Check(
         "rate-descent",
         "rate",
-        "on the Huber function of L = {L:.4g} started at R = {R:.4g} with slope L R / (2 k L a + 1), k = {k} steps "
-        "a = {step_size:.4g} leave L R^2 / (4 k L a + 2)",
+        "Huber function of slope L R / (2 k L a + 1) from R = {R:.4g}, L = {L:.4g}: k = {k} steps a = {step_size:.4g} "
+        "leave L R^2 / (4 k L a + 2)",
         "Drori & Teboulle, arXiv 1206.3209",
         _draw_huber,
         bound_of_descent,
@@ -168,7 +168,7 @@ def _of_descent():
     yield Check(
         "rate-potential",
         "rate",
-        "on a random least squares with L = {L:.4g}, k (f_k - f*) + L/2 |x_k - x*|^2 never rises under steps of 1/L",
+        "random least squares, L = {L:.4g}, steps 1/L: k (f_k - f*) + L/2 |x_k - x*|^2 never rises",
         "Bansal & Gupta, arXiv 1712.04581",
         _draw_regression,
         lambda p: 0.0,
@@ -183,9 +183,9 @@ def _of_others():
     yield Check(
         "rate-cauchy",
         "rate",
-        "k = {k} exact line searches from the worst start leave ((L - m) / (L + m))^(2 k) of the loss, m = {m:.4g}, "
-        "L = {L:.4g}",
-        "Cauchy, 1847; Nocedal & Wright, Numerical Optimization, section 3.3",
+        "k = {k} exact line searches from the worst start, m = {m:.4g}, L = {L:.4g}: "
+        "((L - m) / (L + m))^(2 k) of the loss is left",
+        "Nocedal & Wright, section 3.3",
         _draw_cauchy,
         share_of_cauchy,
         measure_cauchy,
@@ -197,9 +197,8 @@ def _of_others():
     yield Check(
         "rate-polyak",
         "rate",
-        "heavy ball tuned to curvatures from m = {m:.4g} to L = {L:.4g} contracts by "
-        "(sqrt(L/m) - 1) / (sqrt(L/m) + 1) a step",
-        "Polyak, Some methods of speeding up the convergence of iteration methods, 1964",
+        "heavy ball tuned to m = {m:.4g}, L = {L:.4g}: contracts by (sqrt(L/m) - 1) / (sqrt(L/m) + 1) a step",
+        "Polyak, 1964",
         _draw_polyak,
         rate_of_polyak,
         measure_polyak,

@@ -115,27 +115,27 @@ def checks() -> list[Check]:
     -------
     list
     """
-    words = "four curvatures of mean {mean:.4g}, one at a time"
+    words = "four curvatures h, mean {mean:.4g}, one at a time"
     # Bisection ends at 1e-15, and a few hundred steps round to 1e-13.
     bound = 1e-10
     lines = (
         (
             "mean-square",
-            f"{words} with replacement, stay bounded in the mean square up to 2 E h / E h^2",
-            "Ma, Bassily & Belkin, arXiv 1712.06559",
+            f"{words} with replacement: mean square bounded up to 2 E h / E h^2",
+            "Wu, Ma & E, NeurIPS 2018",
             limit_in_mean_square,
             measure_mean_square,
         ),
         (
             "almost-sure",
-            f"{words} in a new order every epoch, stay bounded up to the root of E log|1 - eta h|",
+            f"{words}, reshuffled: bounded up to the root of E log|1 - eta h|",
             "Chemnitz & Engel, arXiv 2407.20209",
             limit_almost_surely,
             functools.partial(_measure_growth, reshuffled),
         ),
         (
             "full-batch",
-            "four curvatures of mean {mean:.4g}, all at once, stay bounded up to 2 / E h",
+            "four curvatures h, mean {mean:.4g}, all at once: bounded up to 2 / E h",
             "linear stability of a quadratic",
             limit_in_full,
             functools.partial(_measure_growth, in_full),

@@ -185,16 +185,15 @@ def _draw_adaptive(low, high, eps_inside):
     return draw
 
 
-FLATTEST = "Craciun & Ghoshdastidar, arXiv 2402.13108; the 2-cycle in closed form"
-LECTURE = "2-cycle of RMSprop (Tieleman & Hinton, lecture 6.5, 2012) in closed form"
+FLATTEST = "Craciun & Ghoshdastidar, arXiv 2402.13108"
+LECTURE = "2-cycle of RMSprop; Tieleman & Hinton, 2012"
 
 
 def _factorizations():
     yield Check(
         "tail-factorization",
         "tail",
-        "on (u v - {s:.4g})^2 / 2 the gradient stays at sqrt(2 (eta s - 1)) / eta^1.5 from every start, "
-        "at eta = {step_size:.5g}",
+        "(u v - s)^2 / 2, s = {s:.4g}, eta = {step_size:.5g}: |g| ends at sqrt(2 (eta s - 1)) / eta^1.5",
         FLATTEST,
         _draw_hyperbola,
         law_of_hyperbola,
@@ -206,7 +205,8 @@ def _factorizations():
     yield Check(
         "tail-network",
         "tail",
-        "a linear network of two layers and top singular value {s:.4g} follows the same law at eta = {step_size:.5g}",
+        "two-layer network, top singular value s = {s:.4g}, eta = {step_size:.5g}: |g| ends at "
+        "sqrt(2 (eta s - 1)) / eta^1.5",
         FLATTEST,
         _draw_network,
         law_of_hyperbola,
@@ -220,9 +220,8 @@ def _numbers():
     yield Check(
         "tail-quartic",
         "tail",
-        "on (w^2 - a^2)^2 / 4, a = {a:.4g}, the gradient stays at a^3 sqrt(e - 1) / e^1.5, e = eta a^2, "
-        "at eta = {step_size:.5g}",
-        "Chen et al., arXiv 2310.01687; the 2-cycle in closed form",
+        "(w^2 - a^2)^2 / 4, a = {a:.4g}, eta = {step_size:.5g}: |g| ends at a^3 sqrt(e - 1) / e^1.5, e = eta a^2",
+        "Chen et al., arXiv 2310.01687",
         _draw_double_well,
         law_of_double_well,
         measure_double_well,
@@ -233,9 +232,9 @@ def _numbers():
     yield Check(
         "tail-logistic",
         "tail",
-        "logistic loss with both labels at x = {x:.4g} never diverges; the gradient stays at 2 w / eta, "
-        "w = (eta x / 4) tanh(x w / 2), at eta = {step_size:.5g}",
-        "Meng et al., arXiv 2406.05033; the 2-cycle in closed form",
+        "logistic loss, both labels at x = {x:.4g}, eta = {step_size:.5g}: |g| ends at 2 w / eta, "
+        "w = (eta x / 4) tanh(x w / 2)",
+        "Meng et al., arXiv 2406.05033",
         _draw_both_labels,
         law_of_both_labels,
         measure_both_labels,
@@ -246,9 +245,7 @@ def _numbers():
 
 
 def _adaptive():
-    words = (
-        "RMSprop with eps {place} the root, curvature {{lam:.4g}}, step {{step_size:.5g}}: the gradient stays at {law}"
-    )
+    words = "RMSprop, eps {place} the root, lam = {{lam:.4g}}, eta = {{step_size:.5g}}: |g| ends at {law}"
     for place, law, predict, measure in (
         ("inside", "sqrt((eta lam / 2)^2 - eps)", law_inside, measure_inside),
         ("outside", "eta lam / 2 - eps", law_outside, measure_outside),
@@ -265,7 +262,7 @@ def _adaptive():
         yield Check(
             f"tail-rmsprop-{place}-below",
             "tail",
-            claim.split(": the")[0] + ": below the edge nothing stays",
+            claim.split(": |g|")[0] + ": |g| ends at 0, below the edge",
             LECTURE,
             below,
             predict,

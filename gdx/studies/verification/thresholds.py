@@ -264,128 +264,86 @@ def _draw_decay(rng):
     return _draw_moments(rng) | {"decay": 10 ** rng.uniform(-3, 0)}
 
 
-HISTORY = "transfer function of the gradient history, by the z-transform"
-POLYAK = "Polyak, Some methods of speeding up the convergence of iteration methods, 1964"
+TRANSFER = "z-transform of the gradient history"
+JURY = "Jury's stability criterion"
+POLYAK = "Polyak, 1964"
 COHEN = "Cohen et al., arXiv 2207.14484"
 METHODS = {
-    "descent": ("gradient descent", descend, lambda p: 2.0, _draw, "linear stability of a quadratic"),
-    "heavy-ball": ("heavy ball with b = {b:.4g}", heavy_ball, gain_of_momentum, _draw, POLYAK),
-    "ema": ("an exponential mean with b = {b:.4g}", averaged, gain_of_mean, _draw, COHEN),
+    "descent": ("gradient descent: eta lam < 2", descend, lambda p: 2.0, _draw, "linear stability of a quadratic"),
+    "heavy-ball": ("heavy ball, b = {b:.4g}: eta lam < 2 (1 + b)", heavy_ball, gain_of_momentum, _draw, POLYAK),
+    "ema": ("mean of gradients, b = {b:.4g}: eta lam < 2 (1 + b) / (1 - b)", averaged, gain_of_mean, _draw, COHEN),
     "nesterov": (
-        "Nesterov's momentum b = {b:.4g}",
+        "Nesterov, b = {b:.4g}: eta lam < 2 (1 + b) / (1 + 2 b)",
         nesterov,
         gain_of_nesterov,
         _draw,
         "Cohen et al., arXiv 2103.00065",
     ),
     "two-memories": (
-        "an exponential mean with b = {b:.4g}, then momentum {c:.4g},",
+        "mean of gradients, b = {b:.4g}, then momentum c = {c:.4g}: eta lam < (1 - b c) (1 - c) / (b c) or a flip",
         averaged_twice,
         gain_of_two_memories,
         _draw_two,
-        f"Jury's criterion; {HISTORY}",
+        JURY,
     ),
     "two-gradients": (
-        "the mean of the last two gradients, the older one's weight {w:.4g},",
+        "last two gradients weighted 1 - w, w = {w:.4g}: eta lam < 1 / w or 2 / (1 - 2 w)",
         filtered,
         gain_of_two_gradients,
         _draw_weights,
-        f"Jury's criterion; {HISTORY}",
+        JURY,
     ),
-    "delay": ("a gradient late by {d}", filtered, gain_of_delay, _draw_delay, HISTORY),
+    "delay": (
+        "gradient delayed by d = {d}: eta lam < 2 sin(pi / (4 d + 2))",
+        filtered,
+        gain_of_delay,
+        _draw_delay,
+        TRANSFER,
+    ),
 }
 ADAPTIVE = {
-    "adam": ("Adam with b1 = {b:.4g}", adam, gain_of_mean, False, COHEN),
-    "nadam": ("NAdam with b1 = {b:.4g}", nadam, gain_of_nadam, False, f"{HISTORY}; as in {COHEN}"),
-    "rmsprop": ("RMSprop with decay {b:.4g}", rmsprop, lambda p: 2.0, True, COHEN),
+    "adam": ("Adam, b1 = {b:.4g}: eta lam / P < 2 (1 + b1) / (1 - b1)", adam, gain_of_mean, False, COHEN),
+    "nadam": (
+        "NAdam, b1 = {b:.4g}: eta lam / P < 2 (1 + b1) / ((1 - b1) (1 + 2 b1))",
+        nadam,
+        gain_of_nadam,
+        False,
+        TRANSFER,
+    ),
+    "rmsprop": ("RMSprop, decay {b:.4g}: eta lam / P < 2", rmsprop, lambda p: 2.0, True, COHEN),
 }
+ADAMW = "AdamW, b1 = {b:.4g}, decay {decay:.3g}: eta < 2 (1 + b1) / ((1 - b1) lam / P + (1 + b1) decay)"
 
 
 def _number_of(name):
     return 1 if name == "descent" else 3 if name == "two-memories" else 2
 
 
-def _linear_checks():
-    for name, (words, family, gain, draw, source) in METHODS.items():
-        tolerates = f"{words} tolerates so much step size times curvature"
-        yield Check(
-            f"threshold-{name}",
-            "threshold",
-            f"{tolerates}, by its impulse response",
-            source,
-            draw,
-            gain,
-            functools.partial(by_response, family),
-            MEASURED,
-            _number_of(name),
-            fast=1 if name == "heavy-ball" else 0,
-        )
-        yield Check(
-            f"loop-{name}",
-            "threshold",
-            f"{tolerates}, by the spectrum of its step on curvature {{lam:.4g}}",
-            source,
-            draw,
-            gain,
-            functools.partial(_loop_gain, family),
-            LOOPED,
-            _number_of(name),
-            fast=1 if name in ("nesterov", "two-memories") else 0,
-        )
-
-
-def _adaptive_checks():
-    for name, (words, family, gain, eps_inside, source) in ADAPTIVE.items():
-        tolerates = f"{words} tolerates so much step size times preconditioned curvature"
-        yield Check(
-            f"threshold-{name}",
-            "threshold",
-            f"{tolerates}, by its response around a frozen preconditioner",
-            source,
-            _draw_moments,
-            gain,
-            functools.partial(by_response, family),
-            MEASURED,
-            2,
-        )
-        yield Check(
-            f"loop-{name}",
-            "threshold",
-            f"{tolerates}, by the spectrum of its step on curvature {{lam:.4g}} at preconditioner {{P:.4g}}",
-            source,
-            _draw_moments,
-            gain,
-            functools.partial(_preconditioned, family, eps_inside),
-            LOOPED,
-            2,
-        )
-
-
-def _decay_checks():
-    words = "AdamW with b1 = {b:.4g}, decay {decay:.3g}, curvature {lam:.4g} and preconditioner {P:.4g} has this edge"
-    source = f"{COHEN}, with the decoupled decay of arXiv 1711.05101"
+def _pair(name, claim, at, source, draw, predict, respond, loop, number, fast):
+    """Two checks of one threshold: by gdx's impulse response, and by the spectrum of one step."""
     yield Check(
-        "threshold-adamw",
+        f"threshold-{name}",
         "threshold",
-        f"{words}, by its response around a frozen preconditioner",
+        f"{claim}; by impulse response",
         source,
-        _draw_decay,
-        step_of_adamw,
-        functools.partial(by_critical_step, adamw),
+        draw,
+        predict,
+        respond,
         MEASURED,
-        2,
+        number,
+        fast=int(name == "heavy-ball"),
     )
     yield Check(
-        "loop-adamw",
+        f"loop-{name}",
         "threshold",
-        f"{words}, by the spectrum of its step",
+        f"{claim}; by one step's spectrum at {at}",
         source,
-        _draw_decay,
-        step_of_adamw,
-        lambda points: by_loop(adamw, _with_moment(False, points)),
+        draw,
+        predict,
+        loop,
         LOOPED,
-        2,
-        fast=1,
+        number,
+        fast=int(fast),
     )
 
 
@@ -396,4 +354,15 @@ def checks() -> list[Check]:
     -------
     list
     """
-    return [*_linear_checks(), *_adaptive_checks(), *_decay_checks()]
+    found: list[Check] = []
+    for name, (claim, family, gain, draw, source) in METHODS.items():
+        measures = functools.partial(by_response, family), functools.partial(_loop_gain, family)
+        fast = name in ("nesterov", "two-memories")
+        found += _pair(name, claim, "lam = {lam:.4g}", source, draw, gain, *measures, _number_of(name), fast)
+    at = "lam = {lam:.4g}, P = {P:.4g}"
+    for name, (claim, family, gain, eps_inside, source) in ADAPTIVE.items():
+        measures = functools.partial(by_response, family), functools.partial(_preconditioned, family, eps_inside)
+        found += _pair(name, claim, at, source, _draw_moments, gain, *measures, 2, False)
+    measures = functools.partial(by_critical_step, adamw), lambda points: by_loop(adamw, _with_moment(False, points))
+    found += _pair("adamw", ADAMW, at, f"{COHEN}; 1711.05101", _draw_decay, step_of_adamw, *measures, 2, True)
+    return found
