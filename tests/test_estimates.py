@@ -1,0 +1,215 @@
+"""Estimates of edges: true values within their error bars, and no number where none can be had."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import LINEAR_METHODS, keys
+
+import gdx
+from gdx import EstimateKind
+from gdx.edges.estimating import estimate_edge, unsuited
+from gdx.edges.growth import slopes
+from gdx.edges.probing import Probe
+
+HORIZON = 5000
+FLOOR = np.finfo(float).eps / 2
+SPECTRA = {name: method for name, method in LINEAR_METHODS.items() if name != "heavy ball .8"}
+
+
+def random_spectrum(key):
+    """20 curvatures over half a decade to four decades, at any scale, and a start."""
+    scale, spread, where, start = jax.random.split(key, 4)
+    decades = jax.random.uniform(spread, minval=0.5, maxval=4.0)
+    values = 10 ** (jax.random.uniform(scale, minval=-2.0, maxval=2.0) - decades * jax.random.uniform(where, (20,)))
+    return jax.random.normal(start, (20,)), values
+
+
+def random_well(key):
+    """s (w^2 - a)^2 / 4 with its minima at any distance and of any curvature."""
+    place, scale, start = jax.random.split(key, 3)
+    a, s = (2 ** jax.random.uniform(k, minval=-2.0, maxval=2.0) for k in (place, scale))
+    return jnp.sqrt(a) * jax.random.uniform(start, minval=0.2, maxval=1.4), (a, s)
+
+
+def random_chain(depth, key):
+    target, start = jax.random.split(key)
+    y = 2 ** jax.random.uniform(target, minval=-1.5, maxval=1.5)
+    return y ** (1 / depth) * jax.random.uniform(start, (depth,), minval=0.6, maxval=1.1), y
+
+
+def random_escape(key):
+    return 0.5 + 2.5 * jax.random.uniform(key), jnp.zeros(())
+
+
+def in_state(init, loss):
+    """What varies from case to case travels in the state, so that one compiled program serves all cases."""
+    return gdx.stateful_problem(init, lambda params, state: (loss(params, state), state))
+
+
+QUADRATICS = in_state(random_spectrum, lambda x, values: 0.5 * jnp.sum(values * x**2))
+WELLS = in_state(random_well, lambda w, shape: 0.25 * shape[1] * (w**2 - shape[0]) ** 2)
+ESCAPES = in_state(random_escape, lambda x, _: 0.5 * x**2 + 0.25 * x**4)
+
+
+def chains(depth):
+    return in_state(functools.partial(random_chain, depth), lambda w, y: 0.5 * (jnp.prod(w) - y) ** 2)
+
+
+# Name -> (problem, family, exact edge as a function of the start and the state, relative accuracy that is asked for).
+CASES = {
+    **{
+        f"quadratic, {name}": (QUADRATICS, family, lambda x, values, t=threshold: t / values.max(), 1e-9)
+        for name, (family, threshold) in SPECTRA.items()
+    },
+    "double well": (WELLS, optax.sgd, lambda w, shape: 1 / (shape[0] * shape[1]), 1e-8),
+    **{f"chain of {k}": (chains(k), optax.sgd, lambda w, y, k=k: 2 / (k * y ** (2 - 2 / k)), 1e-8) for k in (2, 3, 4)},
+    "hard partner": (ESCAPES, optax.sgd, lambda x, _: 2 / (1 + x**2), 1e-12),
+}
+
+
+def estimates_of(name, num_cases, seed):
+    """Estimates and exact values, from brackets of random width about the edge."""
+    problem, family, exact_edge, _ = CASES[name]
+    probe, rng = Probe(problem, family, HORIZON), np.random.default_rng(seed)
+    for key in keys(num_cases, seed=seed):
+        exact = float(exact_edge(*problem.init(key)))
+        lower, upper = exact * rng.uniform(0.7, 0.97), exact * rng.uniform(1.01, 1.25)
+        yield estimate_edge(probe, key, lower, upper, 1e-6), exact
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_an_estimate_is_as_accurate_as_promised_and_its_bar_holds_the_truth(name):
+    for found, exact in estimates_of(name, 2, seed=5):
+        assert abs(found.value - exact) <= CASES[name][3] * exact
+        assert abs(found.value - exact) <= found.error
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", [11, 12])
+def test_the_bar_holds_the_truth_in_every_one_of_a_hundred_random_cases_and_is_no_idle_one(seed):
+    ratios = []
+    for name in CASES:
+        for found, exact in estimates_of(name, 10, seed=seed):
+            error = abs(found.value - exact)
+            assert found.kind is not EstimateKind.NONE, (name, found.reason)
+            assert error <= found.error, (name, found, exact)
+            # No number is closer to another than rounding.
+            ratios.append(found.error / max(error, FLOOR * exact))
+    assert len(ratios) == 100
+    assert np.median(ratios) <= 100
+
+
+def test_the_edge_comes_with_an_estimate_of_the_start_that_lasts_longest():
+    # Of these starts two leave the basin, at 2/(1 + x0^2); the third is the last to.
+    starts = jnp.asarray([1.1, 2.0, 0.6])
+    problem = gdx.problem(lambda key: starts[jax.random.key_data(key)[-1]], lambda x: 0.5 * x**2 + 0.25 * x**4)
+    numbered = jax.random.wrap_key_data(jnp.asarray([[0, 0], [0, 1], [0, 2]], jnp.uint32))
+    edge = gdx.critical_step_size(problem, optax.sgd, keys=numbered, num_steps=1000, bracket=(0.1, 4.0), rtol=0.1)
+    found = edge.estimate
+    assert found.repeat == 2
+    assert found.kind is EstimateKind.BASIN
+    np.testing.assert_allclose(found.value, 2 / 1.36, rtol=1e-12)
+    assert abs(found.value - 2 / 1.36) <= found.error
+    assert edge.last_success.lower < found.value < edge.last_success.upper
+    assert found.num_gradients == 1000 * found.num_runs > 0
+
+
+def test_two_curvatures_that_nearly_agree_are_told_apart():
+    # Their modes part by e^2 over the whole horizon, so that a slope sees a mixture of both.
+    problem = gdx.problems.quadratic((1.0, 1 - 2e-4), start=(1.0, 1.0))
+    probe = Probe(problem, optax.sgd, HORIZON)
+    assert abs(slopes(probe([2.0], keys(1)[0])).half[0]) > 1e-6
+    found = estimate_edge(probe, keys(1)[0], 1.8, 2.1, 1e-6)
+    assert found.kind is EstimateKind.LINEAR
+    assert abs(found.value - 2) <= min(found.error, 1e-9)
+
+
+def test_an_edge_off_the_flip_has_an_estimate_too():
+    # An average of gradients before momentum loses its stability in a rotation, at 1.5 and not at 9 over the curvature.
+    def family(step_size):
+        return optax.chain(optax.ema(0.5, debias=False), optax.trace(0.5), optax.scale(-step_size))
+
+    problem = gdx.problems.quadratic((1.0, 3.0, 10.0), start=(1.0, 1.0, 1.0))
+    found = estimate_edge(Probe(problem, family, HORIZON), keys(1)[0], 0.13, 0.17, 1e-6)
+    assert found.kind is EstimateKind.LINEAR
+    assert abs(found.value - 0.15) <= min(found.error, 1e-9)
+
+
+def test_a_run_that_only_comes_close_on_its_way_out_has_not_arrived():
+    # RMSprop with eps inside the root: 2 sqrt(eps) / lam. Runs above it touch 1e-20 before they grow.
+    def family(step_size):
+        return optax.chain(optax.scale_by_rms(eps=1e-2, eps_in_sqrt=True), optax.scale(-step_size))
+
+    exact, probe = 0.2 / 3, Probe(gdx.problems.quadratic((3.0,), start=(1.0,)), family, 3000)
+    touching = probe([1.006 * exact], keys(1)[0])
+    assert touching.norms[-64:].max() < 1e-6 * touching.norms[0]
+    assert not touching.arrived(1e-6)[0]
+    found = estimate_edge(probe, keys(1)[0], 0.9 * exact, 1.1 * exact, 1e-6)
+    assert found.kind is EstimateKind.SOFT
+    assert abs(found.value - exact) <= min(found.error, 1e-9 * exact)
+
+
+def test_a_cycle_that_is_there_at_once_is_a_jump_with_a_wide_bar():
+    # A Huber loss: beyond 2 the gradient norm is 1 in every cycle, so that nothing falls towards the edge.
+    def loss(w):
+        return jnp.where(jnp.abs(w) < 1, 0.5 * w**2, jnp.abs(w) - 0.5)
+
+    found = estimate_edge(Probe(gdx.problem(jnp.asarray(3.3), loss), optax.sgd, HORIZON), keys(1)[0], 1.9, 2.2, 1e-6)
+    assert found.kind is EstimateKind.JUMP
+    assert abs(found.value - 2) <= found.error <= 1e-2
+
+
+@pytest.fixture(scope="module")
+def small_run():
+    return gdx.sweep(gdx.problems.quadratic((1.0, 3.0)), optax.sgd, num_steps=300, tolerance=1e-4)
+
+
+def find_edge(run, **options):
+    return gdx.critical_step_size(run.problem, run.family, keys=keys(1), run=run, **({"rtol": 0.1} | options))
+
+
+def assert_none(found, reason):
+    assert found.kind is EstimateKind.NONE
+    assert reason in found.reason
+    assert math.isnan(found.value)
+    assert math.isnan(found.error)
+
+
+@pytest.mark.parametrize("bracket", [(0.2, 0.4), (1.0, 9.0)], ids=["no failure", "no success"])
+def test_where_the_scan_holds_no_edge_there_is_no_number(small_run, bracket):
+    assert_none(find_edge(small_run, bracket=bracket).estimate, "no start fails")
+
+
+def test_none_is_made_where_none_is_asked_for(small_run):
+    assert find_edge(small_run, bracket=(0.3, 1.5), estimate=False).estimate is None
+    assert find_edge(small_run, bracket=(0.3, 1.5), criterion="improved").estimate is None
+    assert find_edge(small_run, bracket=(0.3, 1.5)).estimate.kind is EstimateKind.LINEAR
+
+
+def test_what_cannot_have_a_number_is_known_before_any_run():
+    features = np.random.default_rng(0).normal(size=(16, 2))
+    sampled = gdx.problems.least_squares(features, features @ np.ones(2), batch_size=4)
+    assert "mini-batches" in unsuited(sampled, optax.sgd, 0.1, keys(1)[0])
+    quadratic = gdx.problems.quadratic((1.0, 3.0))
+    assert unsuited(quadratic, optax.sgd, 0.1, keys(1)[0]) == ""
+    with jax.enable_x64(False):
+        single = gdx.problems.quadratic((1.0, 3.0))
+        assert "float64" in unsuited(single, optax.sgd, 0.1, keys(1)[0])
+    half = gdx.problem(jnp.ones(2, jnp.bfloat16), lambda w: jnp.sum(w**2))
+    assert "float64" in unsuited(half, optax.sgd, 0.1, keys(1)[0])
+
+
+def rising(step_size):
+    """A schedule, in a family."""
+    return optax.sgd(lambda count: step_size * (1 + 1e-4 * count))
+
+
+@pytest.mark.parametrize("family", [optax.adam, rising])
+def test_where_the_number_of_the_step_matters_there_is_no_number(family):
+    probe = Probe(gdx.problems.quadratic((1.0, 3.0)), family, 300)
+    assert_none(estimate_edge(probe, keys(1)[0], 0.5, 0.7, 1e-4), "how many came before")
