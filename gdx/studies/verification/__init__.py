@@ -10,6 +10,7 @@ from gdx.studies.verification import (
     edges,
     factorizations,
     laboratories,
+    phases,
     rates,
     stochastic,
     tails,
@@ -19,7 +20,7 @@ from gdx.studies.verification.base import Check, Claim, Verification, run_checks
 
 __all__ = ["Check", "Claim", "Verification", "verification_checks", "verify"]
 
-SUBJECTS = (thresholds, edges, factorizations, tails, laboratories, doublings, stochastic, rates, controls)
+SUBJECTS = (thresholds, edges, factorizations, tails, laboratories, phases, doublings, stochastic, rates, controls)
 
 
 def verification_checks() -> list[Check]:

@@ -186,7 +186,7 @@ def _draw_adaptive(low, high, eps_inside):
 
 
 FLATTEST = "Craciun & Ghoshdastidar, arXiv 2402.13108"
-LECTURE = "2-cycle of RMSprop; Tieleman & Hinton, 2012"
+LECTURE = "Tieleman & Hinton, 2012"
 
 
 def _factorizations():

@@ -8,33 +8,26 @@ the spectral radius passes 1.
 from __future__ import annotations
 
 import functools
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.flatten_util import ravel_pytree
 
 from gdx import curvature
-from gdx.problems import problem
-from gdx.stepping import train_step
 from gdx.studies.verification.base import Check
-from gdx.studies.verification.running import crossing, descend
+from gdx.studies.verification.closed_loops import by_loop, with_moment
+from gdx.studies.verification.running import descend
 
-if TYPE_CHECKING:
-    from jaxtyping import Float
-
-SETTLED = 1_000_000
-"""Steps after which every bias correction has faded."""
 LINES = 8
 """Gradients that the filter remembers."""
 MEASURED = 1e-9
 """The impulse response is followed to 1e-16 of its largest value, and the gain's slope along the unit circle turns that
 into 1e-12 or so; Adam's bias correction leaves as much."""
 LOOPED = 1e-8
-"""Bisection ends at 1e-15; eigenvalues of a matrix of 10 rows are good to 1e-14, or to the square root of that where
-two of them are close, of which half is left where the coefficients stay away from 0 and 1."""
+"""Bisection ends at 1e-15, and eigenvalues of a matrix of ten rows are good to 1e-13 of a radius that grows in
+proportion to the step size, a hundred times slower at most where the memory is long."""
 
 
 # Families of a point's values
@@ -161,74 +154,13 @@ def by_critical_step(family: Any, points: dict[str, Any]) -> list[float]:
     ]
 
 
-def _bowl(h):
-    return problem(jnp.zeros(1), lambda x: 0.5 * h["lam"] * jnp.sum(x**2))
-
-
-@functools.cache
-def _jacobians(family):
-    """Compile the derivative of one step at the minimum, for all rows: [N, D + memory, D + memory]."""
-    step = train_step(_bowl, family)
-
-    def jacobian(h):
-        state = step.init(h, jax.random.key(0))
-        opt_state = _settled(state.opt_state, h)
-        flat, unravel = ravel_pytree((state.params, opt_state))
-
-        def advance(flat):
-            params, opt_state = unravel(flat)
-            new = step.update(state._replace(params=params, opt_state=opt_state))[0]
-            return ravel_pytree((new.params, new.opt_state))[0]
-
-        return jax.jacfwd(advance)(flat)
-
-    return jax.jit(jax.vmap(jacobian))
-
-
-def _settled(opt_state, h):
-    """Bias corrections faded, and the preconditioner P in place of a second moment.
-
-    At the minimum the second moment's derivative is 0, so that it adds an eigenvalue of its own and moves no other.
-    """
-    get, put = optax.tree.get_all_with_path, optax.tree.set
-    if get(opt_state, "count"):
-        opt_state = put(opt_state, count=jnp.asarray(SETTLED, jnp.int32))
-    if get(opt_state, "nu"):
-        opt_state = put(opt_state, nu=h["second_moment"] * jnp.ones(1))
-    return opt_state
-
-
-def by_loop(family: Any, points: dict[str, Any]) -> Float[np.ndarray, " N"]:
-    """Bisect for the step size at which the spectral radius of one step of the closed loop passes 1."""
-    compiled = _jacobians(family)
-    names = [name for name in points if name != "step_size"]
-
-    def excess(step_sizes):
-        here = {name: jnp.asarray(points[name], float) for name in names} | {"step_size": jnp.asarray(step_sizes)}
-        return np.abs(np.linalg.eigvals(np.asarray(compiled(here)))).max(axis=-1) - 1
-
-    # The first change on a grid: a threshold beyond which stability returned would be missed by bisection alone.
-    grid = np.geomspace(1e-3, 1e3, 97)[:, None] / points["lam"]
-    signs = np.stack([excess(row) for row in grid]) > 0
-    first = np.argmax(signs, axis=0)
-    rows = np.arange(len(first))
-    return crossing(excess, grid[np.maximum(first - 1, 0), rows], grid[first, rows])
-
-
 def _loop_gain(family, points):
     return by_loop(family, points) * points["lam"]
 
 
 def _preconditioned(family, eps_inside, points):
     """In units of the preconditioned curvature: P is the denominator that the second moment and eps make."""
-    return by_loop(family, _with_moment(eps_inside, points)) * points["lam"] / points["P"]
-
-
-def _with_moment(eps_inside, points):
-    """The second moment whose update, at gradient 0, gives the denominator P."""
-    P, decay, eps = points["P"], (points["b"] if eps_inside else 0.999), 1e-8
-    moment = (P**2 - eps if eps_inside else (P - eps) ** 2) / decay
-    return points | {"second_moment": moment}
+    return by_loop(family, with_moment(eps_inside, points)) * points["lam"] / points["P"]
 
 
 # What is drawn
@@ -363,6 +295,6 @@ def checks() -> list[Check]:
     for name, (claim, family, gain, eps_inside, source) in ADAPTIVE.items():
         measures = functools.partial(by_response, family), functools.partial(_preconditioned, family, eps_inside)
         found += _pair(name, claim, at, source, _draw_moments, gain, *measures, 2, False)
-    measures = functools.partial(by_critical_step, adamw), lambda points: by_loop(adamw, _with_moment(False, points))
+    measures = functools.partial(by_critical_step, adamw), lambda points: by_loop(adamw, with_moment(False, points))
     found += _pair("adamw", ADAMW, at, f"{COHEN}; 1711.05101", _draw_decay, step_of_adamw, *measures, 2, True)
     return found
