@@ -7,7 +7,6 @@ from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
-import scipy.optimize
 
 from gdx.problems import finite_sum, problem
 from gdx.studies.verification.base import Check
@@ -59,8 +58,7 @@ def limit_almost_surely(p: Any) -> float:
         return np.mean(np.log(np.abs(1 - eta * h)))
 
     # Beyond the last of the singularities 1/h the sum only rises.
-    root: Any = scipy.optimize.brentq(growth, (1 + 1e-9) / h.min(), 4 / h.min(), xtol=1e-15)
-    return root
+    return float(crossing(growth, (1 + 1e-9) / h.min(), 4 / h.min()))
 
 
 def limit_in_full(p: Any) -> float:

@@ -8,12 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import scipy.optimize
 
 from gdx.optimizers import textbook_rmsprop
 from gdx.problems import linear_network, problem
 from gdx.studies.verification.base import Check
-from gdx.studies.verification.running import descend, tail_norms
+from gdx.studies.verification.running import crossing, descend, tail_norms
 
 EPS = 1e-8
 """optax's default for RMSprop."""
@@ -85,9 +84,8 @@ def law_of_double_well(p: Any) -> float:
 def law_of_both_labels(p: Any) -> float:
     """2 |w| / eta where w = (eta x / 4) tanh(x w / 2), beyond 8 / x^2."""
     eta, x = p["step_size"], p["x"]
-    ends = (1e-6, eta * x)
-    w: Any = scipy.optimize.brentq(lambda w: eta * x / 4 * np.tanh(x * w / 2) - w, *ends, xtol=1e-15)
-    return 2 * w / eta
+    w = crossing(lambda w: w - eta * x / 4 * np.tanh(x * w / 2), 1e-6, eta * x, iterations=60)
+    return float(2 * w / eta)
 
 
 def law_inside(p: Any) -> float:
