@@ -2,6 +2,7 @@
 
 from gdx import curvature, observers, optimizers, plots, problems, schedules, storage, studies
 from gdx.curvature import (
+    EdgeMarginState,
     Eigenpairs,
     EigenStatus,
     OneStepEdge,
@@ -9,8 +10,10 @@ from gdx.curvature import (
     Sharpness,
     critical_step,
     curvature_threshold,
+    edge_margin,
     hvp,
     one_step_edge,
+    preconditioner,
     sharpness,
     top_eigenpairs,
 )
@@ -28,6 +31,7 @@ __all__ = [
     "Answer",
     "Bracket",
     "Edge",
+    "EdgeMarginState",
     "EdgeStatus",
     "EigenStatus",
     "Eigenpairs",
@@ -56,12 +60,14 @@ __all__ = [
     "critical_step_size",
     "curvature",
     "curvature_threshold",
+    "edge_margin",
     "hvp",
     "improved",
     "observers",
     "one_step_edge",
     "optimizers",
     "plots",
+    "preconditioner",
     "problem",
     "problems",
     "schedules",

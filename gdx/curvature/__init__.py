@@ -1,6 +1,7 @@
 """Curvature of a loss, and how much of it an optimizer tolerates."""
 
 from gdx.curvature.eigenpairs import Eigenpairs, EigenStatus, Sharpness, sharpness, top_eigenpairs
+from gdx.curvature.margin import EdgeMarginState, edge_margin
 from gdx.curvature.one_step import OneStepEdge, OneStepStatus, one_step_edge
 from gdx.curvature.preconditioners import preconditioner
 from gdx.curvature.products import hvp
@@ -8,6 +9,7 @@ from gdx.curvature.responses import Response, impulse_response, measure_response
 from gdx.curvature.thresholds import critical_step, curvature_threshold
 
 __all__ = [
+    "EdgeMarginState",
     "EigenStatus",
     "Eigenpairs",
     "OneStepEdge",
@@ -16,6 +18,7 @@ __all__ = [
     "Sharpness",
     "critical_step",
     "curvature_threshold",
+    "edge_margin",
     "hvp",
     "impulse_response",
     "measure_response",

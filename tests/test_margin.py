@@ -1,0 +1,175 @@
+"""How close a running job is to its edge."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import gdx
+from gdx.problems.data import bundled, scale_features
+
+CURVATURES = jnp.asarray([5.0, 2.0, 0.3, -0.1])
+
+
+def bowl(params):
+    return 0.5 * jnp.sum(CURVATURES * params["w"] ** 2)
+
+
+def train(watched, loss, params, num_steps, **keywords):
+    """States after every update, leaves [T, ...], and the last parameters."""
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = watched.update(jax.grad(loss)(params), state, params, **keywords)
+        return (optax.apply_updates(params, updates), state), state
+
+    (last, _), states = jax.jit(lambda carry: jax.lax.scan(step, carry, length=num_steps))(
+        (params, watched.init(params))
+    )
+    return states, last
+
+
+START = {"w": jnp.asarray([1.0, -2.0, 0.5, 0.1])}
+
+
+@pytest.mark.parametrize(
+    "family",
+    [functools.partial(optax.sgd, momentum=0.8), functools.partial(optax.adamw, weight_decay=0.1)],
+    ids=["heavy ball", "adamw"],
+)
+def test_watching_changes_no_update(family):
+    schedule = optax.linear_schedule(0.0, 0.05, 10)
+    _, watched = train(gdx.edge_margin(family, schedule, bowl, every=3), bowl, START, 25)
+    _, alone = train(family(schedule), bowl, START, 25)
+    np.testing.assert_allclose(watched["w"], alone["w"], rtol=1e-12)
+
+
+def test_on_a_quadratic_the_margin_is_exact():
+    family = functools.partial(optax.sgd, momentum=0.5)
+    states, _ = train(gdx.edge_margin(family, 0.1, bowl, every=2), bowl, START, 100)
+    np.testing.assert_allclose(states.sharpness[-1], 5.0, rtol=1e-9)
+    np.testing.assert_allclose(states.threshold, 3.0, rtol=1e-9)
+    np.testing.assert_allclose(states.margin[-1], 0.1 * 5.0 / 3.0, rtol=1e-9)
+    np.testing.assert_allclose(jnp.abs(states.vector["w"][-1]), [1, 0, 0, 0], atol=1e-7)
+
+
+def test_measurements_are_made_every_so_many_updates_and_the_step_size_is_followed_at_all():
+    schedule = optax.linear_schedule(0.05, 0.15, 20)
+
+    def loss(params):
+        return jnp.sum(params["w"] ** 4)
+
+    states, _ = train(gdx.edge_margin(optax.sgd, schedule, loss, every=5), loss, START, 20)
+    changes = np.flatnonzero(np.diff(np.asarray(states.sharpness)) != 0) + 1
+    np.testing.assert_array_equal(changes, [5, 10, 15])
+    steps = schedule(jnp.arange(20, dtype=jnp.int32))
+    np.testing.assert_allclose(states.step_size, steps, rtol=1e-6)
+    np.testing.assert_allclose(states.margin, states.step_size * states.sharpness / 2, rtol=1e-12)
+
+
+def test_the_sharpness_of_adam_is_that_of_the_preconditioned_hessian():
+    watched = gdx.edge_margin(optax.adam, 1e-5, bowl, every=1)
+    states, _ = train(watched, bowl, START, 60)
+    # The parameters hardly move, and so gradients and preconditioner stay what they were at the start.
+    diagonal = jnp.abs(CURVATURES * START["w"]) + 1e-8
+    np.testing.assert_allclose(states.sharpness[-1], jnp.max(CURVATURES / diagonal), rtol=1e-3)
+    np.testing.assert_allclose(states.margin[-1], 1e-5 * states.sharpness[-1] / 38, rtol=1e-9)
+
+
+def test_weight_decay_takes_its_share_of_the_margin():
+    family = functools.partial(optax.adamw, b1=0.8, weight_decay=2.0)
+    states, _ = train(gdx.edge_margin(family, 1e-5, bowl, every=1), bowl, START, 40)
+    critical = gdx.critical_step(family, float(states.sharpness[-1]))
+    np.testing.assert_allclose(states.margin[-1], 1e-5 / critical, rtol=1e-6)
+    np.testing.assert_allclose(states.threshold[-1], critical * states.sharpness[-1], rtol=1e-6)
+
+
+def test_a_batch_that_is_passed_is_the_one_measured():
+    def loss(params, batch):
+        return 0.5 * jnp.mean(batch) * jnp.sum(params**2)
+
+    watched = gdx.edge_margin(optax.sgd, 0.1, loss, every=1)
+    params = jnp.ones(3)
+    state, update = watched.init(params), jax.jit(watched.update)
+    for value in (2.0, 7.0):
+        _, state = update(params, state, params, batch=jnp.full(4, value))
+        np.testing.assert_allclose(state.sharpness, value, rtol=1e-9)
+
+
+def test_a_measurement_that_fails_spoils_no_later_one():
+    def loss(params, batch):
+        return batch * jnp.sum(jnp.asarray([4.0, 1.0]) * params**2)
+
+    watched = gdx.edge_margin(optax.sgd, 0.1, loss, every=1)
+    params = jnp.ones(2)
+    state, update = watched.init(params), jax.jit(watched.update)
+    assert np.isnan(state.margin)
+    found = []
+    for batch in (jnp.nan, 1.0, 1.0, jnp.nan, *([1.0] * 20)):
+        _, state = update(params, state, params, batch=jnp.asarray(batch))
+        found.append(float(state.sharpness))
+    assert np.isnan([found[0], found[3]]).all()
+    np.testing.assert_allclose(found[-1], 8.0, rtol=1e-6)
+
+
+def test_numbers_are_float32_for_narrow_parameters():
+    params = {"w": jnp.ones(4, jnp.bfloat16)}
+    watched = gdx.edge_margin(optax.adam, 0.01, lambda p: jnp.sum((p["w"].astype(jnp.float32) - 2) ** 4), every=1)
+    updates, state = jax.jit(watched.update)({"w": jnp.full(4, -4, jnp.bfloat16)}, watched.init(params), params)
+    assert updates["w"].dtype == jnp.bfloat16
+    assert state.margin.dtype == jnp.float32
+    # Every second derivative is 12, every gradient and so the preconditioner 4.
+    np.testing.assert_allclose(state.sharpness, 3.0, rtol=1e-2)
+
+
+def digits_network(key):
+    """A small tanh network on a part of the digits, mean squared error, and where it starts."""
+    features, labels = bundled("digits")
+    inputs = jnp.asarray(scale_features(features, "standard", constant="zero")[:500], jnp.float32)
+    targets = jax.nn.one_hot(labels[:500], 10, dtype=jnp.float32)
+
+    def loss(matrices):
+        hidden = jnp.tanh(jnp.tanh(inputs @ matrices[0]) @ matrices[1])
+        return 0.5 * jnp.mean(jnp.sum((hidden @ matrices[2] - targets) ** 2, axis=1))
+
+    shapes = ((64, 32), (32, 32), (32, 10))
+    keys = jax.random.split(key, 3)
+    start = [0.5 * jax.random.normal(k, s, jnp.float32) / s[0] ** 0.5 for k, s in zip(keys, shapes, strict=True)]
+    return loss, start
+
+
+def test_gradient_descent_climbs_to_its_edge_and_hovers_there_within_ten_per_cent():
+    loss, start = digits_network(jax.random.key(0))
+    step_size = 0.6
+    states, last = train(gdx.edge_margin(optax.sgd, step_size, loss), loss, start, 1500)
+    margin = np.asarray(states.margin)
+    assert margin[0] < 0.6
+    np.testing.assert_allclose(margin[-500:].mean(), 1.0, atol=0.1)
+    measured = gdx.sharpness(loss, last, rtol=1e-4).value
+    np.testing.assert_allclose(states.sharpness[-1], measured, rtol=0.05)
+    np.testing.assert_allclose(measured, 2 / step_size, rtol=0.1)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((optax.sgd, 0.0, bowl), "step_size: 0.0"),
+        ((optax.sgd, jnp.nan, bowl), "step_size: nan"),
+        ((optax.sgd, 0.1, bowl, 0), "every: 0"),
+        ((optax.sgd, 0.1, 3.0), "loss: 3.0 is not callable"),
+        ((optax.sign_sgd, 0.1, bowl), "family: .*not linear"),
+        ((lambda s: optax.sgd(0.1), 0.1, bowl), "family: .*ignore it"),
+    ],
+)
+def test_what_cannot_be_watched_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gdx.edge_margin(*arguments)
+
+
+def test_an_update_without_parameters_is_refused():
+    watched = gdx.edge_margin(optax.sgd, 0.1, bowl)
+    with pytest.raises(ValueError, match="params: missing"):
+        watched.update(START, watched.init(START))
