@@ -148,12 +148,18 @@ def test_what_raises_is_a_row_that_fails_with_its_sentence_and_the_others_go_on(
     assert found.rows[0].note == "ValueError: family: it is none; pass one"
 
 
-def test_ctrl_c_is_no_failed_row():
+def test_ctrl_c_is_no_failed_row_but_exit_code_130(monkeypatch):
     def interrupted(points):
         raise KeyboardInterrupt
 
+    checks = [CHECKS[CHEAP]._replace(measure=interrupted)]
     with pytest.raises(KeyboardInterrupt):
-        run_checks([CHECKS[CHEAP]._replace(measure=interrupted)])
+        run_checks(checks)
+    monkeypatch.setattr(verification, "verification_checks", lambda: checks)
+    result = invoke()
+    assert result.exit_code == 130
+    assert result.stderr.startswith("gdx: interrupted")
+    assert result.stdout == ""
 
 
 def test_of_several_measurements_the_worst_is_the_rows():

@@ -9,7 +9,7 @@ import typer
 from rich.console import Console
 
 from gdx import reports, studies
-from gdx.cli.options import progress_bar, refusals
+from gdx.cli.options import progress_bar, refusals, say
 
 
 def verify(
@@ -24,13 +24,17 @@ def verify(
     """Hold every closed form that gdx knows against a measurement on this machine; exit code 1 if one fails."""
     with refusals():
         jax.config.update("jax_enable_x64", True)
-        with progress_bar(quiet or as_json) as progress:
-            found = studies.verify(
-                seed,
-                only,
-                fast,
-                progress=None if progress is None else lambda *counts: progress("claims", *counts),
-            )
+        try:
+            with progress_bar(quiet or as_json) as progress:
+                found = studies.verify(
+                    seed,
+                    only,
+                    fast,
+                    progress=None if progress is None else lambda *counts: progress("claims", *counts),
+                )
+        except KeyboardInterrupt:
+            say("interrupted: the rows were not all finished; --only and --fast run fewer of them")
+            raise typer.Exit(130) from None
     if as_json:
         print(reports.to_json(reports.verification_json(found)))
     elif not quiet:
