@@ -101,7 +101,7 @@ def sharpness(
 
     Stops when the residual is below `rtol` times the value, or after `num_iters` products; `status` says which. jit and
     vmap work; called often, it should be inside of a jitted function, since every call from outside compiles anew.
-    Memory is some fifty vectors of D numbers. Not for losses without second derivatives, see `one_step_edge`, nor for
+    Memory is some forty vectors of D numbers. Not for losses without second derivatives, see `one_step_edge`, nor for
     those that differ from call to call: all products must be with the same matrix.
 
     Parameters
