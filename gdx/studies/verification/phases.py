@@ -15,12 +15,13 @@ from gdx.studies.verification.tails import double_well
 
 
 def measure_slowing(points: Any) -> Any:
-    """How much 1/g^2 gains a step, between the middle and the end of a long run at exactly the edge."""
+    """How much 1/g^2 gains a step of a long run at exactly the edge, its logarithmic term cancelled."""
     points = points | {"step_size": 1 / points["a"] ** 2}
-    steps = 20_000
-    late = ends(double_well, descend, points, steps, window=1)[1][:, 0, 0]
-    middle = ends(double_well, descend, points, steps // 2, window=1)[1][:, 0, 0]
-    return (late**-2.0 - middle**-2.0) / (steps // 2)
+    quarter, half, whole = (
+        ends(double_well, descend, points, steps, window=1)[1][:, 0, 0] ** -2.0 for steps in (5_000, 10_000, 20_000)
+    )
+    # A multiple of log(t) gains as much from a quarter to a half as from there to the end, in half the steps.
+    return 2 * (whole - half) / 10_000 - (half - quarter) / 5_000
 
 
 def measure_monotone(points: Any) -> Any:
@@ -112,7 +113,8 @@ def _draw_length(rng):
 
 def _draw_slowing(rng):
     a = rng.uniform(0.5, 2.0)
-    return {"a": a, "start": a * rng.uniform(0.5, 0.9)}
+    # From 0.618 a the first step ends in the minimum, from near there so close to it that the law begins late.
+    return {"a": a, "start": a * rng.uniform(0.7, 0.9)}
 
 
 def _draw_merging(rng):
@@ -177,8 +179,8 @@ def _ends():
         _draw_slowing,
         lambda p: 4 / p["a"] ** 6,
         measure_slowing,
-        # The next term of 1/g^2 is a multiple of log(t), which gains about 2 / T a step in the second half of T steps.
-        2e-4,
+        # What is left gains log(t) / t^2 a step.
+        1e-5,
         2,
         fast=1,
     )
