@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx import curvature
+from gdx.stepping import train_step
 from gdx.studies.verification.base import Check
 from gdx.studies.verification.running import crossing, descend, ends
 from gdx.studies.verification.tails import double_well
@@ -60,18 +61,20 @@ def measure_merging(points: Any) -> Any:
 @jax.jit
 @jax.vmap
 def _visits_both(step_size, a, starts):
-    def loss(w):
-        return double_well({"start": w, "a": a}).loss(w, (), None)[0]
+    step = train_step(double_well, descend)
 
     def forward(carry, _):
-        w, crossed = carry
-        new = w - step_size * jax.vmap(jax.grad(loss))(w)
-        return (new, crossed | (new * w < 0)), None
+        state, crossed = carry
+        new, view = step.update(state)
+        return (new, crossed | (jnp.asarray(new.params) * jnp.asarray(view.params) < 0)), None
 
-    # Starts are spread over the well's attractor by the first half; changes of side count in the second.
-    settled = jax.lax.scan(forward, (starts, jnp.zeros(starts.shape, bool)), length=1000)[0][0]
-    crossed = jax.lax.scan(forward, (settled, jnp.zeros(starts.shape, bool)), length=20_000)[0][1]
-    return jnp.where(jnp.any(crossed), 1.0, -1.0)
+    def crosses(start):
+        state = step.init({"step_size": step_size, "a": a, "start": start}, jax.random.key(0))
+        # The first steps spread the starts over the well's attractor; changes of side count from then on.
+        settled = jax.lax.scan(forward, (state, jnp.zeros((), bool)), length=1000)[0][0]
+        return jax.lax.scan(forward, (settled, jnp.zeros((), bool)), length=20_000)[0][1]
+
+    return jnp.where(jnp.any(jax.vmap(crosses)(starts)), 1.0, -1.0)
 
 
 def measure_escape(points: Any) -> Any:
