@@ -135,19 +135,15 @@ def _decide(probe, key, lower, upper, tolerance):
 
 def _linear(probe, key, survey, lower):
     rates = slopes(survey).half
-    grows = np.isfinite(rates) & (rates > 0)
-    first = survey.step_sizes[grows].min() if grows.any() else math.nan
-    below = np.isfinite(rates) & (rates < 0) & (survey.step_sizes < first)
-    if not below.any():
+    # Beyond the edge growth is plain to see; far below, what has decayed to rounding may seem to grow.
+    decays = survey.step_sizes[np.isfinite(rates) & (rates < 0)]
+    below = float(decays.max(initial=0.0))
+    grows = survey.step_sizes[np.isfinite(rates) & (rates > 0) & (survey.step_sizes > below)]
+    if decays.size == 0 or grows.size == 0:
         return _none("no run decays below the step sizes at which runs grow")
-    found = zero_of_growth(probe, key, float(survey.step_sizes[below].max()), float(first))
+    found = zero_of_growth(probe, key, below, float(grows.min()))
     if found.is_number and found.value < 0.99 * lower:
-        return (
-            EstimateKind.NONE,
-            "",
-            nothing(""),
-            "runs converge beyond the step size at which the growth rate passes zero",
-        )
+        return _none("runs converge beyond the step size at which the growth rate passes zero")
     return _worth(EstimateKind.LINEAR, "growth rate", found, "runs grow at a constant rate beyond it")
 
 
@@ -203,10 +199,7 @@ def _two_sided(probe, key, bracket, looked, tolerance):
     elif is_local:
         kind, reason = EstimateKind.JUMP, "runs cycle beyond it, at once at a finite gradient norm"
     else:
-        kind, reason = (
-            EstimateKind.JUMP,
-            "beyond it this start ends in a cycle; the minimum is still stable",
-        )
+        kind, reason = EstimateKind.JUMP, "beyond it this start ends in a cycle; the minimum is still stable"
     return _worth(kind, "two-sided search", found, reason)
 
 

@@ -104,7 +104,7 @@ def is_linear(traces: Traces) -> bool:
     rates = slopes(traces)
     for column, rate, risen in zip(traces.changes[1:].T, rates.half, rates.risen, strict=True):
         if rate > 0 and risen >= RUNAWAY:
-            several, fewer = (leading_rate(_window(column), samples) for samples in (SAMPLES[0], SAMPLES[-1]))
+            several, fewer = (leading_rate(_window(column), samples)[0] for samples in (SAMPLES[0], SAMPLES[-1]))
             if abs(several - fewer) <= 1e-6 * abs(several):
                 return True
     return False
@@ -161,25 +161,26 @@ def zero_of_growth(probe: Probe, key: chex.PRNGKey, lower: float, upper: float) 
 
 def _grows(logs, slope):
     """Sign of the fastest mode's rate where that is clear; far below an edge momentum leaves too many modes."""
-    several, fewer = leading_rate(logs, SAMPLES[0]), leading_rate(logs, SAMPLES[-1])
+    several, fewer = (leading_rate(logs, samples)[0] for samples in (SAMPLES[0], SAMPLES[-1]))
     return (several if abs(several - fewer) <= 0.1 * abs(several) else slope) > 0
 
 
 def _interpolated(step_sizes, logs):
     """Root of the fastest mode's rate, and how far it can be trusted."""
-    rates, *others = (np.array([leading_rate(lane, samples) for lane in logs]) for samples in SAMPLES)
+    (rates, dropped), *others = (np.array([leading_rate(lane, samples) for lane in logs]).T for samples in SAMPLES)
     value = _inverse(step_sizes, rates)
     # Of the four nearest points the three nearest ones make the quadratic.
     nearest = np.sort(np.argsort(np.abs(rates))[:3])
     degree = abs(value - _inverse(step_sizes[nearest], rates[nearest]))
-    window = max(abs(value - _inverse(step_sizes, other)) for other in others)
+    window = max(abs(value - _inverse(step_sizes, other)) for other, _ in others)
+    window += np.max(dropped) * abs((step_sizes[-1] - step_sizes[0]) / (rates[-1] - rates[0]))
     error = SAFETY * (degree + window) + FLOOR * abs(value)
     return (
         Found(float(value), float(error)) if np.isfinite(error) else nothing("the growth rate cannot be interpolated")
     )
 
 
-def leading_rate(logs: Float[np.ndarray, " T"], samples: int) -> float:
+def leading_rate(logs: Float[np.ndarray, " T"], samples: int) -> tuple[float, float]:
     """Rate of the fastest of the modes whose squares add up to a signal.
 
     Parameters
@@ -191,8 +192,8 @@ def leading_rate(logs: Float[np.ndarray, " T"], samples: int) -> float:
 
     Returns
     -------
-    float
-        Per step; NaN for a window that is too short.
+    float, float
+        Per step, and what the modes that were taken for rounding may amount to; NaN for a window that is too short.
 
     Notes
     -----
@@ -202,7 +203,7 @@ def leading_rate(logs: Float[np.ndarray, " T"], samples: int) -> float:
     # Shifted by one, the Hankel matrices take one sample more than they have rows and columns.
     stride = (logs.size // 2) // samples
     if stride < 1:
-        return math.nan
+        return math.nan, math.nan
     taken = logs[logs.size - 1 - stride * np.arange(samples)[::-1]]
     # The drift is taken out, so that decaying and growing signals are as well conditioned as steady ones.
     drift = (taken[-1] - taken[0]) / (samples - 1)
@@ -213,7 +214,8 @@ def leading_rate(logs: Float[np.ndarray, " T"], samples: int) -> float:
     rank = int(np.sum(sizes > RANK * sizes[0]))
     reduced = (left[:, :rank].T @ values[rows + 1] @ right[:rank].T) / sizes[:rank]
     factor = np.max(np.abs(np.linalg.eigvals(reduced)))
-    return float((0.5 * math.log(factor) + drift) / stride)
+    dropped = sizes[rank] / sizes[0] if rank < half else RANK
+    return float((0.5 * math.log(factor) + drift) / stride), float(0.5 * dropped / stride)
 
 
 def _inverse(step_sizes, rates):
