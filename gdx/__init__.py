@@ -21,7 +21,7 @@ from gdx.edges import Bracket, Edge, EdgeStatus, Estimate, EstimateKind, critica
 from gdx.observers import Observer
 from gdx.problems import Known, Problem, problem, stateful_problem
 from gdx.stepping import TrainState, TrainStep, View, train_step
-from gdx.studies import Trajectory, trajectory
+from gdx.studies import StepTable, Trajectory, Verification, step_table, trajectory, verify
 from gdx.sweeps import Interrupted, Runs, Stop, Stopping, Sweep, sweep
 from gdx.verdicts import Answer, Verdict, answers, bounded, converged, improved, stable, verdicts
 
@@ -45,6 +45,7 @@ __all__ = [
     "Problem",
     "Runs",
     "Sharpness",
+    "StepTable",
     "Stop",
     "Stopping",
     "Sweep",
@@ -52,6 +53,7 @@ __all__ = [
     "TrainStep",
     "Trajectory",
     "Verdict",
+    "Verification",
     "View",
     "answers",
     "bounded",
@@ -74,6 +76,7 @@ __all__ = [
     "sharpness",
     "stable",
     "stateful_problem",
+    "step_table",
     "storage",
     "studies",
     "sweep",
@@ -81,4 +84,5 @@ __all__ = [
     "train_step",
     "trajectory",
     "verdicts",
+    "verify",
 ]

@@ -9,6 +9,7 @@ except ImportError as error:
     raise SystemExit(f"the command line needs {error.name}; install gdx with its extra 'lab'") from error
 
 import gdx
+from gdx.cli.edge import edge
 from gdx.cli.listing import list_names
 from gdx.cli.options import say
 from gdx.cli.trajectory import trajectory
@@ -21,6 +22,7 @@ app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_
 app.command("list")(list_names)
 app.command()(transition)
 app.command()(trajectory)
+app.command()(edge)
 app.command()(verify)
 
 

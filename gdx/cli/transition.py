@@ -2,32 +2,20 @@
 
 from __future__ import annotations
 
-import difflib
-import enum
 import functools
 import importlib
 import math
-import os
 import pathlib
-import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import jax
 import typer
 from rich.console import Console
 
-from gdx import optimizers, plots, problems, reports, storage, studies
+from gdx import optimizers, plots, reports, storage, studies
+from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
 from gdx.cli.options import Precision, Scale, check_writable, progress_bar, refusals, say
 from gdx.stepping import Family
-
-
-class Criterion(enum.StrEnum):
-    """What counts as success."""
-
-    converged = "converged"
-    stable = "stable"
-    bounded = "bounded"
-    improved = "improved"
 
 
 def transition(
@@ -59,8 +47,8 @@ def transition(
     """Find where one optimizer stops converging, beside where theory says it should."""
     with refusals():
         jax.config.update("jax_enable_x64", precision is Precision.float64)
-        entry, made = _problem(problem, scale, batch_size, replacement)
-        hyperparameters = _hyperparameters(momentum, nesterov, assignments or [])
+        entry, made = named_problem(problem, scale, batch_size, replacement)
+        hyperparameters = hyperparameters_of(momentum, nesterov, assignments or [])
         family = optimizers.family(optimizer, hyperparameters)
         grid = None if step_sizes is None else _grid(step_sizes)
         repeats = _at_least_one("repeats", entry.repeats if repeats is None else repeats)
@@ -109,79 +97,6 @@ def transition(
     if found.edge is None:
         say("interrupted: what had been finished is in " + ", ".join(files))
         raise typer.Exit(130)
-
-
-def _problem(name, scale, batch_size, replacement):
-    """Find a problem by name or import, and make it."""
-    if replacement and batch_size is None:
-        raise ValueError("replacement: it is about batches; pass --batch-size too")
-    if ":" in name:
-        made = _imported(name, scale, batch_size)
-        return problems.ProblemEntry(lambda: made, "", num_points=48, repeats=8), made
-    entries = problems.catalogue()
-    if name not in entries:
-        near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
-        remedy = f"did you mean {' or '.join(near)}?" if near else "see gdx list, or pass my_module:my_problem"
-        raise ValueError(f"problem: {name!r} is unknown; {remedy}")
-    entry = entries[name]
-    if scale is not None and not entry.takes_scale:
-        raise ValueError(f"scale: the problem {name} has no features to scale; leave it out")
-    if batch_size is not None and not entry.takes_scale:
-        raise ValueError(f"batch-size: the problem {name} has no examples to batch; leave it out")
-    options: dict[str, Any] = {} if scale is None else {"scale": None if scale is Scale.none else scale.value}
-    if batch_size is not None:
-        options |= {"batch_size": batch_size, "replacement": replacement}
-        # The noise of batches keeps the full gradient from settling, so success is to end below the start.
-        entry = entry._replace(criterion="improved")
-    return entry, entry.make(**options)
-
-
-def _imported(name, scale, batch_size):
-    module_name, _, attribute = name.partition(":")
-    if batch_size is not None:
-        raise ValueError(f"batch-size: the problem {name} makes its own batches; leave it out")
-    if scale is not None:
-        raise ValueError(f"scale: the problem {name} is not one of gdx's data sets; leave it out")
-    sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ValueError(f"problem: module {module_name!r} does not import ({type(error).__name__}: {error})") from None
-    if not hasattr(module, attribute):
-        names = [key for key, value in vars(module).items() if isinstance(value, problems.Problem)]
-        remedy = f"its problems are {', '.join(names)}" if names else "it has no gdx.Problem at all"
-        raise ValueError(f"problem: module {module_name!r} has no {attribute!r}; {remedy}")
-    made = getattr(module, attribute)
-    if callable(made) and not isinstance(made, problems.Problem):
-        made = made()
-    if not isinstance(made, problems.Problem):
-        raise ValueError(
-            f"problem: {name} is {type(made).__name__}, no gdx.Problem; make one with gdx.problem(init, loss)"
-        )
-    return made
-
-
-def _hyperparameters(momentum, nesterov, assignments):
-    values: dict[str, Any] = {}
-    if momentum is not None:
-        values["momentum"] = momentum
-    if nesterov:
-        values["nesterov"] = True
-    for text in assignments:
-        name, separator, value = text.partition("=")
-        if not separator or not name:
-            raise ValueError(f"set: {text!r} is not NAME=VALUE; write it as --set b1=0.8")
-        values[name.strip()] = _parsed(name.strip(), value.strip())
-    return values
-
-
-def _parsed(name, text):
-    if text.lower() in ("true", "false"):
-        return text.lower() == "true"
-    try:
-        return float(text)
-    except ValueError:
-        raise ValueError(f"set: {name}={text} is no number, true or false; write it as --set b1=0.8") from None
 
 
 def _grid(text):

@@ -152,7 +152,7 @@ def title(settings: Mapping[str, Any]) -> str:
         data += f", batches of {settings['batch_size']}" + (" with replacement" if settings["replacement"] else "")
     return (
         f"{settings['problem']}{data} under {settings['optimizer']}{_in_brackets(settings)}: "
-        f"{settings['repeats']} starts, {settings['num_steps']} steps"
+        f"{settings['repeats']} start{'' if settings['repeats'] == 1 else 's'}, {settings['num_steps']} steps"
     )
 
 

@@ -143,6 +143,27 @@ def minimum_sharpness(problem: Problem, key: chex.PRNGKey) -> float | None:
     return float(eigenvalues[-1]) if is_flat and is_minimum else None
 
 
+def judged_loss(problem: Problem, model_state: chex.ArrayTree) -> Callable[[chex.ArrayTree], jax.Array]:
+    """Make the loss that verdicts are about, of the parameters alone.
+
+    Parameters
+    ----------
+    problem
+        A Problem without batches, or with a full loss.
+    model_state
+        Of the model; it stays as it is.
+
+    Returns
+    -------
+    callable
+        `params -> scalar`.
+    """
+    full_loss = problem.full_loss
+    if full_loss is not None:
+        return lambda params: full_loss(params, model_state)
+    return lambda params: problem.loss(params, model_state, None)[0]
+
+
 def _start_sharpness(problem, key):
     params, loss = _at_start(problem, key)
     return sharpness(loss, params, rtol=1e-4).value
@@ -150,6 +171,4 @@ def _start_sharpness(problem, key):
 
 def _at_start(problem, key):
     params, state = problem.init(key)
-    if problem.full_loss is not None:
-        return params, lambda params: problem.full_loss(params, state)
-    return params, lambda params: problem.loss(params, state, None)[0]
+    return params, judged_loss(problem, state)

@@ -1,0 +1,80 @@
+"""`gdx edge`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import jax
+import typer
+from rich.console import Console
+
+from gdx import optimizers, reports, studies
+from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
+from gdx.cli.options import Precision, Scale, progress_bar, refusals, say
+from gdx.sweeps import Interrupted
+
+
+def edge(
+    problem: Annotated[
+        str, typer.Argument(help="a name from gdx list, or my_module:my_problem from this folder")
+    ] = "linear-network",
+    optimizer: Annotated[str, typer.Option(help="a name from gdx list")] = "sgd",
+    momentum: Annotated[float | None, typer.Option(help="the optimizer's momentum")] = None,
+    nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's form of momentum")] = False,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="any other hyperparameter, as b1=0.8; may be repeated")
+    ] = None,
+    num_steps: Annotated[int | None, typer.Option(help="the horizon")] = None,
+    criterion: Annotated[Criterion | None, typer.Option(help="what counts as success")] = None,
+    tolerance: Annotated[float | None, typer.Option(help="of convergence, relative to the first gradient norm")] = None,
+    scale: Annotated[Scale | None, typer.Option(help="of the features, for problems on data")] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(help="examples a step, reshuffled every epoch, for problems on data; all by default")
+    ] = None,
+    replacement: Annotated[bool, typer.Option("--replacement", help="draw batches with replacement")] = False,
+    seed: Annotated[int, typer.Option(help="of the random start")] = 0,
+    precision: Annotated[Precision, typer.Option(help="of all numbers")] = Precision.float64,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout and nothing else")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
+) -> None:
+    """Set the step sizes that are called the largest stable one side by side, for one start."""
+    with refusals():
+        jax.config.update("jax_enable_x64", precision is Precision.float64)
+        entry, made = named_problem(problem, scale, batch_size, replacement)
+        hyperparameters = hyperparameters_of(momentum, nesterov, assignments or [])
+        family = optimizers.family(optimizer, hyperparameters)
+        settings = {
+            "problem": problem,
+            "optimizer": optimizer,
+            "hyperparameters": optimizers.catalogue()[optimizer].defaults | hyperparameters,
+            "criterion": entry.criterion if criterion is None else criterion.value,
+            "num_steps": entry.num_steps if num_steps is None else num_steps,
+            "repeats": 1,
+            "seed": seed,
+            "precision": precision.value,
+            "tolerance": entry.tolerance if tolerance is None else tolerance,
+            "scale": None if not entry.takes_scale else (scale or Scale.standard).value,
+            "batch_size": batch_size,
+            "replacement": replacement,
+        }
+        try:
+            with progress_bar(quiet or as_json) as progress:
+                found = studies.step_table(
+                    made,
+                    family,
+                    jax.random.key(seed),
+                    num_steps=settings["num_steps"],
+                    criterion=settings["criterion"],
+                    tolerance=settings["tolerance"],
+                    rtol=max(entry.rtol, 1e-6 if precision is Precision.float32 else 0.0),
+                    progress=None if progress is None else lambda *counts: progress("edges", *counts),
+                )
+        except Interrupted:
+            say("interrupted: the edges were not all found; a smaller --num-steps is quicker")
+            raise typer.Exit(130) from None
+    if as_json:
+        print(reports.to_json(reports.step_table_json(found, settings)))
+    elif not quiet:
+        console = Console()
+        for part in reports.step_table_tables(found, settings):
+            console.print(part, highlight=False)

@@ -1,0 +1,72 @@
+"""The step sizes side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from gdx.reports.transition import title
+from gdx.reports.values import bracket, new_table
+from gdx.studies import StepTable
+
+
+def step_table_json(found: StepTable, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Put everything about the step sizes into one dict.
+
+    Parameters
+    ----------
+    found
+        The study's values.
+    settings
+        What was asked for.
+
+    Returns
+    -------
+    dict
+    """
+    return {
+        **settings,
+        "rows": [row._asdict() for row in found.rows],
+        "reading": found.reading,
+        "status": found.edge.status.value,
+        "first_failure": bracket(found.edge.first_failure),
+        "last_success": bracket(found.edge.last_success),
+        "crossings": [bracket(pair) for pair in found.edge.crossings],
+    }
+
+
+def step_table_tables(found: StepTable, settings: Mapping[str, Any]) -> list[Any]:
+    """Lay the step sizes out for a terminal.
+
+    Parameters
+    ----------
+    found
+        The study's values.
+    settings
+        What was asked for.
+
+    Returns
+    -------
+    list
+        Things that rich prints.
+    """
+    table = new_table("step sizes", "", "step size", "+-", "cost", "what it means")
+    table.columns[-1].justify = "left"
+    for row in found.rows:
+        table.add_row(row.name, *_numbers(row), f"{row.cost:.3g}", row.meaning)
+    return [
+        f"[bold]{title(settings)}[/], criterion {settings['criterion']} (tolerance {settings['tolerance']:g})",
+        table,
+        *(f"{row.name}: {row.note}" for row in found.rows),
+        "cost: in gradients over all data; a Hessian product is two, an evaluation of the loss a third",
+        f"\n{found.reading}",
+    ]
+
+
+def _numbers(row):
+    if math.isnan(row.value):
+        return "none", ""
+    # As many digits as the error bar leaves, and one more.
+    digits = 6 if not row.error > 0 else max(6, math.ceil(math.log10(row.value / row.error)) + 1)
+    return f"{row.value:.{min(digits, 15)}g}", f"{row.error:.1g}"

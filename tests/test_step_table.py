@@ -1,0 +1,135 @@
+"""The step sizes that go by one name, side by side."""
+
+import io
+import json
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from rich.console import Console
+from typer.testing import CliRunner
+
+import gdx
+from gdx import reports
+from gdx.cli import app
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+BASIN = gdx.problem(jnp.asarray([2.5, 0.2]), lambda w: 0.5 * 3.0 * w[0] ** 2 + jnp.log(jnp.cosh(w[1])))
+
+
+@pytest.fixture(scope="module")
+def table():
+    return gdx.step_table(BASIN, optax.sgd, jax.random.key(0), num_steps=600)
+
+
+def rows_of(table):
+    return {row.name: row for row in table.rows}
+
+
+def test_every_row_says_what_it_means_what_it_cost_and_where_it_comes_from(table):
+    assert [row.name for row in table.rows] == [
+        "curvature at the start",
+        "one-step edge",
+        "curvature at the minimum",
+        "measured: first failure",
+        "measured: last success",
+        "measured: endless run",
+    ]
+    for row in table.rows:
+        assert row.meaning
+        assert row.note
+        assert row.cost > 0
+        assert row.error >= 0
+
+
+def test_the_rows_are_what_they_say(table):
+    rows = rows_of(table)
+    loss = lambda w: BASIN.loss(w, (), None)[0]  # noqa: E731
+    start = BASIN.init(None)[0]
+    np.testing.assert_allclose(rows["curvature at the start"].value, 2 / 3, rtol=1e-4)
+    np.testing.assert_allclose(rows["curvature at the minimum"].value, 2 / 3, rtol=1e-4)
+    gradient = jax.grad(loss)(start)
+    one_step = rows["one-step edge"]
+    for multiple, rises in ((one_step.value, False), (one_step.value + 2 * one_step.error, True)):
+        assert bool(loss(start - multiple * gradient) > loss(start)) is rises
+    assert rows["measured: last success"].value < 2 / 3 < rows["measured: first failure"].value
+    endless = rows["measured: endless run"]
+    assert abs(endless.value - 2 / 3) <= endless.error + 1e-14
+    assert endless.error < rows["measured: first failure"].value - rows["measured: last success"].value
+
+
+def test_a_bound_at_the_start_that_is_too_cautious_is_said_to_be_so():
+    problem = gdx.problem(jnp.asarray(0.5), lambda w: 0.5 * w**2 + 0.25 * w**4)
+    table = gdx.step_table(problem, optax.sgd, jax.random.key(0), num_steps=400)
+    rows = rows_of(table)
+    np.testing.assert_allclose(rows["curvature at the start"].value, 2 / 1.75, rtol=1e-6)
+    # The basin of this start ends at 2 / (1 + x0^2).
+    np.testing.assert_allclose(rows["measured: endless run"].value, 1.6, rtol=1e-9)
+    assert "curvature at the start is 1.4 times too cautious" in table.reading
+    assert "curvature at the minimum promises 1.25 times too much" in table.reading
+
+
+def test_where_there_is_no_number_the_note_says_why():
+    def loss(params, batch):
+        return batch * jnp.sum(params**2)
+
+    problem = gdx.problem(jnp.ones(2), loss, batches=lambda key, step: jax.random.uniform(key) + 1)
+    table = gdx.step_table(problem, optax.adam, jax.random.key(0), num_steps=100, criterion="improved")
+    rows = rows_of(table)
+    for name in ("curvature at the start", "one-step edge", "curvature at the minimum"):
+        assert math.isnan(rows[name].value)
+        assert "full_loss" in rows[name].note
+    assert math.isnan(rows["measured: endless run"].value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"num_steps": 0}, "num_steps: 0"),
+        ({"key": jax.random.split(jax.random.key(0), 2)}, "key: "),
+        ({"problem": lambda h: BASIN}, "problem: function is no gdx.Problem"),
+    ],
+)
+def test_a_table_that_makes_no_sense_is_refused(changed, message):
+    arguments = {"problem": BASIN, "family": optax.sgd, "key": jax.random.key(0), "num_steps": 10} | changed
+    problem, family, key = (arguments.pop(name) for name in ("problem", "family", "key"))
+    with pytest.raises(ValueError, match=message):
+        gdx.step_table(problem, family, key, **arguments)
+
+
+def test_the_table_is_readable_at_a_hundred_columns(table):
+    settings = {"problem": "mine", "optimizer": "sgd", "hyperparameters": {}, "criterion": "converged"}
+    settings |= {"repeats": 1, "num_steps": 600, "tolerance": 1e-6, "scale": None, "batch_size": None}
+    console = Console(width=100, record=True, file=io.StringIO())
+    for part in reports.step_table_tables(table, settings):
+        console.print(part, highlight=False)
+    text = console.export_text()
+    assert max(len(line) for line in text.splitlines()) <= 100
+    for words in (
+        "mine under sgd: 1 start, 600 steps",
+        "one-step edge",
+        "0.66666666",
+        "may differ",
+        "a Hessian product",
+    ):
+        assert words in text
+
+
+def test_the_command_prints_one_json_object():
+    arguments = ["edge", "quadratic", "--momentum", "0.5", "--num-steps", "500", "--json"]
+    found = json.loads(CliRunner().invoke(app, arguments).stdout)
+    rows = {row["name"]: row for row in found["rows"]}
+    assert rows["closed form"]["value"] == pytest.approx(0.3)
+    assert rows["measured: endless run"]["value"] == pytest.approx(0.3, rel=1e-9)
+    assert found["hyperparameters"]["momentum"] == 0.5
+    assert set(rows["one-step edge"]) == {"name", "value", "error", "cost", "meaning", "note"}
+
+
+def test_a_wrong_name_is_one_sentence_and_exit_code_2():
+    result = CliRunner().invoke(app, ["edge", "quadratik"])
+    assert result.exit_code == 2
+    assert "did you mean quadratic" in result.stderr
