@@ -18,6 +18,8 @@ DIMENSION = 3
 """Of each of the two vectors."""
 LONGEST = 6
 """Factors of a chain."""
+JUST_INSIDE = 0.99
+"""Share of the distance to the boundary from which a run must converge."""
 HORIZON = 3000
 """Steps in which a start leaves, that stands 1e-12 beyond the boundary: it departs at 1.02 a step or faster."""
 
@@ -99,6 +101,14 @@ def measure_radius(points: Any) -> Any:
     return crossing(has_left, 1e-3, 20 / np.sqrt(points["step_size"]))
 
 
+def measure_convergence(points: Any) -> Any:
+    """Bisect likewise, and see a run from just inside converge: NaN where it does not."""
+    radius = measure_radius(points)
+    inside = points | {"radius": JUST_INSIDE * radius}
+    gradient = ends(inner_product, descend, inside, HORIZON, window=1)[1][:, 0]
+    return np.where(np.linalg.norm(gradient, axis=1) < 1e-6, radius, np.nan)
+
+
 # What is drawn
 
 
@@ -111,6 +121,7 @@ def _draw_network(rng):
 
 
 def _draw_ellipse(low, high):
+    # At 1/|y| itself the flattest minimum attracts no faster than 1/sqrt(t).
     def draw(rng):
         direction = rng.normal(size=2 * DIMENSION)
         y = rng.uniform(0.5, 2.0) * rng.choice([-1, 1])
@@ -166,7 +177,7 @@ def _basins():
     on = "(u.v - y)^2 / 2, a random direction, y = {y:.4g}, eta = {step_size:.4g}:"
     ellipse = "S - eta y u.v < 4/eta - eta y^2"
     lines = (
-        ("ellipse", f"{on} converges iff {ellipse}", ELLIPSE, _draw_ellipse(0.1, 1.0), 3, 2),
+        ("ellipse", f"{on} converges iff {ellipse}", ELLIPSE, _draw_ellipse(0.1, 0.95), 3, 2),
         ("beyond", f"{on} stays finite beyond 1/|y| iff {ellipse}", ELLIPSE, _draw_ellipse(1.02, 1.9), 2, 0),
         (
             "catapult",
@@ -185,7 +196,7 @@ def _basins():
             source,
             draw,
             radius_of_ellipse,
-            measure_radius,
+            measure_convergence if name == "ellipse" else measure_radius,
             BISECTED,
             number,
             fast=fast,

@@ -91,8 +91,11 @@ def measure_quartic_basin(points: Any) -> Any:
 
 
 def measure_partner_basin(points: Any) -> Any:
-    """Bisect on the side that the row drew."""
-    return np.abs(_measure_basin(partner_from, points))
+    """Bisect on the side that the row drew, and see a run from just inside converge: NaN where it does not."""
+    radius = _measure_basin(partner_from, points)
+    inside = {"step_size": points["step_size"], "radius": 0.99 * radius}
+    gradient = ends(partner_from, descend, inside, 2000, window=1)[1][:, 0, 0]
+    return np.where(np.abs(gradient) < 1e-6, np.abs(radius), np.nan)
 
 
 def measure_quartic_cycle(points: Any) -> Any:
