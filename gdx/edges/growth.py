@@ -161,8 +161,8 @@ def zero_of_growth(probe: Probe, key: chex.PRNGKey, lower: float, upper: float) 
 
 def _grows(logs, slope):
     """Sign of the fastest mode's rate where that is clear; far below an edge momentum leaves too many modes."""
-    several, fewer = (leading_rate(logs, samples)[0] for samples in (SAMPLES[0], SAMPLES[-1]))
-    return (several if abs(several - fewer) <= 0.1 * abs(several) else slope) > 0
+    rates = [leading_rate(logs, samples)[0] for samples in SAMPLES]
+    return (rates[0] if max(rates) - min(rates) <= 1e-3 * abs(rates[0]) else slope) > 0
 
 
 def _interpolated(step_sizes, logs):
