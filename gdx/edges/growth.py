@@ -214,7 +214,8 @@ def leading_rate(logs: Float[np.ndarray, " T"], samples: int) -> tuple[float, fl
     rank = int(np.sum(sizes > RANK * sizes[0]))
     reduced = (left[:, :rank].T @ values[rows + 1] @ right[:rank].T) / sizes[:rank]
     factor = np.max(np.abs(np.linalg.eigvals(reduced)))
-    dropped = sizes[rank] / sizes[0] if rank < half else RANK
+    # A mode that fades within a sample or so fills one entry of the matrix, where the lasting one fills them all.
+    dropped = half * (sizes[rank] / sizes[0] if rank < half else RANK)
     return float((0.5 * math.log(factor) + drift) / stride), float(0.5 * dropped / stride)
 
 
