@@ -22,8 +22,11 @@ if TYPE_CHECKING:
     import chex
 
 FIRST_PRODUCTS = 32
-"""Hessian products that the first measurement may spend, since it has no vector to begin from."""
+"""Hessian products that a measurement may spend where it has no vector to begin from."""
 FIRST_RTOL = 1e-2
+LOST = 0.25
+"""Share of the last sharpness below which a new one says that the vector has lost the top, as it does when a
+preconditioner is young: then as many products are spent as at first."""
 DECAY_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1e8, 49)])
 """Curvatures, in units of the weight decay, at which the critical step size is tabulated."""
 
@@ -59,9 +62,9 @@ def edge_margin(
     """Watch how far an optimizer is from its edge of stability, without changing its updates.
 
     The updates are those of `family(step_size)`. Every few of them one Hessian product, at the parameters of that
-    update, brings the sharpness up to date; the first measurement makes up to 32 products. With a loss over the data of
-    one batch a product costs about two gradients, at `every=10` a fifth of a training step; a quarter of the batch is
-    enough to watch, and costs a quarter.
+    update, brings the sharpness up to date. The first measurement makes up to 32 products, and so does one that finds
+    less than a quarter of the sharpness before it. A product over the batch that is trained on costs two to three
+    gradients; a quarter of the batch is enough to watch, and costs a quarter of that.
 
     Parameters
     ----------
@@ -137,12 +140,9 @@ def edge_margin(
         def measure(operands):
             opt_state, params, state = operands
             diagonal = reader(params).read(opt_state, params)
-            return jax.lax.cond(
-                optax.tree.norm(state.vector) == 0,
-                lambda state: _first(at_batch, params, diagonal, state),
-                lambda state: _next(at_batch, params, diagonal, state, state.num_updates // every),
-                state,
-            )
+            found = _next(at_batch, params, diagonal, state, state.num_updates // every)
+            is_lost = (optax.tree.norm(state.vector) == 0) | (found[0] < LOST * state.sharpness)
+            return jax.lax.cond(is_lost, lambda: _anew(at_batch, params, diagonal, state), lambda: found)
 
         def keep(operands):
             state = operands[2]
@@ -158,7 +158,7 @@ def edge_margin(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _first(loss, params, diagonal, state):
+def _anew(loss, params, diagonal, state):
     """Lanczos, for want of a vector."""
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     found = sharpness(loss, params, preconditioner=diagonal, num_iters=min(FIRST_PRODUCTS, size), rtol=FIRST_RTOL)
@@ -169,8 +169,8 @@ def _first(loss, params, diagonal, state):
 
 def _next(loss, params, diagonal, state, index):
     """One product: by turns of the vector and of the direction in which its Rayleigh quotient rises."""
-    refreshes = (index % 2 == 1) | jnp.isnan(state.sharpness)
     x, direction = state.vector, state.direction
+    refreshes = (index % 2 == 1) | jnp.isnan(state.sharpness) | (optax.tree.norm(direction) == 0)
     one = jax.tree.map(lambda x, d: jnp.where(refreshes, x, d), x, direction)
     roots = jax.tree.map(lambda p, v: jnp.sqrt(p.astype(v.dtype)), diagonal, x)
     image = jax.tree.map(jnp.divide, hvp(loss, params, jax.tree.map(jnp.divide, one, roots)), roots)
@@ -182,10 +182,8 @@ def _next(loss, params, diagonal, state, index):
         return along, x, jax.tree.map(lambda r: r / jnp.where(length > 0, length, 1.0), rest)
 
     def improved():
-        # Half the plane's angle between the vector and its best direction; a vanishing direction turns nothing.
-        angle = 0.5 * jnp.arctan2(2 * across, state.sharpness - along)
-        turns = optax.tree.norm(direction) > 0
-        angle = jnp.where(turns, angle, 0.0).astype(along.dtype)
+        # By this angle the best vector of the plane is turned from the one at hand.
+        angle = (0.5 * jnp.arctan2(2 * across, state.sharpness - along)).astype(along.dtype)
         cosine, sine = jnp.cos(angle), jnp.sin(angle)
         value = cosine**2 * state.sharpness + 2 * cosine * sine * across + sine**2 * along
         turned = jax.tree.map(lambda x, d: cosine * x + sine * d, x, direction)

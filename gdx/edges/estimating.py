@@ -191,6 +191,10 @@ def _two_sided(probe, key, bracket, looked, tolerance):
     inside = above.arrived(tolerance) & (above.step_sizes < upper)
     lower = max([lower, *above.step_sizes[inside]])
     found = two_sided(probe, key, lower, upper, tolerance)
+    if is_local:
+        # Just above a loss of stability what grows may begin at rounding, and a run arrives before it is seen.
+        unseen = math.log(1 / np.finfo(float).eps) / probe.num_steps
+        found = found._replace(error=found.error + unseen * found.value)
     if first_escapes:
         kind = EstimateKind.HARD if is_local else EstimateKind.BASIN
         reason = "runs escape beyond it" if is_local else "beyond it this start leaves its basin and escapes"
