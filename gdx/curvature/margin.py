@@ -51,6 +51,17 @@ class EdgeMarginState(NamedTuple):
     """The vector whose Rayleigh quotient the sharpness is, of length 1, shaped as the parameters."""
     direction: chex.ArrayTree
     """In which that quotient was last seen to rise, of length 1 or 0."""
+    residual: chex.Array
+    """How steeply: norm of H v - sharpness v when the vector v was last multiplied. Some eigenvalue was this close."""
+
+
+class _Watched(NamedTuple):
+    """The part of the state that measurements change."""
+
+    sharpness: chex.Array
+    vector: chex.ArrayTree
+    direction: chex.ArrayTree
+    residual: chex.Array
 
 
 def edge_margin(
@@ -64,7 +75,7 @@ def edge_margin(
     The updates are those of `family(step_size)`. Every few of them one Hessian product, at the parameters of that
     update, brings the sharpness up to date. The first measurement makes up to 32 products, and so does one that finds
     less than a quarter of the sharpness before it. A product over the batch that is trained on costs two to three
-    gradients; a quarter of the batch is enough to watch, and costs a quarter of that.
+    gradients, every other one less; a quarter of the batch is enough to watch, and costs a quarter.
 
     Parameters
     ----------
@@ -92,9 +103,10 @@ def edge_margin(
     Notes
     -----
     Lanczos with a memory of one vector, spread over the training: by turns a measurement multiplies the vector, which
-    gives its Rayleigh quotient and the direction in which that rises, and this direction, which gives the best vector
-    of the plane of both. A product that is not finite makes the measurement NaN and leaves the vector as it was. A
-    batch of its own makes every measurement a noisy one. Under vmap every update measures: both branches are computed.
+    gives its Rayleigh quotient and the direction in which that rises, and takes the curvature in this direction, which
+    gives the best vector of the plane of both. A measurement that is not finite is told as such and leaves the vector as
+    it was. A batch of its own makes every measurement a noisy one. Under vmap every update measures: both branches of
+    the choice are computed.
 
     With gradient descent on a full batch the margin climbs to 1 and hovers there (Cohen et al., arXiv 2103.00065); with
     Adam that of the preconditioned Hessian does (arXiv 2207.14484).
@@ -124,7 +136,9 @@ def edge_margin(
         nothing = jnp.full((), jnp.nan, _wide(params))
         start = jax.tree.map(jnp.zeros_like, widened(params))
         inner = family(_step_at(step_size, jnp.zeros((), jnp.int32), params)).init(params)
-        return EdgeMarginState(inner, jnp.zeros((), jnp.int32), nothing, nothing, nothing, nothing, start, start)
+        return EdgeMarginState(
+            inner, jnp.zeros((), jnp.int32), nothing, nothing, nothing, nothing, start, start, nothing
+        )
 
     def update_fn(updates, state, params=None, *, batch: Any = None, **extra_args):
         if params is None:
@@ -136,64 +150,84 @@ def edge_margin(
             lambda new, old: jnp.asarray(new).astype(jnp.asarray(old).dtype), opt_state, state.inner
         )
         at_batch = loss if batch is None else (lambda params: loss(params, batch))
+        old = _Watched(state.sharpness, state.vector, state.direction, state.residual)
 
-        def measure(operands):
-            opt_state, params, state = operands
-            diagonal = reader(params).read(opt_state, params)
-            found = _next(at_batch, params, diagonal, state, state.num_updates // every)
-            is_lost = (optax.tree.norm(state.vector) == 0) | (found[0] < LOST * state.sharpness)
-            return jax.lax.cond(is_lost, lambda: _anew(at_batch, params, diagonal, state), lambda: found)
+        # Closures rather than operands: what a branch does not use is then not copied.
+        def measure():
+            roots = _roots(reader(params), opt_state, params)
+            refreshes = (state.num_updates // every) % 2 == 1
+            refreshes |= jnp.isnan(old.sharpness) | (optax.tree.norm(old.direction) == 0)
+            new = jax.lax.cond(
+                refreshes,
+                lambda: _refreshed(at_batch, params, roots, old),
+                lambda: _improved(at_batch, params, roots, old),
+            )
+            is_lost = (optax.tree.norm(old.vector) == 0) | (new.sharpness < LOST * old.sharpness)
+            new = jax.lax.cond(is_lost, lambda: _anew(at_batch, params, roots, old), lambda: new)
+            # What is not finite is told, and spoils nothing.
+            is_finite = jnp.isfinite(new.sharpness)
+            kept = jax.tree.map(lambda n, o: jnp.where(is_finite, n, o).astype(o.dtype), new, old)
+            return kept._replace(sharpness=new.sharpness.astype(old.sharpness.dtype))
 
-        def keep(operands):
-            state = operands[2]
-            return state.sharpness, state.vector, state.direction
-
-        operands = (opt_state, params, state._replace(inner=()))
-        found, *vectors = jax.lax.cond(state.num_updates % every == 0, measure, keep, operands)
-        limit, threshold = limit_at(found)
+        new = jax.lax.cond(state.num_updates % every == 0, measure, lambda: old)
+        limit, threshold = limit_at(new.sharpness)
         dtype = state.margin.dtype
-        numbers = (jnp.asarray(number, dtype) for number in (step, found, threshold, step * limit))
-        return new_updates, EdgeMarginState(opt_state, state.num_updates + 1, *numbers, *vectors)
+        numbers = (jnp.asarray(number, dtype) for number in (step, new.sharpness, threshold, step * limit))
+        return new_updates, EdgeMarginState(opt_state, state.num_updates + 1, *numbers, *new[1:])
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _anew(loss, params, diagonal, state):
+def _refreshed(loss, params, roots, old):
+    """The vector's Rayleigh quotient, and the direction in which it rises; one product."""
+    image = _over(hvp(loss, params, _over(old.vector, roots)), roots)
+    value = jnp.asarray(optax.tree.vdot(old.vector, image))
+    rest = jax.tree.map(lambda i, x: i - value * x, image, old.vector)
+    length = optax.tree.norm(rest)
+    direction = jax.tree.map(lambda leaf: leaf / jnp.where(length > 0, length, 1.0), rest)
+    return _like(old, value, old.vector, direction, length)
+
+
+def _improved(loss, params, roots, old):
+    """The best vector of the plane of vector and direction; forward passes only, about two thirds of a product.
+
+    Of the Hessian in that plane the value of the vector and the coupling, which is the residual, are known.
+    """
+    tangent = jax.tree.map(lambda d, leaf: d.astype(leaf.dtype), _over(old.direction, roots), params)
+
+    def slope(params):
+        return jax.jvp(loss, (params,), (tangent,))[1]
+
+    across, along = old.residual, jax.jvp(slope, (params,), (tangent,))[1].astype(old.residual.dtype)
+    angle = 0.5 * jnp.arctan2(2 * across, old.sharpness - along)
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    value = cosine**2 * old.sharpness + 2 * cosine * sine * across + sine**2 * along
+    turned = jax.tree.map(lambda x, d: cosine * x + sine * d, old.vector, old.direction)
+    length = optax.tree.norm(turned)
+    return _like(old, value, jax.tree.map(lambda leaf: leaf / length, turned), old.direction, across)
+
+
+def _anew(loss, params, roots, old):
     """Lanczos, for want of a vector."""
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
+    diagonal = None if roots is None else jax.tree.map(jnp.square, roots)
     found = sharpness(loss, params, preconditioner=diagonal, num_iters=min(FIRST_PRODUCTS, size), rtol=FIRST_RTOL)
-    is_finite = jnp.isfinite(found.value)
-    vector = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old).astype(old.dtype), found.vector, state.vector)
-    return found.value.astype(state.sharpness.dtype), vector, state.direction
+    return _like(old, found.value, found.vector, jax.tree.map(jnp.zeros_like, old.direction), found.residual)
 
 
-def _next(loss, params, diagonal, state, index):
-    """One product: by turns of the vector and of the direction in which its Rayleigh quotient rises."""
-    x, direction = state.vector, state.direction
-    refreshes = (index % 2 == 1) | jnp.isnan(state.sharpness) | (optax.tree.norm(direction) == 0)
-    one = jax.tree.map(lambda x, d: jnp.where(refreshes, x, d), x, direction)
-    roots = jax.tree.map(lambda p, v: jnp.sqrt(p.astype(v.dtype)), diagonal, x)
-    image = jax.tree.map(jnp.divide, hvp(loss, params, jax.tree.map(jnp.divide, one, roots)), roots)
-    across, along = jnp.asarray(optax.tree.vdot(x, image)), jnp.asarray(optax.tree.vdot(one, image))
+def _roots(reader, opt_state, params):
+    """Square root of the preconditioner; None for an optimizer without one."""
+    if not reader.response.is_preconditioned:
+        return None
+    return jax.tree.map(lambda leaf: jnp.sqrt(leaf.astype(_wide(leaf))), reader.read(opt_state, params))
 
-    def refreshed():
-        rest = jax.tree.map(lambda i, x: i - along * x, image, x)
-        length = optax.tree.norm(rest)
-        return along, x, jax.tree.map(lambda r: r / jnp.where(length > 0, length, 1.0), rest)
 
-    def improved():
-        # By this angle the best vector of the plane is turned from the one at hand.
-        angle = (0.5 * jnp.arctan2(2 * across, state.sharpness - along)).astype(along.dtype)
-        cosine, sine = jnp.cos(angle), jnp.sin(angle)
-        value = cosine**2 * state.sharpness + 2 * cosine * sine * across + sine**2 * along
-        turned = jax.tree.map(lambda x, d: cosine * x + sine * d, x, direction)
-        length = optax.tree.norm(turned)
-        return value.astype(along.dtype), jax.tree.map(lambda leaf: leaf / length, turned), direction
+def _over(tree, roots):
+    return tree if roots is None else jax.tree.map(jnp.divide, tree, roots)
 
-    value, *vectors = jax.tree.map(lambda a, b: jnp.where(refreshes, a, b), refreshed(), improved())
-    is_finite = jnp.isfinite(value)
-    kept = jax.tree.map(lambda new, old: jnp.where(is_finite, new, old).astype(old.dtype), vectors, [x, direction])
-    return value.astype(state.sharpness.dtype), *kept
+
+def _like(old, *new):
+    return jax.tree.map(lambda n, o: jnp.asarray(n, o.dtype), _Watched(*new), old)
 
 
 def _limit(response: Response) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
