@@ -104,9 +104,9 @@ def edge_margin(
     -----
     Lanczos with a memory of one vector, spread over the training: by turns a measurement multiplies the vector, which
     gives its Rayleigh quotient and the direction in which that rises, and takes the curvature in this direction, which
-    gives the best vector of the plane of both. A measurement that is not finite is told as such and leaves the vector as
-    it was. A batch of its own makes every measurement a noisy one. Under vmap every update measures: both branches of
-    the choice are computed.
+    gives the best vector of the plane of both. A measurement that is not finite is told as such and leaves the vector
+    as it was. A batch of its own makes every measurement a noisy one. Under vmap every update measures: both branches
+    of the choice are computed.
 
     With gradient descent on a full batch the margin climbs to 1 and hovers there (Cohen et al., arXiv 2103.00065); with
     Adam that of the preconditioned Hessian does (arXiv 2207.14484).
