@@ -220,6 +220,8 @@ def test_every_other_optimizer_is_refused_in_one_sentence(name):
 @pytest.mark.parametrize(
     ("family", "reason"),
     [
+        (optax.sgd(0.1), "optax.sgd, not"),
+        (lambda s: s, "returns float, no optax"),
         (optax.sign_sgd, "not linear"),
         (optax.lion, "not linear"),
         (lambda s: optax.chain(optax.clip(1.0), optax.sgd(s)), "not linear"),

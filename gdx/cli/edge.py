@@ -35,7 +35,7 @@ def edge(
     seed: Annotated[int, typer.Option(help="of the random start")] = 0,
     precision: Annotated[Precision, typer.Option(help="of all numbers")] = Precision.float64,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout and nothing else")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
 ) -> None:
     """Set the step sizes that are called the largest stable one side by side, for one start."""
     with refusals():
@@ -74,7 +74,7 @@ def edge(
             raise typer.Exit(130) from None
     if as_json:
         print(reports.to_json(reports.step_table_json(found, settings)))
-    elif not quiet:
+    else:
         console = Console()
         for part in reports.step_table_tables(found, settings):
             console.print(part, highlight=False)

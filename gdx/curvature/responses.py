@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from gdx.curvature.parities import EvaluatesLossError, Parity, change, counters, hold, parities, update_of
 
 if TYPE_CHECKING:
-    import optax
     from jaxtyping import Float
 
 BURN_IN = 2048
@@ -98,6 +98,7 @@ def measure_response(family: Callable[[Any], optax.GradientTransformation]) -> R
     to 1, as a running mean's does, or begins with 1, as heavy ball's does, whichever leaves a P closer to the size of
     the gradients that it was filled with.
     """
+    _check_family(family)
     # Concrete even where the caller is being traced: families close over numbers, not tracers.
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         try:
@@ -107,6 +108,19 @@ def measure_response(family: Callable[[Any], optax.GradientTransformation]) -> R
                 "family: it evaluates the loss (a line search or Newton's method), so its updates are not linear in "
                 "the gradients and no threshold holds"
             ) from None
+
+
+def _check_family(family):
+    if not callable(family) or isinstance(family, optax.GradientTransformation):
+        raise ValueError(
+            f"family: {type(family).__name__} is no callable step_size -> optax transformation; pass optax.sgd, not "
+            "optax.sgd(0.1)"
+        )
+    made = family(1.0)
+    if not isinstance(made, optax.GradientTransformation):
+        raise ValueError(
+            f"family: it returns {type(made).__name__}, no optax transformation; return one, as optax.sgd does"
+        )
 
 
 def _measured(family):
