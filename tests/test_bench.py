@@ -11,7 +11,15 @@ BENCHES = sorted(
 )
 
 
-@pytest.mark.parametrize("path", BENCHES, ids=lambda path: path.stem)
+# These two compile for half a minute.
+LONG = ("engine", "optimizers")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=pytest.mark.slow if path.stem in LONG else ()) for path in BENCHES],
+    ids=lambda path: path.stem,
+)
 def test_a_benchmark_runs_at_toy_size(path):
     done = subprocess.run([sys.executable, str(path), "--toy"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

@@ -19,8 +19,7 @@ STEP_SIZES = np.geomspace(1e-3, 0.1, 16)
 NUM_STEPS = 24
 # Those of the everyday run: one of every family and kind of state. The others are slow tests, 2 seconds each.
 EVERYDAY = (
-    *("sgd", "ema-momentum-debiased", "nesterov-lookahead", "schedule-free-sgd", "adam", "adagrad-textbook", "rmsprop"),
-    *("adafactor", "lion", "lamb", "muon", "prodigy", "steepest-descent", "backtracking", "goldstein", "newton-cg"),
+    *("sgd", "nesterov-lookahead", "adam", "adagrad-textbook", "lion", "lamb", "prodigy", "goldstein", "newton-cg"),
     "block-coordinate-descent",
 )
 ALL = [pytest.param(name, marks=() if name in EVERYDAY else pytest.mark.slow) for name in CATALOGUE]

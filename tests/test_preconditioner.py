@@ -71,8 +71,21 @@ METHODS = {
 }
 
 
-@pytest.mark.parametrize("num_steps", [3])
-@pytest.mark.parametrize("name", METHODS)
+EVERYDAY = ("adamw", "nadam", "rmsprop with momentum", "adagrad")
+
+
+@pytest.mark.parametrize(
+    ("name", "num_steps"),
+    [
+        *((name, 3) for name in EVERYDAY),
+        *(
+            pytest.param(name, num_steps, marks=pytest.mark.slow)
+            for name in METHODS
+            for num_steps in (1, 3, 60)
+            if num_steps != 3 or name not in EVERYDAY
+        ),
+    ],
+)
 def test_the_preconditioner_is_that_of_the_formula(name, num_steps):
     family, formula = METHODS[name]
     state, params = state_after(family, num_steps)
@@ -81,7 +94,7 @@ def test_the_preconditioner_is_that_of_the_formula(name, num_steps):
         np.testing.assert_allclose(leaf, expected, rtol=1e-9)
 
 
-@pytest.mark.parametrize("name", ["adam", "rmsprop", "adagrad"])
+@pytest.mark.parametrize("name", ["adam", *(pytest.param(n, marks=pytest.mark.slow) for n in ("rmsprop", "adagrad"))])
 def test_the_preconditioner_of_float32_is_right_to_float32(name):
     family, formula = METHODS[name]
     state, params = state_after(family, 40, jnp.float32)

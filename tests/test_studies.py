@@ -54,6 +54,7 @@ def test_an_optimizer_without_a_threshold_has_no_prediction_but_a_reason():
     assert "preconditioner" in predictions.note
 
 
+@pytest.mark.slow
 def test_newton_finds_the_curvature_at_the_optimum():
     problem = gdx.problems.logistic_regression("breast-cancer")
     sharpness = studies.minimum_sharpness(problem, jax.random.key(0))
@@ -88,6 +89,7 @@ def test_where_nothing_meets_the_criterion_others_are_measured_too():
     np.testing.assert_allclose(found.others["stable"].last_success.lower, 2.0, rtol=2e-2)
 
 
+@pytest.mark.slow
 def test_scaling_buys_what_the_curvatures_say():
     rng = np.random.default_rng(0)
     features, targets = rng.normal(size=(60, 3)) * [1.0, 30.0, 3.0], rng.normal(size=60)

@@ -88,7 +88,10 @@ def test_the_quartic_cycles_with_its_known_period(step_size, period):
 
 
 @pytest.mark.usefixtures("quick_compilation_here")
-@pytest.mark.parametrize("name", SWEEPS)
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(n, marks=() if n in ("quartic", "heavy ball", "rmsprop") else pytest.mark.slow) for n in SWEEPS],
+)
 def test_verdicts_do_not_depend_on_the_stopping_rules(name):
     problem, family, step_sizes = SWEEPS[name]
     found = [

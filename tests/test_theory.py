@@ -14,7 +14,13 @@ import gdx
 EIGENVALUES = (1.0, 3.0, 10.0)
 
 
-@pytest.mark.parametrize("name", LINEAR_METHODS)
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=() if name in ("heavy ball .5", "nesterov .9") else pytest.mark.slow)
+        for name in LINEAR_METHODS
+    ],
+)
 def test_both_edges_of_a_quadratic_are_at_threshold_over_curvature(name):
     family, threshold = LINEAR_METHODS[name]
     problem = gdx.problems.quadratic(EIGENVALUES)
@@ -47,7 +53,7 @@ def test_the_factorization_follows_its_law_from_every_start_in_the_basin(target)
     assert_law_holds(problem, 1 / target)
 
 
-@pytest.mark.parametrize("top", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("top", [1.0, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.5, 2.0))])
 def test_the_whitened_network_follows_its_law_from_every_start(top):
     values = (top, 0.6 * top, 0.3 * top)
     problem = gdx.problems.linear_network((3, 3, 3), singular_values=values, init_scale=0.1 * np.sqrt(top))

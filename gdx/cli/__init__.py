@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+
 try:
     import rich  # noqa: F401
     import typer
@@ -26,13 +29,27 @@ app.command()(edge)
 app.command()(verify)
 
 
+INTERRUPTED = 130
+
+
 def main() -> None:
     """Run the command line; wrong arguments are one sentence and exit code 2, Ctrl-C is 130."""
     try:
         app()
     except KeyboardInterrupt:
         say("interrupted: nothing was finished yet")
-        raise SystemExit(130) from None
+        _leave_at_once()
+    except SystemExit as left:
+        if left.code == INTERRUPTED:
+            _leave_at_once()
+        raise
+
+
+def _leave_at_once():
+    """Exit without tearing XLA down: where it is compiling in threads of its own, that crashes or hangs."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(INTERRUPTED)
 
 
 @app.callback()

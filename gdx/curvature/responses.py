@@ -60,7 +60,27 @@ def impulse_response(family: Callable[[Any], optax.GradientTransformation]) -> F
     ValueError
         As `curvature_threshold`.
     """
-    response = measure_response(family)
+    return of_gradients_alone(measure_response(family))
+
+
+def of_gradients_alone(response: Response) -> Float[np.ndarray, " J"]:
+    """Give the response to gradients, of an optimizer that leaves the parameters out of account.
+
+    Parameters
+    ----------
+    response
+        As `measure_response` gives it.
+
+    Returns
+    -------
+    array
+        [J].
+
+    Raises
+    ------
+    ValueError
+        If the updates depend on the parameters.
+    """
     if np.any(response.params):
         raise ValueError(
             "family: its updates depend on the parameters (weight decay), so its threshold depends on the "

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gdx.curvature.responses import impulse_response, measure_response
+from gdx.curvature.responses import Response, measure_response, of_gradients_alone
 
 if TYPE_CHECKING:
     import optax
@@ -49,7 +49,28 @@ def curvature_threshold(family: Callable[[Any], optax.GradientTransformation]) -
     Any step size serves for measuring a linear optimizer; 1 is used, and 1/2 checks the proportionality. The
     thresholds of Adam and its kin are those of arXiv 2207.14484.
     """
-    return smallest_real_gain(impulse_response(family))
+    return threshold_of(measure_response(family))
+
+
+def threshold_of(response: Response) -> float:
+    """Critical step size times curvature of an optimizer whose response has been measured.
+
+    Parameters
+    ----------
+    response
+        As `measure_response` gives it.
+
+    Returns
+    -------
+    float
+        As `curvature_threshold`.
+
+    Raises
+    ------
+    ValueError
+        If the updates depend on the parameters.
+    """
+    return smallest_real_gain(of_gradients_alone(response))
 
 
 def critical_step(

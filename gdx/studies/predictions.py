@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from gdx.curvature import curvature_threshold, measure_response, sharpness
+from gdx.curvature import measure_response, sharpness, threshold_of
 from gdx.problems.base import Problem
 from gdx.stepping import Family
 
@@ -70,7 +70,8 @@ def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions
     if problem.batches is not None and problem.full_loss is None:
         return Predictions((), None, "the curvature of a loss over batches is not one number")
     try:
-        response, threshold = measure_response(family), curvature_threshold(family)
+        response = measure_response(family)
+        threshold = threshold_of(response)
     except ValueError as error:
         return Predictions((), None, str(error).removeprefix("family: "))
     if response.is_preconditioned:
