@@ -11,8 +11,8 @@ BENCHES = sorted(
 )
 
 
-# These two compile for half a minute.
-LONG = ("engine", "optimizers")
+# These compile for long.
+LONG = ("engine", "optimizers", "margin")
 
 
 @pytest.mark.parametrize(

@@ -95,6 +95,7 @@ def test_the_table_names_edges_predictions_and_verdicts(tmp_path):
         assert words in result.stdout
 
 
+@pytest.mark.slow
 def test_quiet_prints_nothing(tmp_path):
     result = invoke("transition", "quartic", *SMALL, "--quiet", "--precision", "float32", "--out", str(tmp_path))
     assert (result.exit_code, result.output) == (0, "")

@@ -167,6 +167,7 @@ def test_the_state_is_a_pytree_of_arrays(name):
         chex.assert_trees_all_equal(structure.unflatten(leaves), state)
 
 
+@pytest.mark.slow
 def test_every_state_can_be_saved_and_taken_up_again(tmp_path):
     params = jax.tree.map(jnp.asarray, PARAMS)
     states = {}

@@ -88,6 +88,7 @@ def test_the_criteria_disagree_where_they_should():
     assert find(criterion="improved").first_failure.lower > 1.1
 
 
+@pytest.mark.slow
 def test_momentum_moves_the_edge_by_one_plus_beta():
     plain, heavy = (
         critical_step_size(QUADRATIC, family, keys=keys(2), num_steps=6000, bracket=(0.05, 1.0)).last_success.lower

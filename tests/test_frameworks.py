@@ -160,6 +160,7 @@ class NormalizedMlp(nn.Module):
         return nn.Dense(CLASSES)(nn.tanh(x))
 
 
+@pytest.mark.slow
 def test_batch_statistics_move_with_the_run():
     model = NormalizedMlp()
 

@@ -145,6 +145,7 @@ def digits_network(key):
     return loss, start
 
 
+@pytest.mark.slow
 def test_gradient_descent_climbs_to_its_edge_and_hovers_there_within_ten_per_cent():
     loss, start = digits_network(jax.random.key(0))
     step_size = 0.6

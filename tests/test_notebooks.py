@@ -47,6 +47,7 @@ def test_there_is_a_notebook_to_test():
 
 
 @each_notebook
+@pytest.mark.slow
 def test_a_notebook_runs_at_small_size_without_an_error_and_draws_all_its_pictures(path):
     executed = run_small(path)
     assert all(cell.execution_count for cell in executed.cells if cell.cell_type == "code")

@@ -67,6 +67,7 @@ def test_newton_finds_the_curvature_at_the_optimum():
     assert studies.minimum_sharpness(gdx.problems.digits_mlp(), jax.random.key(0)) is None
 
 
+@pytest.mark.slow
 def test_without_any_prediction_a_wide_scan_finds_the_place():
     found = studies.transition(
         gdx.problems.quadratic((1.0,)),
@@ -80,6 +81,7 @@ def test_without_any_prediction_a_wide_scan_finds_the_place():
     assert found.step_sizes[0] < found.edge.first_failure.lower < found.step_sizes[-1]
 
 
+@pytest.mark.slow
 def test_where_nothing_meets_the_criterion_others_are_measured_too():
     # Curvatures 1e-7 apart converge at no step size within the horizon, yet settle and stay bounded.
     problem = gdx.problems.quadratic((1e-7, 1.0), start=(1e7, 1.0))
@@ -190,6 +192,7 @@ def test_json_has_null_for_numbers_that_are_not_finite():
 
 
 @pytest.mark.usefixtures("quick_compilation_here")
+@pytest.mark.slow
 def test_the_edge_by_batch_size_is_that_of_the_mean_growth():
     curvatures = jnp.asarray([0.5, 1.5])
 

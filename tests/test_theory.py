@@ -41,7 +41,7 @@ def assert_law_holds(problem, critical):
     np.testing.assert_allclose(runs.tail_gradient_norm_max.max(axis=1), law, rtol=0, atol=1e-8)
 
 
-@pytest.mark.parametrize("target", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("target", [1.0, *(pytest.param(s, marks=pytest.mark.slow) for s in (0.5, 2.0))])
 def test_the_factorization_follows_its_law_from_every_start_in_the_basin(target):
     # Uniform in a box inside the ellipse S - eta s uv < 4/eta - eta s^2 for all four step sizes.
     def init(key):
@@ -98,7 +98,13 @@ def test_the_basin_has_no_mismatch_on_ten_thousand_pairs(make, boundary, top):
     np.testing.assert_array_equal(gdx.bounded(runs)[:, 0], inside)
 
 
-@pytest.mark.parametrize(("widths", "target"), [((2, 2, 2, 2), 1.3), ((2, 3, 2, 4, 2), 0.8), ((3, 3, 3), 2.0)])
+@pytest.mark.parametrize(
+    ("widths", "target"),
+    [
+        ((2, 3, 2, 4, 2), 0.8),
+        *(pytest.param(*case, marks=pytest.mark.slow) for case in (((2, 2, 2, 2), 1.3), ((3, 3, 3), 2.0))),
+    ],
+)
 def test_the_flattest_minimum_of_a_deep_network_is_the_balanced_one(widths, target):
     problem = gdx.problems.linear_network(widths, singular_values=(target, 0.5 * target))
     depth = len(widths) - 1

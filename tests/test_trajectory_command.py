@@ -188,6 +188,7 @@ def test_every_frame_shows_the_paths_up_to_its_step(found):
         np.testing.assert_allclose(head, found.paths[1].params[int(title)])
 
 
+@pytest.mark.slow
 def test_the_command_writes_a_picture_an_animation_and_a_table(tmp_path):
     result = invoke("booth", "--optimizers", "sgd=0.02, adam", "--num-steps", "3", "--animate", "--out", str(tmp_path))
     assert result.exit_code == 0, result.output

@@ -122,13 +122,14 @@ def edge_margin(
     _check_step_size(step_size)
     if not callable(loss):
         raise ValueError(f"loss: {loss!r} is not callable; pass a function loss(params) or loss(params, batch)")
-    limit_at = _limit(measure_response(family))
+    response = measure_response(family)
+    limit_at = _limit(response)
     readers: dict[Any, Reader] = {}
 
     def reader(params):
         key = jax.tree.structure(params), tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params))
         if key not in readers:
-            readers[key] = make_reader(family, params)
+            readers[key] = make_reader(family, params, response)
         return readers[key]
 
     def init_fn(params):
@@ -204,7 +205,9 @@ def _improved(loss, params, roots, old):
     value = cosine**2 * old.sharpness + 2 * cosine * sine * across + sine**2 * along
     turned = jax.tree.map(lambda x, d: cosine * x + sine * d, old.vector, old.direction)
     length = optax.tree.norm(turned)
-    return _like(old, value, jax.tree.map(lambda leaf: leaf / length, turned), old.direction, across)
+    # The direction has had its turn: it is no longer at a right angle to the vector.
+    spent = jax.tree.map(jnp.zeros_like, old.direction)
+    return _like(old, value, jax.tree.map(lambda leaf: leaf / length, turned), spent, across)
 
 
 def _anew(loss, params, roots, old):

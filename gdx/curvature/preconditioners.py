@@ -84,7 +84,9 @@ def preconditioner(
     return make_reader(family, params).read(opt_state, params)
 
 
-def make_reader(family: Callable[[Any], optax.GradientTransformation], params: chex.ArrayTree) -> Reader:
+def make_reader(
+    family: Callable[[Any], optax.GradientTransformation], params: chex.ArrayTree, response: Response | None = None
+) -> Reader:
     """Prepare to read preconditioners many times, inside a trace or not.
 
     Parameters
@@ -93,6 +95,8 @@ def make_reader(family: Callable[[Any], optax.GradientTransformation], params: c
         As in `preconditioner`.
     params
         Arrays, tracers or shapes: only structure, shapes and dtypes are used.
+    response
+        Of the family, where it has been measured already.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def make_reader(family: Callable[[Any], optax.GradientTransformation], params: c
         As `preconditioner`.
     """
     with jax.ensure_compile_time_eval():
-        response = measure_response(family)
+        response = measure_response(family) if response is None else response
         if not response.is_preconditioned:
             return Reader(lambda opt_state, params: jax.tree.map(jnp.ones_like, params), response)
         with jax.enable_x64(True):

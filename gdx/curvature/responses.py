@@ -108,9 +108,9 @@ def measure_response(family: Callable[[Any], optax.GradientTransformation]) -> R
     Raises
     ------
     ValueError
-        If the updates are not proportional to the step size, not linear in the gradients even so, change with the
-        loss's value, evaluate the loss, climb, are different for matrices and vectors, keep changing with the step
-        number, are not linear in the parameters, or remember more than `MAX_MEMORY` steps.
+        If the updates are not proportional to the step size, not linear in the gradients even so, use the loss or its
+        value, climb, couple parameters, are noisy, keep changing with the step number, depend on the parameters
+        otherwise than by a weight decay that no preconditioner divides, or remember more than `MAX_MEMORY` steps.
 
     Notes
     -----
