@@ -6,7 +6,7 @@ from gdx.curvature.one_step import OneStepEdge, OneStepStatus, one_step_edge
 from gdx.curvature.preconditioners import preconditioner
 from gdx.curvature.products import hvp
 from gdx.curvature.responses import Response, impulse_response, measure_response
-from gdx.curvature.thresholds import critical_step, curvature_threshold, threshold_of
+from gdx.curvature.thresholds import critical_step, curvature_threshold, step_at, threshold_of
 
 __all__ = [
     "EdgeMarginState",
@@ -25,6 +25,7 @@ __all__ = [
     "one_step_edge",
     "preconditioner",
     "sharpness",
+    "step_at",
     "threshold_of",
     "top_eigenpairs",
 ]

@@ -111,8 +111,25 @@ def critical_step(
         raise ValueError(f"sharpness: {sharpness} is outside [0, inf); where curvature is negative no step is stable")
     if not (np.isfinite(preconditioner) and preconditioner > 0):
         raise ValueError(f"preconditioner: {preconditioner} is outside (0, inf); leave it out for 1")
-    response = measure_response(family)
-    return smallest_real_gain(float(sharpness) / float(preconditioner) * response.gradient + response.params)
+    return step_at(measure_response(family), float(sharpness) / float(preconditioner))
+
+
+def step_at(response: Response, sharpness: float) -> float:
+    """Critical step size of an optimizer whose response has been measured, weight decay included.
+
+    Parameters
+    ----------
+    response
+        As `measure_response` gives it.
+    sharpness
+        Over the preconditioner, where there is one; at least 0.
+
+    Returns
+    -------
+    float
+        As `critical_step`.
+    """
+    return smallest_real_gain(sharpness * response.gradient + response.params)
 
 
 def smallest_real_gain(response: Float[np.ndarray, " J"]) -> float:

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gdx.curvature import EigenStatus, OneStepStatus, critical_step, measure_response, one_step_edge, sharpness
+from gdx.curvature import EigenStatus, OneStepStatus, measure_response, one_step_edge, sharpness, step_at
 from gdx.curvature.preconditioners import make_reader
 from gdx.edges import Edge, critical_step_size
 from gdx.problems.base import Problem, check_problem
@@ -182,9 +182,9 @@ def _curvature_row(name, meaning, problem, family, place, num_gradients):
             return _missing(name, meaning, "the curvature there is not finite")
         if curvature <= 0:
             return _missing(name, meaning, f"the largest curvature there is {curvature:.3g}, not positive")
-        value = critical_step(family, curvature)
+        value = step_at(reader.response, curvature)
         # A larger curvature by the residual, within which an eigenvalue is sure to lie.
-        error = value - critical_step(family, curvature + residual)
+        error = value - step_at(reader.response, curvature + residual)
     except ValueError as error:
         return _missing(name, meaning, str(error).removeprefix("family: ").removeprefix("loss: "))
     hessian = "preconditioned Hessian" if reader.response.is_preconditioned else "Hessian"
@@ -254,15 +254,12 @@ def _known_rows(problem, family):
         return []
     name, meaning = "closed form", "beyond it no minimum is stable"
     try:
-        value, is_preconditioned = (
-            critical_step(family, known.min_sharpness),
-            measure_response(family).is_preconditioned,
-        )
+        response = measure_response(family)
     except ValueError as error:
         return [_missing(name, meaning, str(error).removeprefix("family: "))]
-    if is_preconditioned:
+    if response.is_preconditioned:
         return [_missing(name, meaning, "it is known of the Hessian, not of the preconditioned one")]
-    return [StepRow(name, value, 0.0, 0.0, meaning, known.source)]
+    return [StepRow(name, step_at(response, known.min_sharpness), 0.0, 0.0, meaning, known.source)]
 
 
 def _reading(rows, edge):
