@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -31,6 +32,10 @@ VISIBLE = 1e-9
 """Smallest gradient norm of a cycle, relative to the first."""
 BLOW_UP_FACTOR = 1e12
 """As in a sweep."""
+AFFINE_PLACES = np.concatenate(
+    [sign * np.geomspace(1e-2, 1e4, WIDTH // 2)[: WIDTH // 2 - (sign < 0)] for sign in (1, -1)]
+)
+"""Distances along a line, in units of the start's own, at which gradients are compared; WIDTH - 1 of them."""
 
 
 class Traces(NamedTuple):
@@ -102,20 +107,64 @@ class Traces(NamedTuple):
             return np.mean(self.norms[-TAIL:] ** 2, axis=0)
 
 
+class Sides(NamedTuple):
+    """Which runs certainly meet a criterion, and which certainly fail it; the others are undecided."""
+
+    criterion: str
+    """"converged", "stable" or "bounded"."""
+    tolerance: float
+    """Of convergence, relative to the first gradient norm."""
+
+    def met(self, traces: Traces) -> Bool[np.ndarray, " S"]:
+        """Say which runs meet it.
+
+        Parameters
+        ----------
+        traces
+            Of runs [S].
+
+        Returns
+        -------
+        array
+        """
+        return ~traces.escaped if self.criterion == "bounded" else traces.arrived(self.tolerance)
+
+    def failed(self, traces: Traces) -> Bool[np.ndarray, " S"]:
+        """Say which runs certainly fail it: they escaped, or settled into a cycle away from a minimum.
+
+        Parameters
+        ----------
+        traces
+            Of runs [S].
+
+        Returns
+        -------
+        array
+        """
+        if self.criterion == "bounded":
+            return traces.escaped
+        return traces.escaped | (traces.cycles & ~traces.arrived(self.tolerance))
+
+
 class Probe:
     """Runs of one problem and family over one horizon, `WIDTH` at a time.
 
     Attributes
     ----------
+    problem, family, num_steps
+        As given.
+    step : TrainStep
+        Of one run.
     num_runs, num_gradients : int
         Spent so far.
     """
 
     def __init__(self, problem: Problem | Callable[[Any], Problem], family: Family, num_steps: int):
+        self.problem, self.family = problem, family
         self.num_steps, self.num_runs = num_steps, 0
-        self._step = train_step(problem, family)
+        self.step = train_step(problem, family)
         self._watch = jax.jit(self._watched)
-        self._start = jax.jit(jax.vmap(self._step.init, in_axes=(0, None)))
+        self._start = jax.jit(jax.vmap(self.step.init, in_axes=(0, None)))
 
     @property
     def num_gradients(self) -> int:
@@ -140,6 +189,59 @@ class Probe:
         padded = np.full(WIDTH, np.asarray(step_sizes)[-1], np.result_type(float))
         padded[: len(step_sizes)] = step_sizes
         return self._start(jnp.asarray(padded, jnp.result_type(float)), key)
+
+    def one_start(self, step_size: float, key: chex.PRNGKey) -> TrainState:
+        """Make the state that one run begins with.
+
+        Parameters
+        ----------
+        step_size, key
+            Of the run.
+
+        Returns
+        -------
+        TrainState
+        """
+        return jax.tree.map(lambda leaf: leaf[0], self.start([step_size], key))
+
+    def is_affine(self, key: chex.PRNGKey, step_size: float) -> bool:
+        """Say whether a whole step is an affine map of parameters and memory, near the start and far from it.
+
+        Parameters
+        ----------
+        key
+            One typed key: around whose start.
+        step_size
+            Any valid one.
+
+        Returns
+        -------
+        bool
+            Along a random line, over six orders of magnitude: what is not seen there is not known.
+        """
+        states = self.start([step_size], key)
+        rng = np.random.default_rng(0)
+        size = float(optax.tree.norm(jax.tree.map(lambda leaf: leaf[0], states.params))) or 1.0
+        number = sum(leaf[0].size for leaf in jax.tree.leaves(states.params))
+        sizes = np.concatenate([[0.0], size * AFFINE_PLACES]) / math.sqrt(number)
+
+        def along(leaf):
+            if not jnp.issubdtype(leaf.dtype, jnp.floating):
+                return leaf
+            direction = rng.normal(size=leaf.shape[1:])
+            return leaf + jnp.asarray(sizes.reshape(-1, *(1,) * direction.ndim) * direction, leaf.dtype)
+
+        params, opt_state = jax.tree.map(along, (states.params, states.opt_state))
+        new = jax.vmap(lambda state: self.step.update(state)[0])(states._replace(params=params, opt_state=opt_state))
+        leaves = [leaf for leaf in jax.tree.leaves((new.params, new.opt_state)) if leaf.dtype == np.float64]
+        flat = np.concatenate([np.reshape(leaf, (WIDTH, -1)) for leaf in leaves], axis=1)
+        if not np.all(np.isfinite(flat)):
+            return False
+        slopes = (flat[1:] - flat[0]) / sizes[1:, None]
+        # A small difference of large numbers is known to rounding only.
+        rounding = 1e-13 * np.abs(flat).max() / np.abs(sizes[1:, None])
+        largest = np.abs(slopes).max()
+        return bool(largest > 0 and np.all(np.abs(slopes - slopes[-1]) <= 1e-9 * largest + rounding))
 
     def __call__(self, step_sizes: Any, key: chex.PRNGKey, source: TrainState | None = None) -> Traces:
         """Run from a start, or from where one run ended.
@@ -199,7 +301,7 @@ class Probe:
             return 2 * leaf + 1 if jnp.issubdtype(leaf.dtype, jnp.integer) else leaf
 
         aged = traces.states._replace(opt_state=jax.tree.map(later, traces.states.opt_state))
-        move = jax.jit(jax.vmap(lambda state: optax.tree.sub(self._step.update(state)[0].params, state.params)))
+        move = jax.jit(jax.vmap(lambda state: optax.tree.sub(self.step.update(state)[0].params, state.params)))
         as_it_is, as_it_would_be = move(traces.states), move(aged)
         size = np.asarray(jax.vmap(gradient_norm)(as_it_is))
         change = np.asarray(jax.vmap(gradient_norm)(optax.tree.sub(as_it_is, as_it_would_be)))
@@ -207,7 +309,7 @@ class Probe:
         return bool(np.any(change[usable] > 1e-9 * size[usable]))
 
     def _watched(self, states):
-        update = jax.vmap(self._step.update)
+        update = jax.vmap(self.step.update)
 
         def body(carry, _):
             states, before, _ = carry
