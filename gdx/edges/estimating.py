@@ -1,70 +1,31 @@
-"""Which estimator applies to the edge of a start, and what it says.
-
-A number is given only where two roads lead to it that could disagree: the runs on both sides of the edge, and what is
-known without them (the linearised step where runs come to rest, the growth rate, the cycles above).
-"""
+"""The edge of one start without the shift of a finite horizon."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.edges.estimates import Estimate, EstimateKind, Found, nothing
-from gdx.edges.growth import slopes, zero_of_growth
-from gdx.edges.hard import two_sided
-from gdx.edges.oscillation import NARROWEST, WIDEST, ladder, settled, zero_of_gradient
-from gdx.edges.probing import WIDTH, Probe, Sides, Traces
-from gdx.edges.resting import LocalEdge, local_edge, minimum_of_affine, nowhere
+from gdx.edges.choosing import Start, choose
+from gdx.edges.edge import Bracket, Edge
+from gdx.edges.estimates import Estimate, EstimateKind
+from gdx.edges.probing import Probe, Sides
 from gdx.problems.base import Problem
 from gdx.stepping import Family, resolve_problem, transformation_of
+from gdx.sweeps import Sweep
+from gdx.verdicts import Answer, answers
 
 if TYPE_CHECKING:
     import chex
 
-SURVEY = (0.5, 0.7, 0.85, 0.95, 0.99, 1.01, 1.03, 1.07, 1.12, 1.2, 1.35, 1.55, 1.8, 2.2, 3.0, 4.0)
-"""Multiples of the last success at which runs are looked at first."""
-NEAR = 4.0
-"""A run is near a loss of stability while its rate times the horizon is below this many times ln(1/tolerance)."""
-ROUNDS = 3
-COARSEST = 1e-2
-"""Largest relative error that is still worth a number."""
-AFTERMATH = np.geomspace(1e-9, 3e-2, WIDTH)
-"""Relative distances above an edge of a basin at which runs must not succeed again."""
-FLANK = 5
-"""Runs below a loss of stability that must all succeed."""
-AGREES = 1e-9
-"""Relative difference between two roads that is rounding and nothing else."""
+MAX_STEPS = 20_000
+"""Longest horizon of the runs behind an estimate, which are kept step by step; more adds nothing but time."""
 ANSWERABLE = ("converged", "stable", "bounded")
 """Criteria whose edges are those of an endless run."""
-
-
-class Start(NamedTuple):
-    """Whose edge is looked for, and what a finite sweep saw of it."""
-
-    probe: Probe
-    key: chex.PRNGKey
-    sides: Sides
-    lower: float
-    """Largest step size below the first failure at which the start met the criterion."""
-    upper: float
-    """The first failure."""
-    last: float
-    """Where answers alternate, the step size beyond which it never succeeded; else 0."""
-
-    @property
-    def resolution(self) -> float:
-        """What the horizon leaves open of a multiplier that passes 1."""
-        return math.log(1 / self.sides.tolerance) / self.probe.num_steps
-
-    @property
-    def rounding(self) -> float:
-        """The same for a mode that begins at rounding."""
-        return math.log(1 / np.finfo(float).eps) / self.probe.num_steps
 
 
 def estimate_edge(
@@ -108,12 +69,71 @@ def estimate_edge(
     where it can be seen beforehand.
     """
     start = Start(probe, key, Sides(criterion, tolerance), lower, upper, last)
-    kind, method, found, reason = _checked(start, *_decide(start))
-    if kind is EstimateKind.NONE:
-        found, method = nothing(reason), ""
-    elif start.last:
+    kind, method, found, reason = choose(start)
+    if kind is not EstimateKind.NONE and start.last:
         reason += f"; the first of its crossings, since it succeeds again up to {start.last:.6g}"
     return Estimate(found.value, found.error, kind, method, reason, 0, probe.num_runs, probe.num_gradients)
+
+
+def estimate_of(run: Sweep, keys: chex.PRNGKey, edge: Edge) -> Estimate:
+    """Estimate the edge of the start that goes on meeting the criterion the longest before it first fails.
+
+    Parameters
+    ----------
+    run
+        The sweep that found the edge.
+    keys
+        Typed random keys [R], one a start.
+    edge
+        Its brackets and answers.
+
+    Returns
+    -------
+    Estimate
+        Of the criterion that the edge is about, or none. Where nothing ever converges, that of a loss that is quadratic
+        all the way, which needs no run that does.
+    """
+    if edge.criterion not in ANSWERABLE:
+        return no_estimate(
+            f'the criterion "{edge.criterion}" is about a finite run, so an endless one has no edge of it'
+        )
+    repeat, bracket, last = _longest(edge.step_sizes, edge.answers)
+    needs_success = True
+    if math.isnan(bracket.lower) and edge.criterion == "converged" and edge.runs is not None:
+        # No run may come to rest within the horizon, and the edge be there all the same.
+        repeat, bracket, last = _longest(edge.step_sizes, np.asarray(answers(edge.runs, "stable", edge.tolerance)))
+        needs_success = False
+    if math.isnan(bracket.lower):
+        return no_estimate(f"no start fails above step sizes at which it succeeds: {edge.status.value}")
+    why_not = unsuited(run.problem, run.family, bracket.lower, keys[repeat])
+    if why_not:
+        return no_estimate(why_not)._replace(repeat=repeat)
+    probe = Probe(run.problem, run.family, min(run.num_steps, MAX_STEPS))
+    if not needs_success and not probe.is_affine(keys[repeat], bracket.lower):
+        return no_estimate(f"no start fails above step sizes at which it succeeds: {edge.status.value}")
+    found = estimate_edge(probe, keys[repeat], *bracket, edge.tolerance, edge.criterion, last)
+    return found._replace(repeat=repeat)
+
+
+def _longest(step_sizes, found):
+    """Index of the start that lasts longest before it first fails, its first crossing, and where alternation ends."""
+    brackets = [_first_crossing(step_sizes, column) for column in found.T]
+    repeat = int(np.argmax([-math.inf if math.isnan(pair.lower) else pair.lower for pair in brackets]))
+    above = np.flatnonzero((found[:, repeat] == Answer.MET) & (step_sizes > brackets[repeat].upper))
+    last = float(step_sizes[min(above[-1] + 1, len(step_sizes) - 1)]) if above.size else 0.0
+    return repeat, brackets[repeat], last
+
+
+def _first_crossing(step_sizes, found):
+    """One start's last success before its first failure above a success, and that failure.
+
+    Beyond it islands may follow where the start succeeds again, by way of another minimum or a saddle.
+    """
+    met = np.flatnonzero(found == Answer.MET)
+    failed = np.flatnonzero((found == Answer.FAILED) & (np.arange(found.size) > (met[0] if met.size else found.size)))
+    if failed.size == 0:
+        return Bracket(math.nan, math.nan)
+    return Bracket(float(step_sizes[met[met < failed[0]][-1]]), float(step_sizes[failed[0]]))
 
 
 def no_estimate(reason: str) -> Estimate:
@@ -158,223 +178,3 @@ def unsuited(problem: Problem | Callable[[Any], Problem], family: Family, step_s
     if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)):
         return "an optimizer that draws random numbers has no orbit that comes to rest or to a cycle"
     return ""
-
-
-def _decide(start):
-    survey = start.probe(start.lower * np.array(SURVEY), start.key)
-    if start.probe.depends_on_count(survey):
-        return _none("a step depends on how many came before it (a schedule, or a bias correction)")
-    if start.probe.is_affine(start.key, start.lower):
-        return _linear(start, survey)
-    narrowed, below, why_not = _narrowed(start, survey)
-    local = (
-        nowhere("no run below the first failure comes to rest within the horizon")
-        if below is None
-        else (local_edge(start.probe, start.probe.one_start(below.step_size, start.key), below.state, below.step_size))
-    )
-    found = _local(narrowed, local)
-    if found is not None:
-        return found
-    if why_not:
-        return _none(why_not)
-    return _from_runs(narrowed, local)
-
-
-def _linear(start, survey):
-    """Of a loss that is quadratic all the way: threshold over its largest curvature, or the zero of the growth rate."""
-    place = minimum_of_affine(start.probe, start.key, start.lower)
-    if place.is_number:
-        found, method = Found(place.value, place.error), "eigenvalue"
-    else:
-        rates = slopes(survey).half
-        # Beyond the edge growth is plain to see; far below, what has decayed to rounding may seem to grow.
-        decays = survey.step_sizes[np.isfinite(rates) & (rates < 0)]
-        below = float(decays.max(initial=0.0))
-        grows = survey.step_sizes[np.isfinite(rates) & (rates > 0) & (survey.step_sizes > below)]
-        if decays.size == 0 or grows.size == 0:
-            return _none("no run decays below the step sizes at which runs grow")
-        found, method = zero_of_growth(start.probe, start.key, below, float(grows.min())), "growth rate"
-    return _worth(EstimateKind.LINEAR, method, found, "runs grow at a constant rate beyond it")
-
-
-class Below(NamedTuple):
-    """The run that is nearest to the edge among those that come to rest below it."""
-
-    step_size: float
-    state: Any
-
-
-def _narrowed(start, survey):
-    """The nearest runs on both sides, one that succeeds and one that certainly fails; the first one's end; why not."""
-    sides, looked = start.sides, [survey]
-    lower, upper = start.lower, min(start.upper, 2 * start.lower)
-    for _ in range(ROUNDS):
-        looked.append(start.probe(np.linspace(lower, upper, WIDTH), start.key))
-        step_sizes, ok, left = (
-            np.concatenate(columns)
-            for columns in zip(*((t.step_sizes, sides.met(t), sides.failed(t)) for t in looked), strict=True)
-        )
-        gone = left & (step_sizes > start.lower)
-        # Beyond the first failure a start may come to rest again, by way of a saddle: those are no neighbours.
-        limit = min(step_sizes[gone].min(initial=math.inf), start.upper)
-        below = ok & (step_sizes < limit)
-        if not below.any():
-            return start, None, "no run below the first failure comes to rest within the horizon"
-        lower = float(step_sizes[below].max())
-        upper = min(float(step_sizes[step_sizes > lower].min(initial=math.inf)), start.upper)
-        # Closer than what the horizon resolves of a loss of stability there is nothing more to learn.
-        if upper - lower <= lower * start.resolution:
-            break
-    at_rest = _nearest_at_rest(looked, sides, lower)
-    if not gone.any():
-        why_not = "beyond the first failure runs neither escape nor settle into a cycle within the horizon"
-        return start._replace(lower=lower), at_rest, why_not
-    nearest = float(step_sizes[gone].min())
-    narrowed = start._replace(lower=lower, upper=min(nearest, max(start.upper, nearest)))
-    if np.any(ok & (step_sizes > lower) & (step_sizes < nearest)):
-        return narrowed, at_rest, "beyond the first failure runs come to rest again before any certainly does not"
-    return narrowed, at_rest, ""
-
-
-def _nearest_at_rest(looked: list[Traces], sides, lower):
-    """End of the run at the largest step size up to `lower` that has come to rest, in whichever round it was made."""
-    best = None
-    for traces in looked:
-        for lane in np.flatnonzero(traces.arrived(sides.tolerance) & (traces.step_sizes <= lower)):
-            step_size = float(traces.step_sizes[lane])
-            if best is None or step_size > best.step_size:
-                best = Below(step_size, jax.tree.map(lambda leaf, at=lane: leaf[at], traces.states))
-    return best
-
-
-def _local(start, local: LocalEdge):
-    """The edge of the place where runs come to rest, if the runs on both sides of it agree; else None."""
-    if not local.is_number or local.num_flat:
-        return None
-    resolution, rounding = start.resolution / local.slope, start.rounding / local.slope
-    # A run that certainly fails stands above the edge; one that succeeds may have come close on its way out.
-    is_between = start.lower * (1 - rounding) <= local.value * (1 + AGREES) and local.value <= start.upper * (1 + AGREES)
-    shift = max(local.drift, 0.0) / local.slope
-    if not (is_between and shift <= resolution):
-        return None
-    flanks = start.probe(local.value * (1 + _flanks(resolution)), start.key)
-    is_below = flanks.step_sizes < local.value
-    met = start.sides.met(flanks)
-    if not np.all(met[is_below]) or np.all(met[~is_below]):
-        return None
-    kind, reason = _kind_above(flanks, ~is_below & ~met)
-    if start.sides.criterion == "bounded" and kind is not EstimateKind.HARD:
-        return None
-    found = Found(local.value * (1 - shift), local.error + shift * local.value)
-    return _worth(kind, "eigenvalue", found, reason)
-
-
-def _flanks(resolution):
-    """Relative distances on both sides of an edge, all but the nearest beyond what the horizon leaves open."""
-    below = np.geomspace(2, 8, FLANK) * resolution
-    return np.concatenate([-below[::-1], np.geomspace(NARROWEST, 1.25 * WIDEST, WIDTH - FLANK)])
-
-
-def _kind_above(above, beyond):
-    """What becomes of runs just above a loss of stability."""
-    nearest = int(np.flatnonzero(beyond)[0])
-    bounded = beyond & ~above.escaped
-    if above.escaped[nearest]:
-        return EstimateKind.HARD, "runs escape beyond it"
-    levels = above.levels[bounded]
-    if levels.size > 1 and levels[0] < 0.5 * levels[-1]:
-        return EstimateKind.SOFT, "beyond it the gradient norm rises from zero"
-    return EstimateKind.JUMP, "runs cycle beyond it, at once at a finite gradient norm"
-
-
-def _from_runs(start, local):
-    """Where the place of rest does not tell: from the cycles above, or from both sides."""
-    above = ladder(start.probe, start.key, start.lower)
-    rate = slopes(above).half[0]
-    is_local = start.sides.criterion != "bounded" and abs(rate) <= NEAR * start.resolution
-    if is_local:
-        above = settled(start.probe, start.key, start.lower, above, start.sides.tolerance)
-    beyond = ~start.sides.met(above) & (above.step_sizes > start.lower)
-    if np.sum(above.cycles & beyond) >= 2 and start.sides.criterion != "bounded":
-        found = zero_of_gradient(start.probe, start.key, above)
-        nearest = above.step_sizes[above.cycles & beyond].min()
-        is_near = is_local or found.value - start.lower <= start.lower * start.resolution
-        # The place of rest below the edge must still be stable there, and not much beyond.
-        is_stable = not local.is_number or start.lower * (1 - start.rounding) <= local.value
-        is_near &= is_stable
-        if is_near and found.is_number and start.lower <= found.value + found.error and found.value < nearest:
-            return _worth(EstimateKind.SOFT, "oscillating side", found, "beyond it the gradient norm rises from zero")
-    return _two_sided(start, above, beyond, is_local)
-
-
-def _two_sided(start, above, beyond, is_local):
-    sides = start.sides
-    gone = sides.failed(above) & beyond
-    lower, upper = start.lower, start.upper
-    first_escapes, falls = True, False
-    if gone.any():
-        at = int(np.argmax(gone))
-        first_escapes = bool(above.escaped[at])
-        upper = min(upper, float(above.step_sizes[at]))
-        cycles = above.levels[above.cycles & beyond]
-        falls = cycles.size > 1 and bool(cycles[0] < 0.5 * cycles[-1])
-    # A run of the ladder may converge beyond the one that was the last so far.
-    inside = sides.met(above) & (above.step_sizes < upper)
-    lower = max([lower, *above.step_sizes[inside]])
-    found = two_sided(start.probe, start.key, lower, upper, sides)
-    if is_local:
-        # Just above a loss of stability what grows may begin at rounding, and a run arrives before it is seen.
-        found = found._replace(error=found.error + start.rounding * found.value)
-    found = _with_zone(start, found)
-    if first_escapes:
-        kind = EstimateKind.HARD if is_local else EstimateKind.BASIN
-        reason = "runs escape beyond it" if is_local else "beyond it this start leaves its basin and escapes"
-    elif is_local and falls:
-        kind, reason = EstimateKind.SOFT, "runs cycle beyond it, too few of them stationary for a fit"
-    elif is_local:
-        kind, reason = EstimateKind.JUMP, "runs cycle beyond it, at once at a finite gradient norm"
-    else:
-        kind, reason = EstimateKind.JUMP, "beyond it this start ends in a cycle; the minimum is still stable"
-    return _worth(kind, "two-sided search", found, reason)
-
-
-def _with_zone(start, found):
-    """Widen the bar to the zone above a basin's edge in which this start succeeds again."""
-    if not found.is_number:
-        return found
-    traces = start.probe(found.value * (1 + AFTERMATH), start.key)
-    again = traces.step_sizes[start.sides.met(traces) & (traces.step_sizes > found.value + found.error)]
-    furthest = max([*again, start.last])
-    if furthest == 0.0:
-        return found
-    if furthest > found.value * (1 + COARSEST):
-        return nothing(
-            f"from {found.value:.6g} to {furthest:.6g} success and failure of this start alternate, so that its first "
-            "crossing is no edge"
-        )
-    return found._replace(error=max(found.error, furthest - found.value))
-
-
-def _checked(start, kind, method, found, reason):
-    """Hold a number against the bracket that the sweep's own runs have made."""
-    if kind is EstimateKind.NONE:
-        return kind, method, found, reason
-    # Momentum's multipliers move faster with the step size than gradient descent's, at 2: its shift is smaller.
-    slack = max(start.resolution, start.rounding) / 2 + found.error / found.value
-    if start.lower * (1 - slack) <= found.value <= start.upper * (1 + slack):
-        return kind, method, found, reason
-    return _none(
-        f"two roads disagree: {method} says {found.value:.6g}, the runs {start.lower:.6g} .. {start.upper:.6g}"
-    )
-
-
-def _worth(kind, method, found, reason):
-    if not found.is_number:
-        return _none(found.reason)
-    if not found.error <= COARSEST * found.value:
-        return _none(f"the best estimate, {found.value:.3g} +- {found.error:.1g}, is too coarse")
-    return kind, method, found, reason
-
-
-def _none(reason):
-    return EstimateKind.NONE, "", nothing(reason), reason

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import enum
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
-from gdx.edges.estimates import Estimate
-from gdx.edges.estimating import estimate_edge, no_estimate, unsuited
-from gdx.edges.probing import Probe
+from gdx.edges.edge import Bracket, Edge, EdgeStatus
+from gdx.edges.estimating import estimate_of
 from gdx.problems.base import Problem
 from gdx.stepping import Family
 from gdx.sweeps import Runs, Sweep, sweep
@@ -21,61 +19,12 @@ from gdx.verdicts import Answer, answers, check_criterion
 
 if TYPE_CHECKING:
     import chex
-    from jaxtyping import Float, Int8
 
 WIDE_SCAN = (1e-8, 1e4, 97)
 """Lowest and highest step size and number of points, geometric, where nobody says where to look."""
 BRACKET_POINTS = 17
-MAX_STEPS = 20_000
-"""Longest horizon of the runs behind an estimate, which are kept step by step; more adds nothing but time."""
 MAX_CROSSINGS = 16
 """Crossings refined beside the two outermost; a boundary with more is fractal, and finer points only find more."""
-
-
-class Bracket(NamedTuple):
-    """Two step sizes with a change between them; NaN where there is none, 0 or infinity where the scan ended."""
-
-    lower: float
-    upper: float
-
-
-class EdgeStatus(enum.Enum):
-    """What the answers along the axis look like."""
-
-    BRACKETED = "bracketed"
-    """One first failure and one last success, nothing else."""
-    NOT_MONOTONE = "not monotone"
-    """Failures and successes alternate, or the scan ended before the last success did."""
-    ALL_MEET = "all meet it"
-    """No run failed the criterion."""
-    NONE_MEETS = "none meets it"
-    """No run met the criterion."""
-
-
-class Edge(NamedTuple):
-    """Where runs stop meeting a criterion, with what it takes to repeat the measurement."""
-
-    first_failure: Bracket
-    """Of the smallest step size at which some run fails."""
-    last_success: Bracket
-    """Of the largest step size at which some run succeeds; beyond it none does."""
-    crossings: tuple[Bracket, ...]
-    """Every place where "some run fails" or, above the first success, "some run succeeds" changes, ascending."""
-    too_slow_below: float
-    """Smallest step size tested at which some run succeeds, if smaller ones are merely unfinished; else NaN."""
-    status: EdgeStatus
-    criterion: str
-    tolerance: float
-    horizon: int
-    repeats: int
-    slots: int
-    step_sizes: Float[np.ndarray, " P"]
-    """All step sizes tested, ascending."""
-    answers: Int8[np.ndarray, "P R"]
-    """`Answer` codes there."""
-    estimate: Estimate | None = None
-    """Of the start that goes on succeeding the longest before it first fails, without the shift of a finite horizon;
-    None where none was asked for, or the criterion has none."""
 
 
 def critical_step_size(
@@ -168,33 +117,7 @@ def critical_step_size(
     )
     if not estimate or criterion == "improved":
         return edge
-    return edge._replace(estimate=_estimate(run, keys, edge))
-
-
-def _estimate(run, keys, edge):
-    """Of the start that goes on meeting the criterion the longest before it first fails."""
-    brackets = [_first_crossing(edge.step_sizes, column) for column in edge.answers.T]
-    repeat = int(np.argmax([-math.inf if math.isnan(pair.lower) else pair.lower for pair in brackets]))
-    lower, upper = brackets[repeat]
-    if math.isnan(lower):
-        return no_estimate(f"no start fails above step sizes at which it succeeds: {edge.status.value}")
-    why_not = unsuited(run.problem, run.family, lower, keys[repeat])
-    if why_not:
-        return no_estimate(why_not)._replace(repeat=repeat)
-    probe = Probe(run.problem, run.family, min(run.num_steps, MAX_STEPS))
-    return estimate_edge(probe, keys[repeat], lower, upper, edge.tolerance)._replace(repeat=repeat)
-
-
-def _first_crossing(step_sizes, found):
-    """One start's last success before its first failure above a success, and that failure.
-
-    Beyond it islands may follow where the start succeeds again, by way of another minimum or a saddle.
-    """
-    met = np.flatnonzero(found == Answer.MET)
-    failed = np.flatnonzero((found == Answer.FAILED) & (np.arange(found.size) > (met[0] if met.size else found.size)))
-    if failed.size == 0:
-        return Bracket(math.nan, math.nan)
-    return Bracket(float(step_sizes[met[met < failed[0]][-1]]), float(step_sizes[failed[0]]))
+    return edge._replace(estimate=estimate_of(run, keys, edge))
 
 
 def _refine(step_sizes, found, answers_at, rtol, slots):
