@@ -89,7 +89,7 @@ def choose(start: Start) -> Choice:
 
 def _decide(start):
     survey = start.probe(start.lower * np.array(SURVEY), start.key)
-    if start.probe.depends_on_count(survey):
+    if not start.probe.find_period(survey):
         return _none("a step depends on how many came before it (a schedule, or a bias correction)")
     if start.probe.is_affine(start.key, start.lower):
         return _linear(start, survey)

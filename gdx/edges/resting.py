@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.flatten_util import ravel_pytree
 
-from gdx.curvature import measure_response, sharpness, step_at
-from gdx.edges.probing import Probe
+from gdx.curvature import sharpness
+from gdx.edges.probing import Probe, coarsest_eps
+from gdx.problems import problem
 from gdx.stepping import TrainState, resolve_problem
 
 if TYPE_CHECKING:
@@ -38,13 +40,16 @@ FURTHEST = 1e-2
 """Largest distance, relative to that travelled by the run, from where it ended to where it would come to rest."""
 SCAN = np.geomspace(0.5, 4.0, 25)
 """Multiples of the last success at which the largest multiplier is looked at."""
-FLOOR = 16 * np.finfo(float).eps
+FLOOR = 16
+"""Units of rounding, of the narrowest leaf, in the smallest bar."""
 UNSEEN = 1e-12
 """Share of a mode, relative to the run's scale, that may be rounding."""
 NUDGE = 1e-4
 """Relative step of the slope's difference."""
 CURVATURE_RTOL = 1e-10
 """Residual wanted of the largest curvature where no dense matrix is made."""
+MAX_PRODUCTS, POLISHES, POLISHED = 1000, 3, 1e-4
+"""Hessian products of a Newton step, Newton steps, and how much smaller they must leave the gradient."""
 SAME_PLACE = 1e-9
 """Largest relative difference between curvatures of what counts as one minimum."""
 
@@ -86,16 +91,18 @@ def nowhere(reason: str) -> LocalEdge:
 
 
 class Linearised:
-    """The whole step of one problem and family as a map of one vector: parameters, model state and memory.
+    """A period of steps of one problem and family as a map of one vector: parameters, model state and memory.
 
     What a step never changes (data that travels in the state, frozen leaves) and what is no floating number (step
     counts, keys) is left out.
     """
 
     def __init__(self, probe: Probe, start: TrainState, end: TrainState):
-        self._probe, self._template = probe, end
-        # A memory may be empty at both ends of a run, but not after the first step.
-        places = zip(*(_parts(state) for state in (start, jax.jit(probe.step.update)(start)[0], end)), strict=True)
+        self._probe, self._template, self.period = probe, end, probe.period
+        self.eps = coarsest_eps(end)
+        # A memory may be empty at both ends of a run, or of a period, but not after the first step.
+        later = (jax.jit(move)(start) for move in (lambda state: probe.step.update(state)[0], probe.advance))
+        places = zip(*(_parts(state) for state in (start, *later, end)), strict=True)
         self._moves = tuple(
             jnp.issubdtype(first.dtype, jnp.floating)
             and any(np.any(np.asarray(other) != np.asarray(first)) for other in others)
@@ -164,8 +171,9 @@ class Linearised:
         -------
         array [n], array [n]
         """
-        middle = self._flow(start._replace(hyperparams=jnp.asarray(step_size, float)), num_steps // 2)
-        return self.vector(middle), self.vector(self._flow(middle, num_steps // 2))
+        half = num_steps // 2 - num_steps // 2 % self._probe.period
+        middle = self._flow(start._replace(hyperparams=jnp.asarray(step_size, float)), half)
+        return self.vector(middle), self.vector(self._flow(middle, half))
 
     def _map(self, z, step_size, template):
         leaves, structure = jax.tree.flatten((template.params, template.model_state, template.opt_state))
@@ -178,7 +186,7 @@ class Linearised:
                 filled.append(leaf)
         params, model_state, opt_state = structure.unflatten(filled)
         state = template._replace(hyperparams=step_size, params=params, model_state=model_state, opt_state=opt_state)
-        new = _parts(self._probe.step.update(state)[0])
+        new = _parts(self._probe.advance(state))
         return jnp.concatenate(
             [jnp.ravel(leaf).astype(z.dtype) for leaf, moves in zip(new, self._moves, strict=True) if moves]
         )
@@ -232,7 +240,7 @@ def _edge_of_place(linearised, place, jacobian, step_size):
         return nowhere("runs come to rest where the step is unstable: at a saddle")
     if not np.any(rates > 0):
         return nowhere("the place where runs come to rest is stable far beyond the edge")
-    return _root(growth, step_size * SCAN, rates)._replace(num_flat=num_flat)
+    return _root(growth, step_size * SCAN, rates, linearised.eps)._replace(num_flat=num_flat)
 
 
 def minimum_of_affine(probe: Probe, key: chex.PRNGKey, step_size: float) -> LocalEdge:
@@ -250,7 +258,7 @@ def minimum_of_affine(probe: Probe, key: chex.PRNGKey, step_size: float) -> Loca
     LocalEdge
     """
     start = probe.one_start(step_size, key)
-    linearised = Linearised(probe, start, jax.jit(probe.step.update)(start)[0])
+    linearised = Linearised(probe, start, jax.jit(probe.advance)(start))
     if not 0 < linearised.size <= DENSE_SIZE:
         return nowhere("too many parameters for a dense matrix")
     return _edge_of_place(linearised, *_come_to_rest(linearised, linearised.vector(start), step_size)[:2], step_size)
@@ -273,7 +281,7 @@ def _drift(linearised, start, found, num_steps):
     return math.log(late / early) / (num_steps // 2) if early > smallest and late > smallest else 0.0
 
 
-def _root(growth, step_sizes, rates):
+def _root(growth, step_sizes, rates, eps):
     from scipy import optimize
 
     at = int(np.argmax(rates > 0))
@@ -283,8 +291,8 @@ def _root(growth, step_sizes, rates):
     if not slope > 0:
         return nowhere("the largest multiplier does not pass 1 with a slope")
     # Rounding of the multiplier, seen through the slope.
-    noise = max(abs(growth(value * (1 + shift)) - shift * slope) for shift in (0.0, 1e-13, -1e-13))
-    return LocalEdge(value, value * (FLOOR + 2 * noise / slope), slope, 0)
+    noise = max(abs(growth(value * (1 + shift)) - shift * slope) for shift in (0.0, 400 * eps, -400 * eps))
+    return LocalEdge(value, value * (FLOOR * eps + 2 * noise / slope), slope, 0)
 
 
 def _growth(linearised, place, step_size, num_flat):
@@ -295,7 +303,7 @@ def _growth(linearised, place, step_size, num_flat):
     multipliers = np.linalg.eigvals(jacobian)
     others = multipliers[np.argsort(np.abs(multipliers - 1))[num_flat:]]
     largest = float(np.max(np.abs(others), initial=0.0))
-    return math.log(largest) if largest > 0 else -math.inf
+    return math.log(largest) / linearised.period if largest > 0 else -math.inf
 
 
 def _come_to_rest(linearised, place, step_size):
@@ -310,28 +318,54 @@ def _come_to_rest(linearised, place, step_size):
         if size == 0:
             break
         place = place - np.linalg.lstsq(jacobian - np.eye(place.size), changed, rcond=RANK)[0]
-    if best is None or not least <= AT_REST * linearised.scale:
+    if best is None or not least <= max(AT_REST, FLOOR * linearised.eps) * linearised.scale:
         return place, None, math.inf
     place, jacobian = best
     return place, jacobian, float(np.linalg.norm(place - first))
 
 
 def _curvature_edge(probe, end, step_size):
-    """Threshold over the largest curvature at the end of a run, for want of a dense matrix."""
+    """Of more numbers than fit a dense matrix: the edge of a single number, of the largest curvature at the minimum."""
     here = resolve_problem(probe.problem, jnp.asarray(step_size))
-    try:
-        response = measure_response(probe.family)
-        if response.is_preconditioned or np.any(response.params):
-            return nowhere("too many parameters for the linearised step of an optimizer with a preconditioner")
-        found = sharpness(lambda params: here.loss(params, end.model_state, None)[0], end.params, rtol=CURVATURE_RTOL)
-    except ValueError as error:
-        return nowhere(str(error))
+
+    def loss(params):
+        return here.loss(params, end.model_state, None)[0]
+
+    params = _polished(loss, end.params)
+    if params is None:
+        return nowhere("the run below the edge has not come to rest at a minimum that stands alone")
+    found = sharpness(loss, params, rtol=CURVATURE_RTOL)
     curvature, residual = float(found.value), float(found.residual)
-    if not curvature > 0:
-        return nowhere("the largest curvature where runs come to rest is not positive")
-    value = step_at(response, curvature)
-    # One multiplier, -1 + slope * d, is enough for the slope of gradient descent; momentum's is steeper.
-    return LocalEdge(value, value * (FLOOR + residual / curvature + SAME_PLACE), 2.0, 0)
+    if not (curvature > 0 and residual <= SAME_PLACE * curvature):
+        return nowhere("the largest curvature where runs come to rest is not known well enough")
+    single = problem(jnp.ones(1), lambda number: 0.5 * curvature * jnp.sum(number**2))
+    bowl, key = Probe(single, probe.family, probe.num_steps), jax.random.key(0)
+    bowl.period = probe.period
+    if not bowl.is_affine(key, step_size):
+        return nowhere(
+            "too many parameters for the linearised step of an optimizer that is not linear in the gradients"
+        )
+    edge = minimum_of_affine(bowl, key, step_size)
+    return edge._replace(error=edge.error + edge.value * (residual / curvature + CURVATURE_RTOL))
+
+
+def _polished(loss, params):
+    """Newton's method by conjugate gradients from the end of a run; None where no minimum stands alone there."""
+    flat, unravel = ravel_pytree(params)
+    gradient = jax.jit(jax.grad(lambda vector: loss(unravel(vector))))
+
+    @jax.jit
+    def newton(vector):
+        def product(direction):
+            return jax.jvp(gradient, (vector,), (direction,))[1]
+
+        return vector - jax.scipy.sparse.linalg.cg(product, gradient(vector), tol=1e-10, maxiter=MAX_PRODUCTS)[0]
+
+    first = float(jnp.linalg.norm(gradient(flat)))
+    for _ in range(POLISHES):
+        flat = newton(flat)
+    last = float(jnp.linalg.norm(gradient(flat)))
+    return unravel(flat) if last <= max(POLISHED * first, 1e-14) else None
 
 
 def _parts(state):
