@@ -11,7 +11,8 @@ import jax.numpy as jnp
 from gdx.observers import Window
 from gdx.stepping import TrainStep, gradient_norm
 from gdx.sweeps.judging import make_judge
-from gdx.sweeps.state import Settings, Slots, is_bad
+from gdx.sweeps.state import SEARCH_FAILURES, Settings, Slots, Stretch, is_bad
+from gdx.sweeps.training import counted_from
 
 
 def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings: Settings) -> Callable[[Slots], Slots]:
@@ -31,16 +32,17 @@ def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings:
     callable
         `advance(slots) -> slots`.
     """
-    blocks = settings.blocks
     move = jax.vmap(_make_move(step, settings))
     judge = jax.vmap(make_judge(settings), in_axes=(0, 0, 1, 1))
 
     def advance(slots):
-        good = jnp.full(settings.slots, blocks.coast, jnp.int32)
-        if blocks.coast:
-            slots, good = _coast(move, slots, good, settings, evaluate is None)
+        slots, stretch = _coast(move, slots, settings)
+        failures = slots.watched.get(SEARCH_FAILURES)
         slots, trained, window = _watch(move, evaluate, slots, settings)
-        return judge(slots, good, trained, window)
+        if failures is not None:
+            in_tail = slots.watched[SEARCH_FAILURES] - failures
+            slots = slots._replace(facts=slots.facts._replace(tail_search_failures=in_tail))
+        return judge(slots, stretch, trained, window)
 
     return advance
 
@@ -60,25 +62,34 @@ def _make_move(step, settings):
     return move
 
 
-def _coast(move, slots, good, settings, judges_training_loss):
-    """Make the steps of which only the best loss and the first bad step are kept."""
-    facts = slots.facts
+def _coast(move, slots, settings):
+    """Make the steps of which only the best and the worst loss, a sum and the first bad step are kept."""
+    facts, lanes = slots.facts, settings.slots
+    dtype = slots.late_total.dtype
+    first_counted = counted_from(settings.blocks, slots.train.step)
 
     def body(carry, row):
-        train, watched, best, last, good = carry
+        train, watched, last, stretch = carry
         train, watched, view = move(train, watched)
-        bad = is_bad(view.loss, facts)
-        good = jnp.where(bad, jnp.minimum(good, row), good)
-        if judges_training_loss:
-            best = jnp.minimum(best, jnp.where(bad, jnp.inf, view.loss))
+        good = jnp.where(is_bad(view.loss, facts), jnp.minimum(stretch.good, row), stretch.good)
+        loss = view.loss.astype(dtype)
+        stretch = Stretch(
+            good=good,
+            best=stretch.best if settings.is_apart else jnp.minimum(stretch.best, jnp.where(good > row, loss, jnp.inf)),
+            worst=jnp.maximum(stretch.worst, loss),
+            total=stretch.total + jnp.where(row >= first_counted, loss, 0),
+        )
         last = jnp.where(good >= row, view.loss, last) if settings.keeps_first_bad else view.loss
-        return (train, watched, best, last, good), None
+        return (train, watched, last, stretch), None
 
-    start = (slots.train, slots.watched, facts.best_loss, facts.last_loss, good)
+    infinite = jnp.full(lanes, jnp.inf, dtype)
+    nothing = Stretch(jnp.full(lanes, settings.blocks.coast, jnp.int32), infinite, -infinite, jnp.zeros(lanes, dtype))
+    if not settings.blocks.coast:
+        return slots, nothing
     rows = jnp.arange(settings.blocks.coast, dtype=jnp.int32)
-    (train, watched, best, last, good), _ = jax.lax.scan(body, start, rows)
-    facts = facts._replace(best_loss=best, last_loss=last)
-    return slots._replace(train=train, watched=watched, facts=facts), good
+    start = (slots.train, slots.watched, facts.last_loss, nothing)
+    (train, watched, last, stretch), _ = jax.lax.scan(body, start, rows)
+    return slots._replace(train=train, watched=watched, facts=facts._replace(last_loss=last)), stretch
 
 
 def _watch(move, evaluate, slots, settings):
