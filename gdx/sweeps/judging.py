@@ -21,7 +21,7 @@ QUARTERS = 4
 """Blocks below which the quarters of a horizon cannot be told apart."""
 
 
-def make_judge(settings: Settings) -> Callable[[Slots, Stretch, jax.Array, Window], Slots]:
+def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, Stretch, jax.Array, Window], Slots]:
     """Make the function that brings one lane's facts up to date after a block.
 
     Parameters
@@ -32,15 +32,15 @@ def make_judge(settings: Settings) -> Callable[[Slots, Stretch, jax.Array, Windo
     Returns
     -------
     callable
-        `judge(slot, stretch, trained, window) -> slot` of one lane: what is kept of the coasted steps, training losses
-        [W] and the record [W] of the watched ones.
+        `judge(slot, good, stretch, trained, window) -> slot` of one lane: `good` coasted steps before the first bad
+        one, what is kept of the block, training losses [W] and the record [W] of the watched steps.
     """
     blocks, stopping = settings.blocks, settings.stopping
     length = blocks.coast + blocks.watch
     horizon = horizon_of(blocks)
 
-    def judge(slot, stretch, trained, window):
-        facts, end, good = slot.facts, slot.train.step, stretch.good
+    def judge(slot, good, stretch, trained, window):
+        facts, end = slot.facts, slot.train.step
         coasted_bad = good < blocks.coast
         watched_good = _good_rows(settings, facts, trained, window)
         went_bad = coasted_bad | (watched_good < blocks.watch)
@@ -82,7 +82,7 @@ def make_judge(settings: Settings) -> Callable[[Slots, Stretch, jax.Array, Windo
             stopped=stopped,
             steps=steps,
             tail_steps=jnp.minimum(end, blocks.watch),
-            best_loss=_best(facts, stretch, window, jnp.where(coasted_bad, 0, counted)),
+            best_loss=_best(facts, window, jnp.where(coasted_bad, 0, counted)),
             last_loss=last_loss,
             trend=_trend(peaks, tail.rate, (end + blocks.held) // length),
             first_bad_step=jnp.where(went_bad & (facts.first_bad_step < 0), bad_step, facts.first_bad_step),
@@ -143,21 +143,18 @@ def _returns(window, is_real):
     return period, nearly, jnp.where(is_real, exact_repetition(window.moved, window.memory_moved), 0)
 
 
-def _best(facts, stretch, window, num_counted):
+def _best(facts, window, num_counted):
     """Smallest loss up to the run's end and before its first bad step."""
     rows = np.arange(window.loss.shape[0], dtype=np.int32)
-    watched = jnp.min(jnp.where((rows < num_counted) & ~is_bad(window.loss, facts), window.loss, jnp.inf))
-    best = jnp.minimum(watched, stretch.best.astype(watched.dtype))
+    best = jnp.min(jnp.where((rows < num_counted) & ~is_bad(window.loss, facts), window.loss, jnp.inf))
     return jnp.where((facts.first_bad_step < 0) & (best < facts.best_loss), best, facts.best_loss)
 
 
 def _with_second_half(settings, before, facts, peaks, norm, end, stretch, window):
     """Add what the horizon's second half says: whether a run that is calm now was so all along."""
     blocks, horizon = settings.blocks, horizon_of(settings.blocks)
-    peak = jnp.max(window.loss)
-    if not settings.is_apart:
-        peak = jnp.maximum(peak, stretch.worst.astype(peak.dtype))
-    rise = jnp.maximum(peak - before.best_loss, 0)
+    peak = jnp.max(window.loss) if settings.is_apart else stretch.worst.astype(window.loss.dtype)
+    rise = jnp.maximum(peak - stretch.best_before, 0)
     is_second, is_last = end > horizon // 2, end > 3 * horizon // 4
     third, last = before.third_quarter_rise, before.last_quarter_rise
     if blocks.number >= QUARTERS:

@@ -32,9 +32,7 @@ class Engine(NamedTuple):
     """`segment(slots, log, next_row, queue, num_blocks) -> (slots, log, next_row)`."""
 
 
-def make_engine(
-    step: TrainStep, evaluate: Callable[..., Any], start: Callable[..., Any], settings: Settings
-) -> Engine:
+def make_engine(step: TrainStep, evaluate: Callable[..., Any], start: Callable[..., Any], settings: Settings) -> Engine:
     """Build the engine of one sweep.
 
     Parameters

@@ -53,16 +53,16 @@ class Peaks(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """What is kept of the training loss over the coasted steps of one block, leaves [B]."""
+    """What is kept of the training loss over one block, leaves [B]."""
 
-    good: jax.Array
-    """Steps before the first bad one, int32."""
-    best: jax.Array
-    """Smallest before the first bad one; infinite for none."""
+    best_before: jax.Array
+    """Smallest loss that verdicts are about before the block."""
     worst: jax.Array
-    """Largest; -infinite for none."""
+    """Largest number; -infinite for none."""
     total: jax.Array
-    """Sum over the steps of the block that count, see `counted_from`."""
+    """Sum from `first_row` on."""
+    first_row: jax.Array
+    """int32."""
 
 
 class Slots(NamedTuple):

@@ -7,14 +7,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from gdx.problems.base import Problem
 from gdx.stepping import TrainState, resolve_problem
 from gdx.stepping.ordering import batch_of
 from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.sizing import Blocks
-from gdx.sweeps.state import Settings, Stretch
+from gdx.sweeps.state import Settings, Slots, Stretch
 
 LATE_SHARE = 10
 """The last 1/10 of the horizon is what a run is judged by as training."""
@@ -37,25 +36,25 @@ def horizon_of(blocks: Blocks) -> int:
     return blocks.number * (blocks.coast + blocks.watch) - blocks.held
 
 
-def counted_from(blocks: Blocks, first_step: jax.Array) -> jax.Array:
-    """Give the row of a block from which training losses are summed.
+def begin_stretch(blocks: Blocks, slot: Slots) -> Stretch:
+    """Begin what is kept of the training loss over one block.
 
     Parameters
     ----------
     blocks
         Of the sweep.
-    first_step
-        Step at which the block begins, int32.
+    slot
+        One lane at the beginning of a block.
 
     Returns
     -------
-    int32
-        0 for a block that holds the middle of the horizon; where the last tenth of the horizon begins in one that
-        touches that; the block's length, or more, for all others.
+    Stretch
+        It sums all steps of a block that holds the middle of the horizon, and otherwise those of the last tenth.
     """
-    horizon = horizon_of(blocks)
-    late = horizon - max(horizon // LATE_SHARE, 1) - first_step
-    return jnp.where(_holds_middle(blocks, first_step), 0, jnp.maximum(late, 0))
+    horizon, first_step, total = horizon_of(blocks), slot.train.step, slot.late_total
+    late = horizon - _num_late(blocks) - first_step
+    first_row = jnp.where(_holds_middle(blocks, first_step), 0, jnp.maximum(late, 0))
+    return Stretch(slot.facts.best_loss, jnp.full_like(total, -jnp.inf), jnp.zeros_like(total), first_row)
 
 
 def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) -> Callable[..., Any]:
@@ -113,7 +112,7 @@ def follow_training(
     end
         Steps made, int32.
     stretch
-        Of the coasted steps.
+        Of the whole block.
     trained
         Training losses of the watched steps, [W].
 
@@ -123,28 +122,31 @@ def follow_training(
     """
     blocks = settings.blocks
     length, horizon = blocks.coast + blocks.watch, horizon_of(blocks)
-    first_step, trained = end - length, _wide(trained)
-    rows = np.arange(blocks.coast, length, dtype=np.int32)
-    watched = jnp.sum(jnp.where(rows >= counted_from(blocks, first_step), trained, 0))
-    total = stretch.total + watched
-    holds_middle = _holds_middle(blocks, first_step)
-    num_late = max(horizon // LATE_SHARE, 1)
-    is_late = end > horizon - num_late
-    late_total = late_total + jnp.where(holds_middle, 0, total)
-    peak = jnp.maximum(stretch.worst, jnp.max(trained))
-    late_peak = jnp.where(is_late, jnp.maximum(facts.late_loss_max, peak), facts.late_loss_max)
-    ended_bad = (facts.stopped == Stop.NONFINITE) | (facts.stopped == Stop.BLOWN_UP)
+    holds_middle = _holds_middle(blocks, end - length)
+    num_late = _num_late(blocks)
+    late_total = late_total + jnp.where(holds_middle, 0, stretch.total)
+    if num_late <= blocks.watch:
+        late, late_peak = jnp.mean(trained[-num_late:]), jnp.max(trained[-num_late:])
+    else:
+        is_late = end > horizon - num_late
+        late, late_peak = late_total / num_late, jnp.where(is_late, stretch.worst, -jnp.inf)
+        late_peak = jnp.maximum(facts.late_loss_max, late_peak)
     # A run that ended before its horizon has no last tenth, but a tail.
-    is_whole = end >= horizon
-    late = jnp.where(is_whole, late_total / num_late, jnp.mean(trained))
-    late_peak = jnp.where(is_whole | (facts.stopped == Stop.UNFINISHED), late_peak, jnp.max(trained))
+    ends_early = (facts.stopped != Stop.UNFINISHED) & (end < horizon)
+    late = jnp.where(ends_early, jnp.mean(trained), late)
+    late_peak = jnp.where(ends_early, jnp.max(trained), late_peak)
+    ended_bad = (facts.stopped == Stop.NONFINITE) | (facts.stopped == Stop.BLOWN_UP)
     facts = facts._replace(
-        middle_loss=jnp.where(holds_middle, total / length, facts.middle_loss),
+        middle_loss=jnp.where(holds_middle, stretch.total / length, facts.middle_loss),
         late_loss=jnp.where(ended_bad, jnp.nan, late),
         late_loss_max=jnp.where(ended_bad, jnp.nan, late_peak),
-        worst_loss=jnp.maximum(facts.worst_loss, peak),
+        worst_loss=jnp.maximum(facts.worst_loss, stretch.worst),
     )
     return facts, late_total
+
+
+def _num_late(blocks):
+    return max(horizon_of(blocks) // LATE_SHARE, 1)
 
 
 def _holds_middle(blocks, first_step):
