@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 MAX_ROUNDS = 100
 BLOCK_POINTS = 4
 """By which a scan grows that has not seen both ends."""
+DOUBTS = 2
+"""Rounds in which it grows downwards from success, in search of runs that are too slow."""
 GAP_POINTS = 15
 """Between the last unfinished run and the first failure, where no success was seen."""
 
@@ -45,16 +47,14 @@ def grow(
     -----
     Nothing is looked for outside of `LIMITS`.
     """
-    for _ in range(MAX_ROUNDS):
-        found = answered()
-        step_sizes = explored.step_sizes
-        upwards = SPACING ** np.arange(1.0, BLOCK_POINTS + 1)
-        new = []
+    upwards = SPACING ** np.arange(1.0, BLOCK_POINTS + 1)
+    for attempt in range(MAX_ROUNDS):
+        found, step_sizes = answered(), explored.step_sizes
+        new = np.zeros(0)
         if _is_open_above(found, criterion):
-            new.append(step_sizes[-1] * upwards)
-        if _is_open_below(found, criterion):
-            new.append(step_sizes[0] / upwards)
-        new = np.concatenate(new) if new else np.zeros(0)
+            new = np.append(new, step_sizes[-1] * upwards)
+        if _is_open_below(found, criterion) or (attempt < DOUBTS and _is_doubtful_below(found, criterion)):
+            new = np.append(new, step_sizes[0] / upwards)
         new = new[(new >= LIMITS[0]) & (new <= LIMITS[1])]
         if new.size == 0:
             break
@@ -66,16 +66,19 @@ def grow(
 def _is_open_above(found, criterion):
     meets, fails = np.any(found == Answer.MET, axis=1), np.any(failures(found, criterion), axis=1)
     if not meets.any():
-        return not fails.any()
+        # Where slowness is a failure too, nobody knows yet on which side of the edge all these runs are.
+        return not fails.any() or criterion not in NAMES_OF_FAILURE
     beyond = len(meets) - int(np.argmax(meets[::-1]))
     return beyond > len(meets) - 2 or not fails[beyond:].any()
 
 
 def _is_open_below(found, criterion):
-    if np.any(failures(found, criterion)[0]):
-        return True
-    # By the loss that is reached a run may be called success only because none did better.
-    return criterion not in NAMES_OF_FAILURE and bool(np.all(found[0] == Answer.MET))
+    return bool(np.any(failures(found, criterion)[0]))
+
+
+def _is_doubtful_below(found, criterion):
+    """Whether all succeed at the smallest step size, where a run may do so only because none did better yet."""
+    return criterion not in (*NAMES_OF_FAILURE, "improved") and bool(np.all(found[0] == Answer.MET))
 
 
 def _between_unfinished_and_failed(step_sizes, found):

@@ -44,10 +44,10 @@ def failures(found: Int8[np.ndarray, "P R"], criterion: str | Callable[..., Any]
         Where slowness may be a failure, failures below a start's own first success are none of too large a step; nor,
         for a start that never succeeds, those below the first success of any.
     """
-    failed = found == Answer.FAILED
+    failed = _is(found, Answer.FAILED)
     if criterion in NAMES_OF_FAILURE:
         return failed
-    met = found == Answer.MET
+    met = _is(found, Answer.MET)
     if not met.any():
         return failed
     met[:, ~met.any(axis=0)] = met.any(axis=1)[:, None]
@@ -73,7 +73,7 @@ def read_edge(
     Edge
         Without what only the search knows: its settings, its runs, an estimate.
     """
-    met, failed = _met(found), failures(found, criterion)
+    met, failed = _is(found, Answer.MET), failures(found, criterion)
     meets, fails = met.any(axis=1), failed.any(axis=1)
     first_met = int(np.argmax(meets)) if meets.any() else 0
     flips = fails[1:] != fails[:-1]
@@ -141,13 +141,13 @@ def worth_refining(
     return sorted(pair for pair, width in wanted.items() if _is_wide(pair, width))
 
 
-def _met(found: Any) -> Any:
-    return found == Answer.MET
+def _is(found: Any, answer: Answer) -> Any:
+    return found == answer
 
 
 def _changes(found, failed):
     """How often each start's answers go between success and failure, [R]; what is undecided is passed over."""
-    met = found == Answer.MET
+    met = _is(found, Answer.MET)
     counts = []
     for m, f in zip(met.T, failed.T, strict=True):
         decided = m[m | f]
