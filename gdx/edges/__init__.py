@@ -2,6 +2,7 @@
 
 from gdx.edges.edge import Bracket, Edge, EdgeStatus
 from gdx.edges.estimates import Estimate, EstimateKind
-from gdx.edges.scanning import WIDE_SCAN, critical_step_size
+from gdx.edges.scanning import critical_step_size
+from gdx.edges.starting import WIDE_SCAN
 
 __all__ = ["WIDE_SCAN", "Bracket", "Edge", "EdgeStatus", "Estimate", "EstimateKind", "critical_step_size"]
