@@ -34,6 +34,8 @@ class Settings(NamedTuple):
     cycles: bool
     evaluate_every: int
     observers: Mapping[str, Observer]
+    frozen: Any = None
+    """Parameters that never move, as `gdx.stepping.frozen_params` gives them; gradient norms leave them out."""
 
     @property
     def keeps_first_bad(self) -> bool:
