@@ -107,6 +107,9 @@ def _watch(move, evaluate, slots, settings, stretch):
         memory = jax.vmap(_memory_distance)(train, reference) if knows_repetition else None
         return moved, memory
 
+    def norm_of(gradient):
+        return gradient_norm(gradient, settings.frozen)
+
     def body(carry, row):
         train, watched, evaluated, stretch = carry
         moved, memory = distances(train)
@@ -117,7 +120,7 @@ def _watch(move, evaluate, slots, settings, stretch):
         stretch = _see(stretch, view.loss, settings.blocks.coast + row)
         if evaluate is not None:
             return (train, watched, evaluated, stretch), (view.loss, *evaluated, moved, memory)
-        norm = jax.vmap(gradient_norm)(view.gradient) if settings.gradients else None
+        norm = jax.vmap(norm_of)(view.gradient) if settings.gradients else None
         return (train, watched, None, stretch), (None, view.loss, norm, moved, memory)
 
     evaluated = None
