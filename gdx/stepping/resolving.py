@@ -7,6 +7,7 @@ from typing import Any
 
 import optax
 
+from gdx.curvature.families import as_transformation
 from gdx.problems.base import Problem
 
 Family = Callable[[Any], optax.GradientTransformation]
@@ -62,10 +63,11 @@ def transformation_of(family: Family, hyperparams: Any) -> optax.GradientTransfo
             f"family: {type(family).__name__} is not callable; pass a callable step_size -> optax transformation, "
             "such as optax.sgd, not optax.sgd(0.1)"
         )
-    transformation = family(hyperparams)
-    if not isinstance(transformation, optax.GradientTransformation):
+    made = family(hyperparams)
+    transformation = as_transformation(made)
+    if transformation is None:
         raise ValueError(
-            f"family: it returns {type(transformation).__name__}, no optax transformation; "
+            f"family: it returns {type(made).__name__}, no optax transformation; "
             "pass a callable step_size -> optax transformation, such as optax.sgd"
         )
     return optax.with_extra_args_support(transformation)
