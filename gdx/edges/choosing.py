@@ -59,6 +59,8 @@ class Start(NamedTuple):
     """The first failure."""
     last: float
     """Where answers alternate, the step size beyond which it never succeeded; else 0."""
+    depth: float = 0.0
+    """Logarithm of how far below its first gradient norm a run got: far beyond rounding where a minimum lies at 0."""
 
     @property
     def resolution(self) -> float:
@@ -66,9 +68,9 @@ class Start(NamedTuple):
         return math.log(1 / self.sides.tolerance) / self.probe.num_steps
 
     @property
-    def rounding(self) -> float:
-        """The same for a mode that begins at rounding."""
-        return math.log(1 / np.finfo(float).eps) / self.probe.num_steps
+    def unseen(self) -> float:
+        """The same for a mode that must first grow from where the run came closest to rest."""
+        return max(self.depth, math.log(1 / np.finfo(float).eps)) / self.probe.num_steps
 
 
 def choose(start: Start) -> Choice:
@@ -84,13 +86,21 @@ def choose(start: Start) -> Choice:
     Choice
         Of kind `NONE` with the reason where no number can be trusted.
     """
-    return _checked(start, _decide(start))
-
-
-def _decide(start):
     survey = start.probe(start.lower * np.array(SURVEY), start.key)
     if not start.probe.find_period(survey):
         return _none("a step depends on how many came before it (a schedule, or a bias correction)")
+    start = start._replace(depth=_depth(survey))
+    return _checked(start, _decide(start, survey))
+
+
+def _depth(survey):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        depths = np.log(survey.norms[0]) - np.log(np.min(survey.norms, axis=0))
+    # Exact zeros are as deep as numbers go.
+    return float(np.clip(np.max(depths, initial=0.0, where=~np.isnan(depths)), 0.0, -math.log(np.finfo(float).tiny)))
+
+
+def _decide(start, survey):
     if start.probe.is_affine(start.key, start.lower):
         return _linear(start, survey)
     narrowed, below, why_not = _narrowed(start, survey)
@@ -178,9 +188,9 @@ def _local(start, local: LocalEdge):
     """The edge of the place where runs come to rest, if the runs on both sides of it agree; else None."""
     if not local.is_number or local.num_flat:
         return None
-    resolution, rounding = start.resolution / local.slope, start.rounding / local.slope
+    resolution, unseen = start.resolution / local.slope, start.unseen / local.slope
     # A run that certainly fails stands above the edge; one that succeeds may have come close on its way out.
-    is_between = start.lower * (1 - rounding) <= local.value <= start.upper * (1 + AGREES)
+    is_between = start.lower * (1 - unseen) <= local.value <= start.upper * (1 + AGREES)
     shift = max(local.drift, 0.0) / local.slope
     if not (is_between and shift <= resolution):
         return None
@@ -227,7 +237,7 @@ def _from_runs(start, local):
         nearest = above.step_sizes[above.cycles & beyond].min()
         is_near = is_local or found.value - start.lower <= start.lower * start.resolution
         # The place of rest below the edge must still be stable there, and not much beyond.
-        is_stable = not local.is_number or start.lower * (1 - start.rounding) <= local.value
+        is_stable = not local.is_number or start.lower * (1 - start.unseen) <= local.value
         is_near &= is_stable
         if is_near and found.is_number and start.lower <= found.value + found.error and found.value < nearest:
             return _worth(EstimateKind.SOFT, "oscillating side", found, "beyond it the gradient norm rises from zero")
@@ -251,7 +261,7 @@ def _two_sided(start, above, beyond, is_local):
     found = two_sided(start.probe, start.key, lower, upper, sides)
     if is_local:
         # Just above a loss of stability what grows may begin at rounding, and a run arrives before it is seen.
-        found = found._replace(error=found.error + start.rounding * found.value)
+        found = found._replace(error=found.error + start.unseen * found.value)
     found = _with_zone(start, found)
     if first_escapes:
         kind = EstimateKind.HARD if is_local else EstimateKind.BASIN
@@ -285,11 +295,13 @@ def _with_zone(start, found):
 def _checked(start, choice):
     """Hold a number against the bracket that the sweep's own runs have made."""
     found = choice.found
-    if choice.kind is EstimateKind.NONE:
+    is_held = choice.method == "eigenvalue" and choice.kind is not EstimateKind.LINEAR
+    if choice.kind is EstimateKind.NONE or is_held:
         return choice
     # Momentum's multipliers move faster with the step size than gradient descent's, at 2: its shift is smaller.
-    slack = max(start.resolution, start.rounding) / 2 + found.error / found.value
-    if start.lower * (1 - slack) <= found.value <= start.upper * (1 + slack):
+    hidden = math.log(1 / np.finfo(float).eps) / start.probe.num_steps
+    below, above = (part / 2 + found.error / found.value for part in (hidden, start.resolution))
+    if start.lower * (1 - below) <= found.value <= start.upper * (1 + above):
         return choice
     runs = f"{start.lower:.6g} .. {start.upper:.6g}"
     return _none(f"two roads disagree: the {choice.method} says {found.value:.6g}, the runs {runs}")
