@@ -50,6 +50,8 @@ def named_problem(
         made = _imported(name, scale, batch_size)
         return problems.ProblemEntry(lambda: made, "", num_points=48, repeats=8, criterion=None), made
     entries = problems.catalogue()
+    if name not in entries and name in problems.landscape_catalogue():
+        raise ValueError(f"problem: {name} is a landscape; draw paths over it with gdx trajectory {name}")
     if name not in entries:
         near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
         remedy = f"did you mean {' or '.join(near)}?" if near else "see gdx list, or pass my_module:my_problem"

@@ -209,18 +209,16 @@ def gradient_norm(gradient: chex.ArrayTree, frozen: chex.ArrayTree | None = None
     array
         A number.
     """
-    leaves = jax.tree.leaves(without_frozen(gradient, frozen))
-    wide = [leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)) for leaf in leaves if leaf.size]
-    if not wide:
-        return jnp.zeros((), jnp.float32)
-    dtype = jnp.result_type(*wide)
-    largest = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf)).astype(dtype) for leaf in wide])
+    leaves = [leaf for leaf in jax.tree.leaves(without_frozen(gradient, frozen)) if leaf.size]
+    dtype = functools.reduce(jnp.promote_types, [leaf.dtype for leaf in leaves], jnp.float32)
+    wide = [leaf.astype(dtype) for leaf in leaves]
+    largest = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf)) for leaf in wide], jnp.zeros((), dtype))
     # A power of two changes no digit, so that the norm is the plain one wherever that is a number.
-    _, exponent = jnp.frexp(jnp.where(jnp.isfinite(largest) & (largest > 0), largest, 1))
-    limit = jnp.finfo(dtype).maxexp - 2
-    exponent = jnp.clip(exponent, -limit, limit)
-    up, down = jnp.ldexp(jnp.ones((), dtype), exponent), jnp.ldexp(jnp.ones((), dtype), -exponent)
-    return up * jnp.sqrt(sum(jnp.sum((leaf * down.astype(leaf.dtype)) ** 2).astype(dtype) for leaf in wide))
+    far = jnp.finfo(dtype).maxexp // 8
+    up, down = jnp.asarray(2.0 ** (5 * far), dtype), jnp.asarray(2.0 ** (-5 * far), dtype)
+    is_small, is_large = largest < 2.0 ** (-2.5 * far), largest > 2.0 ** (2.75 * far)
+    scale = jnp.where(is_small, up, jnp.where(is_large, down, jnp.ones((), dtype)))
+    return jnp.sqrt(sum((jnp.sum((leaf * scale) ** 2) for leaf in wide), jnp.zeros((), dtype))) / scale
 
 
 def search_failed(opt_state: optax.OptState) -> jax.Array | None:

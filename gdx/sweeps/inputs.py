@@ -93,12 +93,28 @@ def check_total(num_points: int, num_repeats: int, bytes_per_run: int) -> None:
     what = f"step_sizes: {num_points} of them with {num_repeats} keys are {total} runs"
     if total > MOST_RUNS:
         raise ValueError(f"{what}, above {MOST_RUNS}; pass the grid in parts")
-    needed, there = total * bytes_per_run, _memory_bytes()
+    check_memory(f"{what}, whose facts", total * bytes_per_run, "pass the grid in parts")
+
+
+def check_memory(what: str, needed: int, remedy: str) -> None:
+    """Refuse what could not be held, before any of it is made.
+
+    Parameters
+    ----------
+    what, remedy
+        What it is, and what to do instead.
+    needed
+        Bytes.
+
+    Raises
+    ------
+    ValueError
+        If this machine has less memory than that.
+    """
+    there = _memory_bytes()
     if needed > there:
-        raise ValueError(
-            f"{what}, whose facts take {needed / 2**30:.3g} GiB where this machine has {there / 2**30:.3g}; "
-            "pass the grid in parts"
-        )
+        needs, has = f"{needed / 2**30:.3g} GiB", f"{there / 2**30:.3g}"
+        raise ValueError(f"{what} take {needs} of memory where this machine has {has}; {remedy}")
 
 
 def check_keys(keys: Any) -> jax.Array:
