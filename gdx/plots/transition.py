@@ -23,6 +23,7 @@ COLOURS = {
     Verdict.APERIODIC: "#CC79A7",
     Verdict.DIVERGED: "#D55E00",
     Verdict.UNDECIDED: "#BBBBBB",
+    Verdict.STRANDED: "#F0E442",
 }
 SMALLEST_SHOWN = 1e-16
 

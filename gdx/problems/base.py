@@ -30,6 +30,9 @@ class Known(NamedTuple):
     """Asymptotic gradient norm of plain gradient descent as a function of the step size; NaN where no law is known."""
     source: str = ""
     """Where the closed form comes from."""
+    chance: float | None = None
+    """Loss of the best constant prediction, which a model that learns nothing comes down to: the entropy of the classes'
+    frequencies, half the variance of the targets."""
 
 
 class Epochs(NamedTuple):

@@ -19,6 +19,7 @@ from gdx.sweeps.lanes import make_engine
 from gdx.sweeps.runs import Runs, Stopping
 from gdx.sweeps.sizing import LIGHT_BYTES, choose_blocks, choose_slots, work_bytes
 from gdx.sweeps.state import SEARCH_FAILURES, Queue, Settings
+from gdx.sweeps.training import make_start
 
 if TYPE_CHECKING:
     import chex
@@ -164,9 +165,9 @@ class Sweep:
             options["evaluate_every"] = max(self.tail // EVALUATIONS, 1)
         if searches:
             options["observers"] = options["observers"] | {SEARCH_FAILURES: search_failures}
-        settings = Settings(blocks=blocks, slots=self.slots, **options)
+        settings = Settings(blocks=blocks, slots=self.slots, is_apart=apart[0], **options)
         step = train_step(self.problem, self.family, block=blocks.coast + blocks.watch)
-        return make_engine(step, evaluation(self.problem), apart[0], settings)
+        return make_engine(step, evaluation(self.problem), make_start(self.problem, settings), settings)
 
     def _stream(self, program, grid, total, progress):
         engine, compiled = program

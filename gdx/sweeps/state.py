@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax.numpy as jnp
-
 from gdx.observers import Observer
 from gdx.stepping import TrainState
 from gdx.sweeps.runs import Runs, Stopping
@@ -33,6 +31,8 @@ class Settings(NamedTuple):
     gradients: bool
     cycles: bool
     evaluate_every: int
+    is_apart: bool
+    """Whether verdicts are about another loss than the one that is trained on."""
     observers: Mapping[str, Observer]
 
     @property
@@ -48,6 +48,21 @@ class Peaks(NamedTuple):
     highest: jax.Array
     streak: jax.Array
     """Windows in a row that set a new low (counted negative) or a new high (positive), int32."""
+    previous: jax.Array
+    """Of the last window."""
+
+
+class Stretch(NamedTuple):
+    """What is kept of the training loss over one block, leaves [B]."""
+
+    best_before: jax.Array
+    """Smallest loss that verdicts are about before the block."""
+    worst: jax.Array
+    """Largest number; -infinite for none."""
+    total: jax.Array
+    """Sum from `first_row` on."""
+    first_row: jax.Array
+    """int32."""
 
 
 class Slots(NamedTuple):
@@ -58,6 +73,8 @@ class Slots(NamedTuple):
     train: TrainState
     facts: Runs
     peaks: Peaks
+    late_total: jax.Array
+    """Sum of the training losses over the last tenth of the horizon so far."""
     watched: dict[str, Any]
     """Observers' states."""
 
@@ -93,5 +110,6 @@ def is_bad(loss: jax.Array, facts: Runs) -> jax.Array:
     -------
     bool array
     """
-    # An infinite loss fails the comparison as NaN does.
-    return ~(jnp.abs(loss - facts.first_loss) <= facts.loss_bound)
+    # An infinite loss fails the comparison as NaN does. A fall is none, unless it goes as far below zero.
+    upper, lower = facts.first_loss + facts.loss_bound, -abs(facts.first_loss) - facts.loss_bound
+    return ~((loss <= upper) & (loss >= lower))
