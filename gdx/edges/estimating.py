@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdx.edges.edge import Bracket, Edge
 from gdx.edges.estimates import Estimate, EstimateKind, nothing
 from gdx.edges.growth import is_linear, slopes, zero_of_growth
 from gdx.edges.hard import departed, two_sided
@@ -17,6 +18,8 @@ from gdx.edges.oscillation import ladder, settled, zero_of_gradient
 from gdx.edges.probing import WIDTH, Probe
 from gdx.problems.base import Problem
 from gdx.stepping import Family, resolve_problem, transformation_of
+from gdx.sweeps import Sweep
+from gdx.verdicts import Answer
 
 if TYPE_CHECKING:
     import chex
@@ -25,6 +28,8 @@ SURVEY = (0.5, 0.7, 0.85, 0.95, 0.99, 1.01, 1.03, 1.07, 1.12, 1.2, 1.35, 1.55, 1
 """Multiples of the last success at which runs are looked at first."""
 NEAR = 4.0
 """A run is near a loss of stability while its rate times the horizon is below this many times ln(1/tolerance)."""
+MAX_STEPS = 20_000
+"""Longest horizon of the runs behind an estimate, which are kept step by step; more adds nothing but time."""
 ROUNDS = 3
 COARSEST = 1e-2
 """Largest relative error that is still worth a number."""
@@ -106,6 +111,46 @@ def unsuited(problem: Problem | Callable[[Any], Problem], family: Family, step_s
     if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)):
         return "an optimizer that draws random numbers has no orbit that comes to rest or to a cycle"
     return ""
+
+
+def estimate_of(run: Sweep, keys: chex.PRNGKey, edge: Edge) -> Estimate:
+    """Estimate the edge of the start that goes on meeting the criterion the longest before it first fails.
+
+    Parameters
+    ----------
+    run
+        The sweep that found the edge.
+    keys
+        Typed random keys [R], one a start.
+    edge
+        Its brackets and answers.
+
+    Returns
+    -------
+    Estimate
+    """
+    brackets = [_first_crossing(edge.step_sizes, column) for column in edge.answers.T]
+    repeat = int(np.argmax([-math.inf if math.isnan(pair.lower) else pair.lower for pair in brackets]))
+    lower, upper = brackets[repeat]
+    if math.isnan(lower):
+        return no_estimate(f"no start fails above step sizes at which it succeeds: {edge.status.value}")
+    why_not = unsuited(run.problem, run.family, lower, keys[repeat])
+    if why_not:
+        return no_estimate(why_not)._replace(repeat=repeat)
+    probe = Probe(run.problem, run.family, min(run.num_steps, MAX_STEPS))
+    return estimate_edge(probe, keys[repeat], lower, upper, edge.tolerance)._replace(repeat=repeat)
+
+
+def _first_crossing(step_sizes, found):
+    """One start's last success before its first failure above a success, and that failure.
+
+    Beyond it islands may follow where the start succeeds again, by way of another minimum or a saddle.
+    """
+    met = np.flatnonzero(found == Answer.MET)
+    failed = np.flatnonzero((found == Answer.FAILED) & (np.arange(found.size) > (met[0] if met.size else found.size)))
+    if failed.size == 0:
+        return Bracket(math.nan, math.nan)
+    return Bracket(float(step_sizes[met[met < failed[0]][-1]]), float(step_sizes[failed[0]]))
 
 
 def _decide(probe, key, lower, upper, tolerance):

@@ -35,11 +35,21 @@ LOG_ROWS = 4096
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a sweep; `runs` holds what had been finished, the rest with `Stop.UNFINISHED`."""
+    """Ctrl-C, with all that had been measured.
 
-    def __init__(self, runs: Runs):
+    Attributes
+    ----------
+    runs : Runs
+        What had been finished, the rest with `Stop.UNFINISHED`.
+    step_sizes : array or pytree
+        Where: the step sizes [S], or the hyperparameters of the sweep.
+    edge : Edge or None
+        What can be read off them so far, where an edge was looked for.
+    """
+
+    def __init__(self, runs: Runs, step_sizes: Any = None, edge: Any = None):
         super().__init__("the sweep was interrupted")
-        self.runs = runs
+        self.runs, self.step_sizes, self.edge = runs, step_sizes, edge
 
 
 class Sweep:
@@ -53,6 +63,8 @@ class Sweep:
         Lanes computed at once, B; None until the first call.
     compile_seconds : float
         Time spent compiling so far.
+    step_bytes : int or None
+        Bytes of all that one step of one run computes; None until the first check or call.
     """
 
     def __init__(self, problem: Any, family: Family, num_steps: int, tail: int, options: dict[str, Any]):
@@ -60,6 +72,7 @@ class Sweep:
         self.num_steps, self.tail, self.tolerance = num_steps, tail, options["tolerance"]
         self.slots: int | None = options.pop("slots")
         self.compile_seconds = 0.0
+        self.step_bytes: int | None = None
         self._options = options
         self._programs: dict[Any, Any] = {}
 
@@ -148,7 +161,7 @@ class Sweep:
         jax.eval_shape(check, point, key)
         step = train_step(self.problem, self.family, block=self.tail)
         state = jax.eval_shape(step.init, point, key)
-        size = work_bytes(step.update, state)
+        self.step_bytes = size = work_bytes(step.update, state)
         searches = jax.eval_shape(step.update, state)[1].search_failed is not None
         if self.slots is None:
             self.slots = choose_slots(size, jax.default_backend())
@@ -205,7 +218,7 @@ class Sweep:
                     progress(finished, total)
         except KeyboardInterrupt:
             shaped = jax.tree.map(lambda leaf: leaf.reshape(-1, grid.num_repeats, *leaf.shape[1:]), results)
-            raise Interrupted(shaped) from None
+            raise Interrupted(shaped, grid.hyperparams) from None
         return results
 
 
