@@ -1,4 +1,4 @@
-"""Small models of four frameworks as people write them, each with an optimizer, data, and what a run that learns nothing has.
+"""Small models of four frameworks as people write them, each with data and an optimizer.
 
 For bench/networks.py. Nothing here judges a run. A model is a plain function of parameters, and its `problem` is what
 a user of gdx would make of it: with or without batches, a full loss, mutable state, a dropout key in the batch.
@@ -443,7 +443,7 @@ def with_dropout(net, task, family, lowest, batch_size=32):
 
 
 def physics_informed(family, lowest):
-    """u'' = -9 sin(3x) on [-1, 1] with u = sin(3x) at the ends: squared residuals, no data at all."""
+    """Solve u'' = -9 sin(3x) on [-1, 1] with u = sin(3x) at the ends: squared residuals, no data at all."""
     x = jnp.linspace(-1, 1, 48)
     points = regression(x[:, None], np.sin(3 * np.asarray(x)))
     net = equinox_mlp(points, widths=(24, 24), activation=jnp.tanh)
