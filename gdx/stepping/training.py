@@ -217,8 +217,13 @@ def gradient_norm(gradient: chex.ArrayTree, frozen: chex.ArrayTree | None = None
     far = jnp.finfo(dtype).maxexp // 8
     up, down = jnp.asarray(2.0 ** (5 * far), dtype), jnp.asarray(2.0 ** (-5 * far), dtype)
     is_small, is_large = largest < 2.0 ** (-2.5 * far), largest > 2.0 ** (2.75 * far)
-    scale = jnp.where(is_small, up, jnp.where(is_large, down, jnp.ones((), dtype)))
-    return jnp.sqrt(sum((jnp.sum((leaf * scale) ** 2) for leaf in wide), jnp.zeros((), dtype))) / scale
+
+    def scaled(leaf):
+        # One of three, not times one of three: XLA would square a constant gradient and the factor each by itself.
+        return jnp.where(is_small, leaf * up, jnp.where(is_large, leaf * down, leaf))
+
+    total = sum((jnp.sum(scaled(leaf) ** 2) for leaf in wide), jnp.zeros((), dtype))
+    return jnp.sqrt(total) * jnp.where(is_small, down, jnp.where(is_large, up, jnp.ones((), dtype)))
 
 
 def search_failed(opt_state: optax.OptState) -> jax.Array | None:
