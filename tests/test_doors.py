@@ -25,6 +25,10 @@ PAIR = gdx.problem({"a": jnp.ones(3), "b": jnp.ones(2)}, lambda w: jnp.sum(w["a"
 A_STEP_SIZE = jax.ShapeDtypeStruct((), float)
 
 
+def shapes_of_a_run(problem, family):
+    return jax.eval_shape(gdx.train_step(problem, family).init, A_STEP_SIZE, jax.random.key(0))
+
+
 def checked(problem, family, hyperparams=(0.1,), **options):
     """Take a sweep as far as can be had without compiling."""
     options = {"num_steps": 10} | options
@@ -184,7 +188,7 @@ def test_a_state_that_begins_as_a_whole_number_becomes_what_the_update_makes_of_
 
 def test_counts_stay_whole_and_narrow_floats_narrow():
     problem = gdx.problem(jnp.ones(2, jnp.bfloat16), lambda w: jnp.sum(w**2))
-    state = jax.eval_shape(gdx.train_step(problem, optax.adam).init, A_STEP_SIZE, jax.random.key(0))
+    state = shapes_of_a_run(problem, optax.adam)
     dtypes = {leaf.dtype.name for leaf in jax.tree.leaves(state.opt_state)}
     assert dtypes == {"int32", "bfloat16"}
 
@@ -233,19 +237,23 @@ MOVING = {
 
 @pytest.mark.parametrize("name", FREEZING)
 def test_what_an_optimizer_provably_never_moves_is_found(name):
-    found = frozen_params(PAIR, FREEZING[name], A_STEP_SIZE, jax.random.key(0))
+    found = frozen_params(PAIR, FREEZING[name], shapes_of_a_run(PAIR, FREEZING[name]))
     assert {leaf: bool(still.all()) for leaf, still in found.items()} == FROZEN
 
 
 @pytest.mark.parametrize("name", MOVING)
 def test_what_an_optimizer_may_move_is_not_called_frozen(name):
-    assert frozen_params(PAIR, MOVING[name], A_STEP_SIZE, jax.random.key(0)) is None
+    assert frozen_params(PAIR, MOVING[name], shapes_of_a_run(PAIR, MOVING[name])) is None
 
 
 def test_single_entries_are_found_too():
     mask = {"a": jnp.asarray([1.0, 0.0, 2.0]), "b": jnp.ones(2)}
     scaled = optax.stateless(lambda updates, params: jax.tree.map(jnp.multiply, updates, mask))
-    found = frozen_params(PAIR, lambda h: optax.chain(optax.sgd(h), scaled), A_STEP_SIZE, jax.random.key(0))
+
+    def family(step_size):
+        return optax.chain(optax.sgd(step_size), scaled)
+
+    found = frozen_params(PAIR, family, shapes_of_a_run(PAIR, family))
     assert found["a"].tolist() == [False, True, False]
 
 
@@ -425,3 +433,12 @@ def test_the_advice_about_constant_columns_can_be_followed():
         gdx.problems.least_squares(features, np.arange(5.0))
     known = gdx.problems.least_squares(features, np.arange(5.0), constant="zero").known
     assert known.min_sharpness == pytest.approx(1.0)
+
+
+@pytest.mark.slow
+def test_a_frozen_leaf_changes_no_edge_and_no_estimate():
+    edge = gdx.critical_step_size(PAIR, FREEZING["masked before momentum"], keys=keys(1), num_steps=400)
+    # Of curvature 2 under momentum .9 the edge is 1.9.
+    assert edge.last_success.lower == pytest.approx(1.9, rel=5e-2)
+    assert edge.estimate.value == pytest.approx(1.9, abs=3 * edge.estimate.error)
+    assert edge.estimate.error < 1e-6

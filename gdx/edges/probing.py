@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from gdx.problems.base import Problem
-from gdx.stepping import Family, TrainState, gradient_norm, train_step
+from gdx.stepping import Family, TrainState, frozen_params, gradient_norm, train_step
 
 if TYPE_CHECKING:
     import chex
@@ -114,6 +114,7 @@ class Probe:
     def __init__(self, problem: Problem | Callable[[Any], Problem], family: Family, num_steps: int):
         self.num_steps, self.num_runs = num_steps, 0
         self._step = train_step(problem, family)
+        self._about = (problem, family)
         self._watch = jax.jit(self._watched)
         self._start = jax.jit(jax.vmap(self._step.init, in_axes=(0, None)))
 
@@ -208,17 +209,22 @@ class Probe:
 
     def _watched(self, states):
         update = jax.vmap(self._step.update)
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), states)
+        frozen = frozen_params(*self._about, one)
+
+        def norms_of(gradient):
+            return jax.vmap(lambda tree: gradient_norm(tree, frozen))(gradient)
 
         def body(carry, _):
             states, before, _ = carry
             states, view = update(states)
-            change = jax.vmap(gradient_norm)(optax.tree.sub(view.gradient, before))
-            norm = jax.vmap(gradient_norm)(view.gradient)
+            change = norms_of(optax.tree.sub(view.gradient, before))
+            norm = norms_of(view.gradient)
             return (states, view.gradient, view.loss), (norm, jnp.log(change))
 
         # The first step is taken apart: it says what a gradient looks like, and the first loss.
         states, view = update(states)
-        first = jax.vmap(gradient_norm)(view.gradient)
+        first = norms_of(view.gradient)
         carry = (states, view.gradient, view.loss)
         (states, _, loss), (norms, changes) = jax.lax.scan(body, carry, length=self.num_steps - 1)
         norms = jnp.concatenate([first[None], norms])

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from gdx.checks import own_rules
 from gdx.edges.estimates import Estimate
 from gdx.edges.estimating import estimate_edge, no_estimate, unsuited
 from gdx.edges.probing import Probe
@@ -78,6 +79,7 @@ class Edge(NamedTuple):
     None where none was asked for, or the criterion has none."""
 
 
+@own_rules()
 def critical_step_size(
     problem: Problem | Callable[[Any], Problem],
     family: Family,

@@ -153,7 +153,7 @@ def evaluation(
 
 
 def frozen_params(
-    problem: Problem | Callable[[Any], Problem], family: Family, hyperparams: Any, key: Any
+    problem: Problem | Callable[[Any], Problem], family: Family, state: TrainState
 ) -> chex.ArrayTree | None:
     """Find the parameters that an optimizer provably never moves, at any hyperparameters; nothing is computed.
 
@@ -161,8 +161,8 @@ def frozen_params(
     ----------
     problem, family
         As in `train_step`.
-    hyperparams, key
-        Of one run, or their shapes.
+    state
+        Of one run, or its shapes.
 
     Returns
     -------
@@ -176,18 +176,17 @@ def frozen_params(
     """
     found = []
 
-    def look(hyperparams, state):
-        here, transformation = resolve_problem(problem, hyperparams), transformation_of(family, hyperparams)
-        loss = loss_like(state.params)
+    def look(state):
+        here = resolve_problem(problem, state.hyperparams)
+        transformation = transformation_of(family, state.hyperparams)
 
         def update(gradient, opt_state, params):
             inner = state._replace(opt_state=opt_state, params=params)
-            return updates_of(here, transformation, inner, batch_of(here, inner), loss, gradient)
+            return updates_of(here, transformation, inner, batch_of(here, inner), loss_like(params), gradient)
 
         found.append(never_moved(transformation.init, update, state.params))
 
-    state = jax.eval_shape(train_step(problem, family).init, hyperparams, key)
-    jax.eval_shape(look, hyperparams, state)
+    jax.eval_shape(look, state)
     leaves = jax.tree.leaves(found[0])
     if all(leaf.all() for leaf in leaves) and any(leaf.size for leaf in leaves):
         raise ValueError("family: its updates are zero whatever the gradient; pass one that moves some parameter")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gdx.checks import own_rules
 from gdx.edges import WIDE_SCAN, Edge, EdgeStatus, critical_step_size
 from gdx.problems.base import Problem
 from gdx.stepping import Family
@@ -43,6 +44,7 @@ class Transition(NamedTuple):
     run_seconds: float
 
 
+@own_rules()
 def transition(
     problem: Problem,
     family: Family,
