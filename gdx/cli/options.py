@@ -98,11 +98,18 @@ def show(*parts: Any, soft_wrap: bool = True) -> None:
     for part in parts:
         console.width = narrow
         if isinstance(part, Table):
-            for column in part.columns:
-                column.no_wrap = column.no_wrap or column.justify == "right"
             unlimited = console.options.update(max_width=sys.maxsize)
+            _keep_whole(part, lambda cell, limit=unlimited: Measurement.get(console, limit, cell).maximum)
             console.width = max(narrow, Measurement.get(console, unlimited, part).minimum)
         console.print(part, soft_wrap=soft_wrap and isinstance(part, str), highlight=False)
+
+
+def _keep_whole(table, width_of):
+    """Give columns of numbers, and names that stand in front, the room that they need."""
+    for column in table.columns:
+        if column.no_wrap or column.justify == "right":
+            column.no_wrap = True
+            column.min_width = max(width_of(cell) for cell in (column.header, *column.cells))
 
 
 def check_writable(folder: pathlib.Path, *names: str) -> None:

@@ -13,7 +13,7 @@ import optax
 
 from gdx.edges.traces import Traces
 from gdx.problems.base import Problem
-from gdx.stepping import Family, TrainState, gradient_norm, train_step
+from gdx.stepping import Family, TrainState, frozen_params, gradient_norm, train_step
 
 if TYPE_CHECKING:
     import chex
@@ -250,17 +250,22 @@ class Probe:
 
     def _watched(self, states):
         update = jax.vmap(self.step.update)
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), states)
+        frozen = frozen_params(self.problem, self.family, one)
+
+        def norms_of(gradient):
+            return jax.vmap(lambda tree: gradient_norm(tree, frozen))(gradient)
 
         def body(carry, _):
             states, before, _ = carry
             states, view = update(states)
-            change = jax.vmap(gradient_norm)(optax.tree.sub(view.gradient, before))
-            norm = jax.vmap(gradient_norm)(view.gradient)
+            change = norms_of(optax.tree.sub(view.gradient, before))
+            norm = norms_of(view.gradient)
             return (states, view.gradient, view.loss), (norm, jnp.log(change))
 
         # The first step is taken apart: it says what a gradient looks like, and the first loss.
         states, view = update(states)
-        first = jax.vmap(gradient_norm)(view.gradient)
+        first = norms_of(view.gradient)
         carry = (states, view.gradient, view.loss)
         (states, _, loss), (norms, changes) = jax.lax.scan(body, carry, length=self.num_steps - 1)
         norms = jnp.concatenate([first[None], norms])

@@ -68,9 +68,7 @@ def _numbers(row):
     if math.isnan(row.value):
         return "none", ""
     # As many digits as the error bar leaves, and one more.
-    digits = (
-        6
-        if not (row.error > 0 and 0 < row.value < math.inf)
-        else max(6, math.ceil(math.log10(row.value / row.error)) + 1)
-    )
+    digits = 6
+    if 0 < row.error < math.inf and 0 < row.value < math.inf:
+        digits = max(digits, math.ceil(math.log10(row.value / row.error)) + 1)
     return f"{row.value:.{min(digits, 15)}g}", f"{row.error:.1g}"

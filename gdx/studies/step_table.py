@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdx.checks import own_rules
 from gdx.curvature import EigenStatus, OneStepStatus, measure_response, one_step_edge, sharpness, step_at
 from gdx.curvature.preconditioners import make_reader
 from gdx.edges import Edge, critical_step_size
@@ -57,6 +58,7 @@ class StepTable(NamedTuple):
     num_steps: int
 
 
+@own_rules()
 def step_table(
     problem: Problem,
     family: Family,
