@@ -16,7 +16,7 @@ from gdx.curvature.inputs import check_count, widened
 from gdx.curvature.preconditioners import Reader, make_reader
 from gdx.curvature.products import hvp
 from gdx.curvature.responses import Response, measure_response
-from gdx.curvature.thresholds import smallest_real_gain
+from gdx.curvature.gains import smallest_real_gain
 
 if TYPE_CHECKING:
     import chex

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.curvature.parities import Parity, change, counters, parities, update_of
-from gdx.curvature.responses import LATE, Response, measure_response
+from gdx.curvature.impulses import LATE
+from gdx.curvature.responses import Response, measure_response
 
 if TYPE_CHECKING:
     import chex

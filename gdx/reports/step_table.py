@@ -68,5 +68,9 @@ def _numbers(row):
     if math.isnan(row.value):
         return "none", ""
     # As many digits as the error bar leaves, and one more.
-    digits = 6 if not row.error > 0 else max(6, math.ceil(math.log10(row.value / row.error)) + 1)
+    digits = (
+        6
+        if not (row.error > 0 and 0 < row.value < math.inf)
+        else max(6, math.ceil(math.log10(row.value / row.error)) + 1)
+    )
     return f"{row.value:.{min(digits, 15)}g}", f"{row.error:.1g}"

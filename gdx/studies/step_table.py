@@ -63,9 +63,9 @@ def step_table(
     key: chex.PRNGKey,
     *,
     num_steps: int,
-    criterion: str = "converged",
+    criterion: str | None = "converged",
     tolerance: float = 1e-6,
-    rtol: float = 1e-4,
+    rtol: float | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> StepTable:
     """Set curvature's bounds, the one-step edge, the measured edges and the closed form side by side, for one start.
