@@ -1,4 +1,4 @@
-"""Experiments on an optimizer as a black box: after a burn-in it is given impulses and noise, and its updates are kept."""
+"""Experiments on an optimizer as a black box: after a burn-in it is given impulses and noise."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from gdx.curvature.parities import Parity, Survey, change, hold, update_of
 
 if TYPE_CHECKING:
     import chex
+    import optax
     from jaxtyping import Float
 
 BURN_IN = 2048
@@ -211,16 +211,23 @@ def make_bench(
         return Outcome(*(np.asarray(leaf) for leaf in play(settings, experiments, length, num_starts, num_heads)))
 
     @functools.partial(jax.jit, static_argnames=("num_starts",))
-    def states(setting, num_starts):
-        kept = fill(_stacked([setting]), num_starts)
-        experiments = _stacked([Experiment(start=start, held_from=0) for start in range(num_starts)])
-        return jax.vmap(chosen, in_axes=(None, 0))(kept, experiments)
+    def states(settings, num_starts):
+        rows = _stacked([Experiment(start=start, held_from=0) for start in range(num_starts)])
+        return jax.vmap(chosen, in_axes=(None, 0))(fill(settings, num_starts), rows)
 
     def held(gradient, state, params):
         found, new = vector_update(1.0)(gradient, state, params)
         return found, hold(new, state, kinds)
 
-    return Bench(played, states, held, noise, param_noise, unit, size)
+    return Bench(
+        played,
+        lambda setting, num_starts: states(_stacked([setting]), num_starts),
+        held,
+        noise,
+        param_noise,
+        unit,
+        size,
+    )
 
 
 def _signs(rng, size):
