@@ -7,7 +7,9 @@ import sys
 import pytest
 
 BENCHES = sorted(
-    path for path in (pathlib.Path(__file__).parent.parent / "bench").glob("*.py") if path.stem != "timing"
+    path
+    for path in (pathlib.Path(__file__).parent.parent / "bench").glob("*.py")
+    if path.stem not in ("timing", "models")
 )
 
 

@@ -25,6 +25,9 @@ FAINT = 1e-8
 """Gradient beside the root of a second moment whose square leaves the moment as it is, in float32 too."""
 TINY = 1e-16
 """The same where the moment is 0; its square is no denormal number."""
+NARROW = 1e-30
+"""Second moments at or below this are read apart: what is done with them leaves the normal numbers of float32, and is
+then 0 to XLA."""
 
 
 class Rest(enum.Enum):
@@ -134,7 +137,7 @@ def make_reader(
         params = jax.tree.map(lambda leaf: (jnp.zeros_like if decays else jnp.asarray)(leaf, _wide(leaf)), params)
         state = _set_back(change(opt_state, {Parity.ODD: jnp.zeros_like}, probe.kinds), probe.counting)
         state = at_step(state, probe.carried, 1.0)
-        gradient = _resting_gradient(probe, update, state, params)
+        gradient, state = _at_rest(probe, update, state, params)
         found = update(gradient, state, params)[0]
         gain = first * _gain(probe, update, state)
         divisor = jax.tree.map(lambda g, u: -gain.astype(g.dtype) * g / u, gradient, found)
@@ -241,34 +244,45 @@ def _rest(update, state, params, index):
     return Rest.VALUE if stays(before, rtol=1e-6) else None
 
 
-def _resting_gradient(probe, update, state, params):
-    """A gradient for every parameter that leaves the second moments as they are."""
+def _at_rest(probe, update, state, params):
+    """A gradient for every parameter that leaves the second moments as they are, and the state to use it on."""
     leaves, structure = jax.tree.flatten(params)
+    found, state_structure = jax.tree.flatten(state)
 
-    def moments(state):
-        found = jax.tree.leaves(state)
+    def moments(found):
         pairs = zip(probe.leaf_of, leaves, strict=True)
         return [jnp.broadcast_to(found[i].astype(leaf.dtype), leaf.shape) for i, leaf in pairs]
 
-    def after(gradients):
-        return moments(update(structure.unflatten(gradients), state, params)[1])
+    def after(found, gradients):
+        return jax.tree.leaves(update(structure.unflatten(gradients), state_structure.unflatten(found), params)[1])
 
-    here = moments(state)
-    roots = [jnp.sqrt(moment) for moment in here]
-    faint = [jnp.where(root > 0, FAINT * root, TINY) for root in roots]
-    if Rest.ROOT in probe.rests:
-        at_zero, at_root = after([jnp.zeros_like(root) for root in roots]), after(roots)
+    means = {i for i, rest in zip(probe.leaf_of, probe.rests, strict=True) if rest is Rest.ROOT}
+    found = [leaf.astype(_wide(leaf)) if i in means else leaf for i, leaf in enumerate(found)]
+    # What narrow ones answer is asked of 1 in their place.
+    safe = [jnp.where(leaf > NARROW, leaf, 1) if i in means else leaf for i, leaf in enumerate(found)]
+    roots = [jnp.sqrt(moment) for moment in moments(safe)]
+    if means:
+        at_zero, at_root = after(safe, [jnp.zeros_like(root) for root in roots]), after(safe, roots)
+        # A gradient that could hold a narrow one squares to 0. So it is made larger by what it is about to lose.
+        for i in means:
+            kept = jnp.where(at_zero[i] > 0, at_zero[i], 1)
+            found[i] = jnp.where(found[i] > NARROW, found[i], found[i] / kept)
     else:
-        at_zero = at_root = here
-    gradients = []
-    for rest, v, root, least, low, high in zip(probe.rests, here, roots, faint, at_zero, at_root, strict=True):
-        if rest is Rest.ROOT:
-            rises = (high > low) & (v > low)
-            share = jnp.where(rises, (v - low) / jnp.where(rises, high - low, 1.0), 0.0)
-            gradients.append(jnp.maximum(root * jnp.sqrt(share), least))
-        else:
-            gradients.append(least if rest is Rest.FAINT else jnp.maximum(v, least))
-    return structure.unflatten(gradients)
+        at_zero = at_root = safe
+    rows = zip(probe.rests, moments(jax.tree.leaves(state)), *map(moments, (safe, at_zero, at_root)), strict=True)
+    return structure.unflatten([_resting_gradient(*row) for row in rows]), state_structure.unflatten(found)
+
+
+def _resting_gradient(rest, moment, safe, at_zero, at_root):
+    """Of one leaf; its second moments, those that were asked, and what these become without a gradient and with it."""
+    least = jnp.where(moment >= jnp.finfo(moment.dtype).tiny, FAINT * jnp.sqrt(moment), TINY)
+    if rest is Rest.FAINT:
+        return least
+    if rest is Rest.VALUE:
+        return jnp.maximum(moment, least)
+    rises = (at_root > at_zero) & (safe > at_zero)
+    share = jnp.where(rises, (safe - at_zero) / jnp.where(rises, at_root - at_zero, 1.0), 0.0)
+    return jnp.where(moment > NARROW, jnp.maximum(jnp.sqrt(safe * share), least), least)
 
 
 def _gain(probe, update, state):

@@ -51,7 +51,8 @@ def new_table(title: str, *columns: str, text: bool = False) -> Table:
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if text or i == 0 else "right", no_wrap=i == 0)
+        # A word that is longer than its column goes on in the next line; by default its end would be cut off.
+        table.add_column(column, justify="left" if text or i == 0 else "right", no_wrap=i == 0, overflow="fold")
     return table
 
 
@@ -89,6 +90,22 @@ def number(value: float) -> str:
     str
     """
     return f"{value:.5g}" if math.isfinite(value) else "none"
+
+
+def with_bar(value: float, error: float) -> str:
+    """Write a number with its error bar, to as many digits as the bar leaves and one more.
+
+    Parameters
+    ----------
+    value, error
+        Positive, and not negative.
+
+    Returns
+    -------
+    str
+    """
+    digits = 6 if not error > 0 else max(6, math.ceil(math.log10(value / error)) + 1)
+    return f"{value:.{min(digits, 15)}g} +- {error:.1g}"
 
 
 def bracket(pair: Bracket | None) -> dict[str, float] | None:

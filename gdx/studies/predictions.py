@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -13,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 from gdx.curvature import measure_response, sharpness, threshold_of
 from gdx.problems.base import Problem
 from gdx.stepping import Family
+from gdx.stepping.keys import for_each
 
 if TYPE_CHECKING:
     import chex
@@ -90,7 +92,7 @@ def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions
         optimum = minimum_sharpness(problem, keys[0])
         if optimum is not None:
             entry("minimum", "last_success", optimum, "Hessian at the minimum that Newton's method finds")
-    at_start = jax.jit(jax.vmap(lambda key: _start_sharpness(problem, key)))(keys[:MAX_STARTS])
+    at_start = jax.jit(functools.partial(for_each, lambda key: _start_sharpness(problem, key)))(keys[:MAX_STARTS])
     values = np.asarray(at_start, float)
     middle = float(np.median(values))
     spread = f"median of {values.size} starts, {values.min():.3g} to {values.max():.3g}"
@@ -124,11 +126,12 @@ def minimum_sharpness(problem: Problem, key: chex.PRNGKey) -> float | None:
         return None
 
     def value(vector):
-        return loss(unravel(vector))
+        # SciPy has no floats narrower than float32.
+        return loss(unravel(vector.astype(flat.dtype)))
 
     gradient, hessian = jax.jit(jax.grad(value)), jax.jit(jax.hessian(value))
-    first = float(jnp.linalg.norm(gradient(flat)))
-    end = np.asarray(flat)
+    end = np.asarray(flat, jnp.promote_types(flat.dtype, jnp.float32))
+    first = float(jnp.linalg.norm(gradient(end)))
     if first > 0:
         end = optimize.minimize(
             lambda vector: float(value(vector)),

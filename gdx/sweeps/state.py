@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax.numpy as jnp
-
 from gdx.observers import Observer
 from gdx.stepping import TrainState
 from gdx.sweeps.runs import Runs, Stopping
@@ -33,7 +31,11 @@ class Settings(NamedTuple):
     gradients: bool
     cycles: bool
     evaluate_every: int
+    is_apart: bool
+    """Whether verdicts are about another loss than the one that is trained on."""
     observers: Mapping[str, Observer]
+    frozen: Any = None
+    """Parameters that never move, as `gdx.stepping.frozen_params` gives them; gradient norms leave them out."""
 
     @property
     def keeps_first_bad(self) -> bool:
@@ -48,6 +50,21 @@ class Peaks(NamedTuple):
     highest: jax.Array
     streak: jax.Array
     """Windows in a row that set a new low (counted negative) or a new high (positive), int32."""
+    previous: jax.Array
+    """Of the last window."""
+
+
+class Stretch(NamedTuple):
+    """What is kept of the training loss over one block, leaves [B]."""
+
+    best_before: jax.Array
+    """Smallest loss that verdicts are about before the block."""
+    worst: jax.Array
+    """Largest number; -infinite for none."""
+    total: jax.Array
+    """Sum from `first_row` on."""
+    first_row: jax.Array
+    """int32."""
 
 
 class Slots(NamedTuple):
@@ -58,6 +75,8 @@ class Slots(NamedTuple):
     train: TrainState
     facts: Runs
     peaks: Peaks
+    late_total: jax.Array
+    """Sum of the training losses over the last tenth of the horizon so far."""
     watched: dict[str, Any]
     """Observers' states."""
 
@@ -93,5 +112,6 @@ def is_bad(loss: jax.Array, facts: Runs) -> jax.Array:
     -------
     bool array
     """
-    # An infinite loss fails the comparison as NaN does.
-    return ~(jnp.abs(loss - facts.first_loss) <= facts.loss_bound)
+    # An infinite loss fails the comparison as NaN does. A fall is none, unless it goes as far below zero.
+    upper, lower = facts.first_loss + facts.loss_bound, -abs(facts.first_loss) - facts.loss_bound
+    return ~((loss <= upper) & (loss >= lower))
