@@ -11,7 +11,7 @@ import numpy as np
 from gdx.observers import TailStatistics, Window, cycle_period, exact_repetition, near_period, tail_statistics
 from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.state import Peaks, Settings, Slots, Stretch, is_bad
-from gdx.sweeps.training import follow_training, horizon_of
+from gdx.sweeps.training import follow_training, horizon_of, mean_of_block
 
 TREND_WINDOWS = 3
 """Windows in a row that must set a new record before a run counts as drifting."""
@@ -153,8 +153,8 @@ def _best(facts, window, num_counted):
 def _with_second_half(settings, before, facts, peaks, norm, end, stretch, window):
     """Add what the horizon's second half says: whether a run that is calm now was so all along."""
     blocks, horizon = settings.blocks, horizon_of(settings.blocks)
-    peak = jnp.max(window.loss) if settings.is_apart else stretch.worst.astype(window.loss.dtype)
-    rise = jnp.maximum(peak - stretch.best_before, 0)
+    level = jnp.max(window.loss) if settings.is_apart else mean_of_block(settings, stretch, window.loss)
+    rise = jnp.maximum(level - stretch.best_before, 0)
     is_second, is_last = end > horizon // 2, end > 3 * horizon // 4
     third, last = before.third_quarter_rise, before.last_quarter_rise
     if blocks.number >= QUARTERS:

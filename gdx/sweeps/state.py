@@ -53,16 +53,12 @@ class Peaks(NamedTuple):
 
 
 class Stretch(NamedTuple):
-    """What is kept of the training loss over one block, leaves [B]."""
+    """What is kept of the losses over one block, leaves [B]."""
 
     best_before: jax.Array
     """Smallest loss that verdicts are about before the block."""
-    worst: jax.Array
-    """Largest number; -infinite for none."""
     total: jax.Array
-    """Sum from `first_row` on."""
-    first_row: jax.Array
-    """int32."""
+    """Sum of the training losses of the coasted steps."""
 
 
 class Slots(NamedTuple):
@@ -74,7 +70,7 @@ class Slots(NamedTuple):
     facts: Runs
     peaks: Peaks
     late_total: jax.Array
-    """Sum of the training losses over the last tenth of the horizon so far."""
+    """Sum of the training losses over the blocks, so far, that touch the last tenth of the horizon."""
     watched: dict[str, Any]
     """Observers' states."""
 
@@ -110,6 +106,21 @@ def is_bad(loss: jax.Array, facts: Runs) -> jax.Array:
     -------
     bool array
     """
-    # An infinite loss fails the comparison as NaN does. A fall is none, unless it goes as far below zero.
-    upper, lower = facts.first_loss + facts.loss_bound, -abs(facts.first_loss) - facts.loss_bound
+    lower, upper = bounds(facts)
+    # An infinite loss fails the comparison as NaN does.
     return ~((loss <= upper) & (loss >= lower))
+
+
+def bounds(facts: Runs) -> tuple[jax.Array, jax.Array]:
+    """Give the losses between which a run has not blown up: a fall is none, unless it goes as far below zero.
+
+    Parameters
+    ----------
+    facts
+        Of one run or of many.
+
+    Returns
+    -------
+    lower, upper
+    """
+    return -abs(facts.first_loss) - facts.loss_bound, facts.first_loss + facts.loss_bound

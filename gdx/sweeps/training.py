@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gdx.problems.base import Problem
 from gdx.stepping import TrainState, resolve_problem
@@ -36,25 +37,19 @@ def horizon_of(blocks: Blocks) -> int:
     return blocks.number * (blocks.coast + blocks.watch) - blocks.held
 
 
-def begin_stretch(blocks: Blocks, slot: Slots) -> Stretch:
-    """Begin what is kept of the training loss over one block.
+def begin_stretch(slots: Slots) -> Stretch:
+    """Begin what is kept of the losses over one block.
 
     Parameters
     ----------
-    blocks
-        Of the sweep.
-    slot
-        One lane at the beginning of a block.
+    slots
+        At the beginning of the block.
 
     Returns
     -------
     Stretch
-        It sums all steps of a block that holds the middle of the horizon, and otherwise those of the last tenth.
     """
-    horizon, first_step, total = horizon_of(blocks), slot.train.step, slot.late_total
-    late = horizon - _num_late(blocks) - first_step
-    first_row = jnp.where(_holds_middle(blocks, first_step), 0, jnp.maximum(late, 0))
-    return Stretch(slot.facts.best_loss, jnp.full_like(total, -jnp.inf), jnp.zeros_like(total), first_row)
+    return Stretch(slots.facts.best_loss, jnp.zeros_like(slots.late_total))
 
 
 def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) -> Callable[..., Any]:
@@ -108,11 +103,11 @@ def follow_training(
     facts
         Of one lane; `stopped` is that after the block.
     late_total
-        Sum of the losses over the last tenth of the horizon so far.
+        Sum over the blocks so far that touch the last tenth of the horizon.
     end
         Steps made, int32.
     stretch
-        Of the whole block.
+        Of the coasted steps.
     trained
         Training losses of the watched steps, [W].
 
@@ -122,36 +117,47 @@ def follow_training(
     """
     blocks = settings.blocks
     length, horizon = blocks.coast + blocks.watch, horizon_of(blocks)
-    holds_middle = _holds_middle(blocks, end - length)
-    num_late = _num_late(blocks)
-    late_total = late_total + jnp.where(holds_middle, 0, stretch.total)
+    num_late = max(horizon // LATE_SHARE, 1)
+    trained = _wide(trained)
+    mean, peak = jnp.mean(trained), jnp.max(trained)
+    total = stretch.total + blocks.watch * mean
+    holds_middle = (end - length < horizon // 2) & (horizon // 2 <= end) & (blocks.number > 1)
+    is_late = end > horizon - num_late
+    late_total = late_total + jnp.where(is_late, total, 0)
     if num_late <= blocks.watch:
         late, late_peak = jnp.mean(trained[-num_late:]), jnp.max(trained[-num_late:])
     else:
-        is_late = end > horizon - num_late
-        late, late_peak = late_total / num_late, jnp.where(is_late, stretch.worst, -jnp.inf)
-        late_peak = jnp.maximum(facts.late_loss_max, late_peak)
+        # Whole blocks, since a sum that begins inside of one would cost every step.
+        ends = np.arange(1, blocks.number + 1) * length - blocks.held
+        late = late_total / (length * np.count_nonzero(ends > horizon - num_late))
+        late_peak = jnp.maximum(facts.late_loss_max, jnp.where(is_late, peak, -jnp.inf))
     # A run that ended before its horizon has no last tenth, but a tail.
     ends_early = (facts.stopped != Stop.UNFINISHED) & (end < horizon)
-    late = jnp.where(ends_early, jnp.mean(trained), late)
-    late_peak = jnp.where(ends_early, jnp.max(trained), late_peak)
+    late, late_peak = jnp.where(ends_early, mean, late), jnp.where(ends_early, peak, late_peak)
     ended_bad = (facts.stopped == Stop.NONFINITE) | (facts.stopped == Stop.BLOWN_UP)
     facts = facts._replace(
-        middle_loss=jnp.where(holds_middle, stretch.total / length, facts.middle_loss),
+        middle_loss=jnp.where(holds_middle, total / length, facts.middle_loss),
         late_loss=jnp.where(ended_bad, jnp.nan, late),
         late_loss_max=jnp.where(ended_bad, jnp.nan, late_peak),
-        worst_loss=jnp.maximum(facts.worst_loss, stretch.worst),
+        worst_loss=jnp.fmax(facts.worst_loss, jnp.fmax(peak, total / length)),
     )
     return facts, late_total
 
 
-def _num_late(blocks):
-    return max(horizon_of(blocks) // LATE_SHARE, 1)
+def mean_of_block(settings: Settings, stretch: Stretch, trained: jax.Array) -> jax.Array:
+    """Give the mean training loss over one block.
 
+    Parameters
+    ----------
+    settings, stretch, trained
+        As in `follow_training`.
 
-def _holds_middle(blocks, first_step):
-    length, middle = blocks.coast + blocks.watch, horizon_of(blocks) // 2
-    return (first_step < middle) & (middle <= first_step + length) & (blocks.number > 1)
+    Returns
+    -------
+    number
+    """
+    blocks = settings.blocks
+    return (stretch.total + blocks.watch * jnp.mean(_wide(trained))) / (blocks.coast + blocks.watch)
 
 
 def _wide(loss):

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 FADING = 0.25
 """Share of the third quarter's climbs that those of the last quarter stay below where a run comes to rest. Down to a
 tolerance t its loss sinks by a factor sqrt(t) from quarter to quarter, 1e-3 at the default one."""
-CLIMBS, GROWTH = 3, 100.0
-"""Windows in a row, each with a larger gradient than the one before, and the factor above the calmest one, that tell a run
-which leaves again from one at rest."""
+CLIMBS, LONG_CLIMBS, GROWTH = 3, 6, 100.0
+"""Windows in a row, each with a larger gradient than the one before, and the factor above the calmest one, that tell a
+run which leaves again from one at rest; the second number where all that is within rounding of the first gradient."""
 ROUNDING = 1000.0
 """Machine epsilons of the first loss, or of the first gradient norm, below which nothing is told from rounding."""
 
@@ -40,8 +40,8 @@ class Verdict(enum.IntEnum):
     DIVERGED = 4
     """The loss was no longer finite, or beyond the blow-up bound."""
     UNDECIDED = 5
-    """The loss rises and falls while the size of the gradient still drifts, the orbit is nearly a cycle, or a tail at rest
-    came after a burst or grows again: a longer horizon would tell. Also where a fact that would tell was left out."""
+    """The loss rises and falls while the size of the gradient still drifts, the orbit is nearly a cycle, or a tail at
+    rest came after a burst or grows again: a longer horizon would tell. Also where a fact that would is left out."""
     STRANDED = 6
     """Stands still where it should not: its line search or solver found no step all through the tail, far from rest."""
 
@@ -168,7 +168,7 @@ def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
         cycling=facts.period >= 2,
         burst_late=burst_late & ~repeated,
         burst_twice=burst_late & ~repeated & (facts.third_quarter_rise > visible),
-        growing=(facts.climbs >= CLIMBS) & grown & above_rounding,
+        growing=(facts.climbs >= xp.where(above_rounding, CLIMBS, LONG_CLIMBS)) & grown,
         knows_gradient=~xp.isnan(facts.tail_gradient_norm_max),
         knows_cycles=facts.near_period >= 0,
     )
