@@ -14,6 +14,8 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from gdx.sweeps import Interrupted
+
 
 class Precision(enum.StrEnum):
     """Of all numbers of a sweep."""
@@ -39,6 +41,18 @@ def refusals() -> Iterator[None]:
     except ValueError as error:
         say(str(error))
         raise typer.Exit(2) from None
+
+
+@contextlib.contextmanager
+def stopping_early() -> Iterator[None]:
+    """Answer Ctrl-C before any run was finished in one sentence and exit code 130; with runs it goes on as it is."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        say("interrupted: nothing was finished yet")
+        raise typer.Exit(130) from None
 
 
 def say(text: str) -> None:

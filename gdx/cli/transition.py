@@ -14,7 +14,7 @@ from rich.console import Console
 
 from gdx import optimizers, plots, reports, storage, studies
 from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
-from gdx.cli.options import Precision, Scale, check_writable, progress_bar, refusals, say
+from gdx.cli.options import Precision, Scale, check_writable, progress_bar, refusals, say, stopping_early
 from gdx.stepping import Family
 
 
@@ -71,7 +71,7 @@ def transition(
             "batch_size": batch_size,
             "replacement": replacement,
         }
-        with progress_bar(quiet or as_json) as progress:
+        with stopping_early(), progress_bar(quiet or as_json) as progress:
             found = studies.transition(
                 made,
                 family,

@@ -194,8 +194,9 @@ def find_edge(
     except KeyboardInterrupt as interrupted:
         if explored.runs is None:
             raise
-        if edge is None:
-            edge = edge_of(explored, wanted._replace(criterion=_criterion_of(explored, wanted)))
+        finished = explored.finished()
+        if edge is None and finished.runs is not None:
+            edge = edge_of(finished, wanted._replace(criterion=_criterion_of(finished, wanted)))
         raise Interrupted(explored.runs, explored.step_sizes, edge) from interrupted
     return edge
 
