@@ -96,7 +96,8 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
     Notes
     -----
     Verdicts are tried in the order diverged, stranded, undecided and aperiodic where a quiet tail is contradicted,
-    converged, cycling, settling, undecided, aperiodic. Cycling stands before settling since a symmetric cycle has one loss at all its points, which never rises.
+    converged, cycling, settling, undecided, aperiodic. Cycling stands before settling since a symmetric cycle has one
+    loss at all its points, which never rises.
 
     A tail says nothing of bursts that are further apart than it is long. So runs that are quiet in the tail are
     contradicted by a loss that climbed, in the last quarter of the horizon, above that of a window before, by more
