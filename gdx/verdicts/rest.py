@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 FADING = 0.25
 """Share of the third quarter's climbs that those of the last quarter stay below where a run comes to rest. Down to a
 tolerance t its loss sinks by a factor sqrt(t) from quarter to quarter, 1e-3 at the default one."""
-CLIMBS, LONG_CLIMBS, GROWTH = 3, 6, 100.0
+CLIMBS, LONG_CLIMBS, GROWTH = 3, 6, 10.0
 """Windows in a row, each with a larger gradient than the one before, and the factor above the calmest one, that tell a
 run which leaves again from one at rest; the second number where all that is within rounding of the first gradient."""
 CREEP = 0.5

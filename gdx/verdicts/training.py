@@ -84,8 +84,8 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
 
     One that is not trained is too slow up to the smallest step size at which the same start trains clearly, and dead
     above, but for one that still falls and is nearer to halfway than to chance. Where there is no one step size, or no
-    start trains, it is too slow if its loss was never worse than at the start, and otherwise dead, or undecided where
-    it still falls.
+    start trains, it is too slow if its loss was never worse than at the start nor fell and came to rest, and otherwise
+    dead, or undecided where it still falls. A network that died without moving its loss then passes for too slow.
     """
     xp, facts = namespace(runs)
     level = training_level(runs)
@@ -101,8 +101,10 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     clear &= below
     is_above, knows_order = _is_above(xp, facts.step_size, clear)
     worst = xp.where(knows_order, facts.late_loss, facts.worst_loss)
-    is_worse = worst > facts.first_training_loss + WORSE * gain
-    falls = facts.middle_loss - facts.late_loss > FALLING * gain
+    since_start, since_middle = facts.first_training_loss - facts.late_loss, facts.middle_loss - facts.late_loss
+    came_to_rest = (since_start > FALLING * gain) & (since_middle < FALLING * since_start)
+    is_worse = (worst > facts.first_training_loss + WORSE * gain) | (~knows_order & came_to_rest)
+    falls = since_middle > FALLING * gain
     is_near = late < (level.chance + level.halfway) / 2
     codes = xp.select(
         [
