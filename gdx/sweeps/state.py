@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import jax
     import numpy as np
 
+    from gdx.sweeps.runs import Fact
+
 
 SEARCH_FAILURES = "search failures"
 """Name of the observer behind the fact, among the user's own, which are identifiers."""
@@ -42,7 +44,7 @@ class Settings(NamedTuple):
 
 
 class Peaks(NamedTuple):
-    """The largest gradient norm of each window so far, leaves [B]."""
+    """The largest gradient norm of each window so far, and the smallest loss of the last, leaves [B]."""
 
     lowest: jax.Array
     highest: jax.Array
@@ -50,15 +52,8 @@ class Peaks(NamedTuple):
     """Windows in a row that set a new low (counted negative) or a new high (positive), int32."""
     previous: jax.Array
     """Of the last window."""
-
-
-class Stretch(NamedTuple):
-    """What is kept of the losses over one block, leaves [B]."""
-
-    best_before: jax.Array
-    """Smallest loss that verdicts are about before the block."""
-    total: jax.Array
-    """Sum of the training losses of the coasted steps."""
+    low: jax.Array
+    """Smallest loss of the last window."""
 
 
 class Slots(NamedTuple):
@@ -94,7 +89,7 @@ class Log(NamedTuple):
     filled: jax.Array
 
 
-def is_bad(loss: jax.Array, facts: Runs) -> jax.Array:
+def is_bad(loss: Fact, facts: Runs) -> Any:
     """Say whether a loss is not finite or beyond the run's bound.
 
     Parameters
@@ -111,7 +106,7 @@ def is_bad(loss: jax.Array, facts: Runs) -> jax.Array:
     return ~((loss <= upper) & (loss >= lower))
 
 
-def bounds(facts: Runs) -> tuple[jax.Array, jax.Array]:
+def bounds(facts: Runs) -> tuple[Any, Any]:
     """Give the losses between which a run has not blown up: a fall is none, unless it goes as far below zero.
 
     Parameters
