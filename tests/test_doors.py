@@ -343,6 +343,8 @@ def test_what_gdx_itself_refuses_inside_a_family_keeps_its_own_words():
     ("options", "words"),
     [
         ({"tolerance": None}, "tolerance: None"),
+        ({"num_steps": True}, "num_steps: True"),
+        ({"facts": None}, "facts: None"),
         ({"tolerance": float("nan")}, "tolerance: nan"),
         ({"tolerance": "1e-6"}, "tolerance: '1e-6'"),
         ({"tolerance": True}, "tolerance: True"),
@@ -353,7 +355,7 @@ def test_what_gdx_itself_refuses_inside_a_family_keeps_its_own_words():
 )
 def test_settings_that_are_none_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
-        gdx.sweep(QUARTIC, optax.sgd, num_steps=10, **options)
+        gdx.sweep(QUARTIC, optax.sgd, **{"num_steps": 10} | options)
 
 
 COUNTING = gdx.Observer(lambda params: 0, lambda count, view: count + 1, lambda count: count)
