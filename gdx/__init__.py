@@ -23,7 +23,19 @@ from gdx.problems import Known, Problem, problem, stateful_problem
 from gdx.stepping import TrainState, TrainStep, View, train_step
 from gdx.studies import StepTable, Trajectory, Verification, step_table, trajectory, verify
 from gdx.sweeps import Interrupted, Runs, Stop, Stopping, Sweep, sweep
-from gdx.verdicts import Answer, Verdict, answers, bounded, converged, improved, stable, verdicts
+from gdx.verdicts import (
+    Answer,
+    TrainingVerdict,
+    Verdict,
+    answers,
+    bounded,
+    converged,
+    improved,
+    stable,
+    training_verdicts,
+    trains,
+    verdicts,
+)
 
 __version__ = "0.1.0"
 
@@ -51,6 +63,7 @@ __all__ = [
     "Sweep",
     "TrainState",
     "TrainStep",
+    "TrainingVerdict",
     "Trajectory",
     "Verdict",
     "Verification",
@@ -82,6 +95,8 @@ __all__ = [
     "sweep",
     "top_eigenpairs",
     "train_step",
+    "training_verdicts",
+    "trains",
     "trajectory",
     "verdicts",
     "verify",

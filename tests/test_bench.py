@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 
 BENCHES = sorted(
-    path for path in (pathlib.Path(__file__).parent.parent / "bench").glob("*.py") if path.stem != "timing"
+    path
+    for path in (pathlib.Path(__file__).parent.parent / "bench").glob("*.py")
+    if path.stem not in ("timing", "models")
 )
 
 

@@ -11,8 +11,10 @@ import types
 
 import jax
 import numpy as np
+import optax
 import pytest
 import xarray
+from cases import keys
 from typer.testing import CliRunner
 
 import gdx
@@ -62,7 +64,10 @@ def test_json_is_one_object_with_everything_in_it(small):
     assert closed["predicts"] == "last_success"
     assert closed["source"]
     counts = found["verdicts"]
-    assert [sum(column) for column in zip(*counts.values(), strict=True)] == [3] * 9
+    # The grid, and what was refined around the edges.
+    assert len(found["step_sizes"]) > 9
+    assert [sum(column) for column in zip(*counts.values(), strict=True)] == [3] * len(found["step_sizes"])
+    assert found["estimate"]["value"] == pytest.approx(1.0, abs=found["estimate"]["error"])
     assert set(found["seconds"]) == {"compile", "run"}
     assert found["slots"] > 0
     assert "momentum" in found["hyperparameters"]
@@ -73,7 +78,8 @@ def test_the_files_are_a_picture_and_a_labelled_dataset(small):
     assert found["files"] == [str(folder / "transition.png"), str(folder / "transition.nc")]
     assert (folder / "transition.png").read_bytes().startswith(b"\x89PNG")
     dataset = xarray.load_dataset(folder / "transition.nc", engine="h5netcdf")
-    assert dataset.sizes == {"step_size": 9, "repeat": 3}
+    assert dataset.sizes == {"step_size": len(found["step_sizes"]), "repeat": 3}
+    assert dataset.attrs["estimate"] == found["estimate"]["value"]
     assert dataset.attrs["num_steps"] == 1000
     assert dataset.attrs["jax_version"] == jax.__version__
     assert dataset.attrs["gdx_version"] == gdx.__version__
@@ -270,6 +276,7 @@ def interrupted(process):
     return process.communicate()
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_leaves_what_is_finished_says_so_and_exits_130(tmp_path):
     # Adam counts its steps, so no run repeats and none ends before the horizon; those at 1e100 are not finite at once.
     command = [
@@ -301,6 +308,42 @@ def test_ctrl_c_leaves_what_is_finished_says_so_and_exits_130(tmp_path):
     assert "interrupted" in output
     stopped = xarray.load_dataset(folder / "transition.nc", engine="h5netcdf")["stopped"].values
     assert set(stopped.ravel()) >= {gdx.Stop.UNFINISHED, gdx.Stop.NONFINITE}
+
+
+def test_where_its_caller_ignores_ctrl_c_the_command_does_so_too():
+    # As in a background job of a script, which Ctrl-C at the script's terminal is not meant for.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = "import signal, gdx.cli; print(signal.getsignal(signal.SIGINT).name)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done.stdout.strip() == "SIG_IGN"
+
+
+def test_ctrl_c_before_any_run_was_finished_is_one_sentence_and_130(monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    for command, name in (("transition", "transition"), ("edge", "step_table")):
+        monkeypatch.setattr(gdx.studies, name, interrupted)
+        result = invoke(command, "quartic", *(["--out", str(tmp_path)] if command == "transition" else []))
+        assert result.exit_code == 130
+        assert result.stderr.strip() == "gdx: interrupted: nothing was finished yet"
+
+
+def test_ctrl_c_in_gdx_edge_says_what_was_found_so_far(monkeypatch):
+    edge = gdx.critical_step_size(
+        gdx.problems.quartic(), optax.sgd, keys=keys(1), num_steps=50, bracket=(0.1, 3.0), rtol=0.5, estimate=False
+    )
+
+    def interrupted(*_, **__):
+        raise gdx.Interrupted(edge.runs, edge.step_sizes, edge)
+
+    monkeypatch.setattr(gdx.studies, "step_table", interrupted)
+    result = invoke("edge", "quartic")
+    assert result.exit_code == 130
+    assert f"of {len(edge.step_sizes)} step sizes so far, last success" in result.stderr
 
 
 def found_by(tmp_path, *arguments):

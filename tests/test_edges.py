@@ -9,6 +9,10 @@ import pytest
 from cases import keys
 
 import gdx
+from gdx.edges import scanning
+from gdx.edges.growing import grow
+from gdx.edges.reading import read_edge, worth_refining
+from gdx.edges.starting import guessed_step
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -124,3 +128,217 @@ def test_a_precision_that_float32_cannot_resolve_is_refused_with_the_remedy():
 def test_settings_that_make_no_sense_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         critical_step_size(QUADRATIC, optax.sgd, keys=keys(2), **options)
+
+
+@pytest.fixture(scope="module")
+def descent():
+    """One compiled sweep of the quadratic, for all that only looks at its answers."""
+    return gdx.sweep(QUADRATIC, optax.sgd, num_steps=2000)
+
+
+def test_an_edge_keeps_every_run_so_that_any_criterion_can_be_asked_of_it(descent):
+    edge = critical_step_size(keys=keys(2), run=descent, bracket=(0.05, 1.0), rtol=1e-2)
+    assert edge.runs.stopped.shape == edge.answers.shape == (edge.step_sizes.size, 2)
+    assert edge.step_sizes.size > 17
+    assert np.all(np.diff(edge.step_sizes) > 0)
+    again = descent(edge.step_sizes, keys(2))
+    for criterion in ("converged", "bounded"):
+        np.testing.assert_array_equal(gdx.answers(edge.runs, criterion), gdx.answers(again, criterion))
+
+
+class Imagined:
+    """Runs of one start that are too slow, succeed and fail in turn, for a search to ask for."""
+
+    def __init__(self, slow_below, edge, step_sizes, slow=gdx.Answer.UNDECIDED):
+        self.slow_below, self.edge, self.slow, self.rounds = slow_below, edge, slow, 0
+        self.step_sizes = np.asarray(step_sizes, float)
+
+    def add(self, step_sizes, progress):
+        self.rounds += len(step_sizes) > 0
+        self.step_sizes = np.union1d(self.step_sizes, step_sizes)
+
+    def answered(self):
+        met = np.where(self.step_sizes <= self.edge, gdx.Answer.MET, gdx.Answer.FAILED)
+        return np.where(self.step_sizes < self.slow_below, self.slow, met)[:, None]
+
+
+@pytest.mark.parametrize("slow", [gdx.Answer.UNDECIDED, gdx.Answer.FAILED])
+@pytest.mark.parametrize("edge", [3e-9, 1e-4, 0.7, 40.0, 2e9])
+def test_a_scan_grows_until_it_has_seen_both_sides_of_an_edge_wherever_it_is(edge, slow):
+    criterion = "converged" if slow == gdx.Answer.UNDECIDED else "trains"
+    runs = Imagined(0.2 * edge, edge, np.geomspace(1e-2, 30, 8), slow)
+    grow(runs, runs.answered, criterion)
+    found = read_edge(runs.step_sizes, runs.answered(), criterion)
+    assert found.last_success.lower <= edge < found.last_success.upper
+    assert found.first_failure.lower <= edge < found.first_failure.upper
+    assert not found.too_slow_below > edge
+    assert runs.step_sizes.size < 80
+
+
+def test_a_scan_does_not_grow_beyond_what_it_has_to_know():
+    runs = Imagined(1e-3, 0.7, np.geomspace(1e-4, 10, 20))
+    grow(runs, runs.answered, "converged")
+    assert runs.rounds == 0
+    endless = Imagined(0.0, math.inf, [1.0, 2.0])
+    grow(endless, endless.answered, "bounded")
+    assert endless.step_sizes[-1] <= 1e10
+    assert endless.step_sizes[0] == 1.0
+
+
+def test_an_edge_beyond_the_first_scan_is_found_by_growing():
+    run = gdx.sweep(gdx.problems.quadratic((1e-6,)), optax.sgd, num_steps=300)
+    edge = critical_step_size(keys=keys(1), run=run, criterion="bounded", rtol=1e-2)
+    # A slow diverger looks bounded until its loss has grown by 1e12.
+    np.testing.assert_allclose(edge.last_success, 2e6, rtol=8e-2)
+    assert edge.status is gdx.EdgeStatus.BRACKETED
+
+
+def heavy_bowl(scale):
+    """Mean of 2,000 squares, a step of which computes too much for a scan of twelve decades."""
+    rows = scale * jnp.asarray(np.random.default_rng(0).normal(size=(2000, 3)))
+    curvature = float(np.linalg.eigvalsh(np.asarray(rows.T @ rows / 2000))[-1])
+    return gdx.problem(jnp.ones(3), lambda w: 0.5 * jnp.mean((rows @ w) ** 2)), 2 / curvature
+
+
+def test_where_steps_are_dear_the_scan_is_short_around_what_curvature_says():
+    problem, edge_of_descent = heavy_bowl(1e-3)
+    edge = critical_step_size(problem, optax.sgd, keys=keys(1), num_steps=200, criterion="bounded", rtol=0.9)
+    assert edge.step_sizes.size < 16
+    assert edge.last_success.lower < edge_of_descent * 1.1 < edge.last_success.upper * 1.1
+
+
+def test_the_guess_is_threshold_over_curvature_of_the_first_batch_if_there_is_one():
+    curvatures = jnp.asarray([1.0, 4.0])
+    one = gdx.problems.finite_sum(jnp.ones(2), lambda w, c: 0.5 * c * (w @ w), curvatures, batch_size=1)
+    first = one.batches(jax.random.fold_in(keys(1)[0], 0), jnp.int32(0))[0][0]
+    guess = functools.partial(guessed_step, key=keys(1)[0])
+    assert guess(gdx.sweep(one, optax.sgd, num_steps=1)) == pytest.approx(2 / float(first), rel=1e-6)
+    # After one step Adam divides by the size of the gradient: its threshold 38 over curvature / |gradient|.
+    adam = gdx.sweep(gdx.problems.quadratic((3.0,), start=(0.5,)), optax.adam, num_steps=1)
+    assert guess(adam) == pytest.approx(38 * 1.5 / 3.0, rel=1e-6)
+    assert guess(gdx.sweep(QUADRATIC, optax.sign_sgd, num_steps=1)) is None
+
+
+def test_a_sweep_that_is_passed_on_is_of_the_problem_and_the_family_that_are_named():
+    heavy = functools.partial(optax.sgd, momentum=0.5)
+    run = gdx.sweep(QUADRATIC, heavy, num_steps=50)
+    options = {"keys": keys(1), "run": run, "bracket": (0.01, 1.0), "rtol": 0.5}
+    with pytest.raises(ValueError, match=r"problem: .* is not the one of the sweep"):
+        critical_step_size(gdx.problems.quadratic((1.0, 3.0)), heavy, **options)
+    for other in (optax.sgd, functools.partial(optax.sgd, momentum=0.4)):
+        with pytest.raises(ValueError, match=r"family: .* is not the one of the sweep"):
+            critical_step_size(QUADRATIC, other, **options)
+    with pytest.raises(ValueError, match="tail: 7 is not the "):
+        critical_step_size(QUADRATIC, heavy, tail=7, **options)
+    named, unnamed = (
+        critical_step_size(*told, **options)
+        for told in ((QUADRATIC, functools.partial(optax.sgd, momentum=0.5)), (None, None))
+    )
+    np.testing.assert_array_equal(named.answers, unnamed.answers)
+    with pytest.raises(ValueError, match="problem: it is None"):
+        critical_step_size(keys=keys(1), num_steps=10)
+
+
+def test_the_tail_is_the_sweeps(monkeypatch):
+    made = {}
+    monkeypatch.setattr(scanning, "sweep", lambda *_, **options: made.update(options) or 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        critical_step_size(QUADRATIC, optax.sgd, keys=keys(1), num_steps=200, tail=50)
+    assert made["tail"] == 50
+
+
+def test_runs_that_are_merely_unfinished_do_not_all_meet_it(descent):
+    edge = critical_step_size(keys=keys(2), run=descent, bracket=(1e-5, 0.1))
+    assert edge.last_success == (pytest.approx(0.1), math.inf)
+    assert edge.status is gdx.EdgeStatus.UNDECIDED
+
+
+def test_brackets_are_no_finer_than_a_share_of_the_spread_between_starts():
+    # x0^2 / 2 + x0^4 / 4: each start's basin ends at 2 / (1 + x0^2).
+    problem = gdx.problem(
+        lambda key: jax.random.uniform(key, minval=0.3, maxval=1.5), lambda w: 0.5 * w**2 + 0.25 * w**4
+    )
+    run = gdx.sweep(problem, optax.sgd, num_steps=1000)
+    own = [2 / (1 + float(problem.init(key)[0]) ** 2) for key in keys(6)]
+    spread = max(own) / min(own)
+    assert spread > 1.5
+    edge = critical_step_size(keys=keys(6), run=run, bracket=(0.3, 3.0), rtol=1e-6)
+    alone = critical_step_size(keys=keys(6)[:1], run=run, bracket=(0.3, 3.0), rtol=1e-6)
+    np.testing.assert_allclose(alone.last_success, own[0], rtol=2e-6)
+    for pair, truth in ((edge.first_failure, min(own)), (edge.last_success, max(own))):
+        assert pair.lower < truth < pair.upper
+        assert 1e-4 < pair.upper / pair.lower - 1 < math.log(spread) / 15
+    assert 1.3 < edge.spread <= spread
+    for pair, truth in zip(edge.by_start, own, strict=True):
+        assert pair.lower < truth < pair.upper
+
+
+def test_where_one_starts_answers_alternate_finer_points_are_not_asked_for():
+    step_sizes = np.geomspace(1.0, 2.0, 41)
+    plain, torn = (np.full((41, 1), gdx.Answer.MET, np.int8) for _ in range(2))
+    plain[20:] = torn[20:] = gdx.Answer.FAILED
+    torn[22:36:2] = gdx.Answer.MET
+    assert worth_refining(step_sizes, plain, "converged", 1e-6) == [(step_sizes[19], step_sizes[20])]
+    # The zone is 2^(14/40) wide, a twentieth of that in logarithms .012: less than the spacing, .017.
+    assert len(worth_refining(step_sizes, torn, "converged", 1e-6)) > 2
+    halved, wide = np.geomspace(1.0, 2.0, 201), np.full((201, 1), gdx.Answer.MET, np.int8)
+    wide[100:] = gdx.Answer.FAILED
+    wide[110:180:10] = gdx.Answer.MET
+    assert not worth_refining(halved, wide, "converged", 1e-6)
+    # By the loss that is reached one relapse is enough to say how wide the boundary is.
+    once = np.full((201, 1), gdx.Answer.MET, np.int8)
+    once[100:] = gdx.Answer.FAILED
+    once[170:175] = gdx.Answer.MET
+    assert worth_refining(halved, once, "converged", 1e-6)
+    assert not worth_refining(halved, once, "trains", 1e-6)
+
+
+def reaches(bound):
+    return lambda runs: np.where(np.asarray(runs.tail_loss) < bound, gdx.Answer.MET, gdx.Answer.FAILED)
+
+
+def test_by_the_loss_that_is_reached_too_slow_and_too_large_are_never_one_first_failure(descent):
+    edge = critical_step_size(keys=keys(4), run=descent, criterion=reaches(1e-4), bracket=(1e-4, 1.0), rtol=1e-3)
+    assert 1e-3 < edge.too_slow_below < 0.05
+    np.testing.assert_allclose(edge.first_failure, 0.2, rtol=3e-2)
+    np.testing.assert_allclose(edge.last_success, 0.2, rtol=3e-2)
+    assert edge.answers[0, 0] == gdx.Answer.FAILED
+
+
+def interrupting(after):
+    """Progress that presses Ctrl-C when so many rounds are done."""
+    done = []
+
+    def progress(finished, total):
+        if finished == total:
+            done.append(total)
+        if len(done) == after:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_ctrl_c_gives_back_all_that_was_measured_and_what_can_be_read_off_it(descent):
+    options = {"keys": keys(2), "run": descent, "bracket": (0.05, 1.0), "rtol": 1e-6}
+    whole = critical_step_size(**options)
+    with pytest.raises(gdx.Interrupted) as caught:
+        critical_step_size(progress=interrupting(2), **options)
+    found = caught.value
+    assert 17 < found.step_sizes.size < whole.step_sizes.size
+    assert found.edge.last_success.lower < 0.2 < found.edge.first_failure.upper
+    again = descent(found.step_sizes, keys(2))
+    np.testing.assert_array_equal(found.runs.last_loss, again.last_loss)
+    with pytest.raises(gdx.Interrupted) as caught:
+        descent([0.1, 0.2], keys(2), progress=interrupting(1))
+    np.testing.assert_array_equal(caught.value.step_sizes, [0.1, 0.2])
+
+
+def test_ctrl_c_in_an_estimate_gives_back_the_finished_edge(monkeypatch, descent):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(scanning, "estimate_of", interrupted)
+    with pytest.raises(gdx.Interrupted) as caught:
+        gdx.critical_step_size(keys=keys(1), run=descent, criterion="converged", bracket=(0.05, 1.0), rtol=1e-2)
+    edge = caught.value.edge
+    assert edge.last_success.upper <= edge.last_success.lower * 1.01

@@ -235,6 +235,7 @@ def test_progress_counts_up_to_the_whole():
     assert [finished for finished, _ in seen] == sorted(finished for finished, _ in seen)
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_gives_back_what_was_finished():
     run = gdx.sweep(gdx.problems.quartic(), optax.sgd, num_steps=20_000, slots=8, stopping=gdx.Stopping.none())
 

@@ -17,6 +17,7 @@ from gdx.cli.options import Scale
 class Criterion(enum.StrEnum):
     """What counts as success."""
 
+    trains = "trains"
     converged = "converged"
     stable = "stable"
     bounded = "bounded"
@@ -48,7 +49,7 @@ def named_problem(
         raise ValueError("replacement: it is about batches; pass --batch-size too")
     if ":" in name:
         made = _imported(name, scale, batch_size)
-        return problems.ProblemEntry(lambda: made, "", num_points=48, repeats=8), made
+        return problems.ProblemEntry(lambda: made, "", num_points=48, repeats=8, criterion=None), made
     entries = problems.catalogue()
     if name not in entries and name in problems.landscape_catalogue():
         raise ValueError(f"problem: {name} is a landscape; draw paths over it with gdx trajectory {name}")
@@ -64,8 +65,8 @@ def named_problem(
     options: dict[str, Any] = {} if scale is None else {"scale": None if scale is Scale.none else scale.value}
     if batch_size is not None:
         options |= {"batch_size": batch_size, "replacement": replacement}
-        # The noise of batches keeps the full gradient from settling, so success is to end below the start.
-        entry = entry._replace(criterion="improved")
+        # The noise of batches keeps the full gradient from settling, so success is the loss that is reached.
+        entry = entry._replace(criterion="trains")
     return entry, entry.make(**options)
 
 

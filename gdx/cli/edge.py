@@ -9,7 +9,8 @@ import typer
 
 from gdx import optimizers, reports, studies
 from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
-from gdx.cli.options import Precision, Scale, progress_bar, refusals, say, show
+from gdx.cli.options import Precision, Scale, progress_bar, refusals, say, show, stopping_early
+from gdx.reports.values import span
 from gdx.sweeps import Interrupted
 
 
@@ -24,7 +25,9 @@ def edge(
         list[str] | None, typer.Option("--set", help="any other hyperparameter, as b1=0.8; may be repeated")
     ] = None,
     num_steps: Annotated[int | None, typer.Option(help="the horizon")] = None,
-    criterion: Annotated[Criterion | None, typer.Option(help="what counts as success")] = None,
+    criterion: Annotated[
+        Criterion | None, typer.Option(help="what counts as success; what suits the problem by default")
+    ] = None,
     tolerance: Annotated[float | None, typer.Option(help="of convergence, relative to the first gradient norm")] = None,
     scale: Annotated[Scale | None, typer.Option(help="of the features, for problems on data")] = None,
     batch_size: Annotated[
@@ -57,7 +60,7 @@ def edge(
             "replacement": replacement,
         }
         try:
-            with progress_bar(quiet or as_json) as progress:
+            with stopping_early(), progress_bar(quiet or as_json) as progress:
                 found = studies.step_table(
                     made,
                     family,
@@ -65,13 +68,22 @@ def edge(
                     num_steps=settings["num_steps"],
                     criterion=settings["criterion"],
                     tolerance=settings["tolerance"],
-                    rtol=max(entry.rtol, 1e-6 if precision is Precision.float32 else 0.0),
+                    rtol=entry.rtol,
                     progress=None if progress is None else lambda *counts: progress("edges", *counts),
                 )
-        except Interrupted:
-            say("interrupted: the edges were not all found; a smaller --num-steps is quicker")
+        except Interrupted as interrupted:
+            say(f"interrupted: {_so_far(interrupted.edge)}; a smaller --num-steps is quicker")
             raise typer.Exit(130) from None
+        settings["criterion"] = found.edge.criterion
     if as_json:
         print(reports.to_json(reports.step_table_json(found, settings)))
     else:
         show(*reports.step_table_tables(found, settings), soft_wrap=False)
+
+
+def _so_far(edge):
+    """What a search that was interrupted had found, in one sentence."""
+    if edge is None:
+        return "nothing was finished yet"
+    ends = f"last success {span(edge.last_success)}, first failure {span(edge.first_failure)}"
+    return f"of {len(edge.step_sizes)} step sizes so far, {ends} ({edge.criterion})"

@@ -26,6 +26,8 @@ PLAIN_WIDTH = 80
 BLOCK_BYTES = 1 << 16
 """Room that a disk must have for a first look."""
 
+from gdx.sweeps import Interrupted
+
 
 class Precision(enum.StrEnum):
     """Of all numbers of a sweep."""
@@ -51,6 +53,18 @@ def refusals() -> Iterator[None]:
     except ValueError as error:
         say(str(error))
         raise typer.Exit(2) from None
+
+
+@contextlib.contextmanager
+def stopping_early() -> Iterator[None]:
+    """Answer Ctrl-C before any run was finished in one sentence and exit code 130; with runs it goes on as it is."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        say("interrupted: nothing was finished yet")
+        raise typer.Exit(130) from None
 
 
 def say(text: str) -> None:

@@ -13,7 +13,17 @@ import typer
 
 from gdx import optimizers, plots, reports, storage, studies
 from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
-from gdx.cli.options import Precision, Scale, check_writable, progress_bar, refusals, say, show, written
+from gdx.cli.options import (
+    Precision,
+    Scale,
+    check_writable,
+    progress_bar,
+    refusals,
+    say,
+    show,
+    stopping_early,
+    written,
+)
 from gdx.stepping import Family
 
 
@@ -30,7 +40,9 @@ def transition(
     step_sizes: Annotated[str | None, typer.Option(help="LO:HI:N, geometric")] = None,
     repeats: Annotated[int | None, typer.Option(help="random starts at every step size")] = None,
     num_steps: Annotated[int | None, typer.Option(help="the horizon")] = None,
-    criterion: Annotated[Criterion | None, typer.Option(help="what counts as success")] = None,
+    criterion: Annotated[
+        Criterion | None, typer.Option(help="what counts as success; what suits the problem by default")
+    ] = None,
     tolerance: Annotated[float | None, typer.Option(help="of convergence, relative to the first gradient norm")] = None,
     scale: Annotated[Scale | None, typer.Option(help="of the features, for problems on data")] = None,
     batch_size: Annotated[
@@ -68,7 +80,7 @@ def transition(
             "batch_size": batch_size,
             "replacement": replacement,
         }
-        with progress_bar(quiet or as_json) as progress:
+        with stopping_early(), progress_bar(quiet or as_json) as progress:
             found = studies.transition(
                 made,
                 family,
@@ -78,19 +90,21 @@ def transition(
                 num_points=entry.num_points,
                 criterion=settings["criterion"],
                 tolerance=settings["tolerance"],
-                rtol=max(entry.rtol, 1e-6 if precision is Precision.float32 else 0.0),
+                rtol=entry.rtol,
                 progress=progress,
             )
             gain = None
-            if found.edge is not None and scale is Scale.none and batch_size is None:
+            if not found.interrupted and scale is Scale.none and batch_size is None:
                 gain = _scaling_gain(entry, made, family, keys, settings, progress)
     settings["slots"] = found.slots
+    if found.edge is not None:
+        settings["criterion"] = found.edge.criterion
     files = written(lambda: _write(out, found, settings))
     if as_json:
         print(reports.to_json(reports.transition_json(found, settings, files, gain)))
     elif not quiet:
         show(*reports.transition_tables(found, settings, gain), "wrote " + (", ".join(files) or "nothing"))
-    if found.edge is None:
+    if found.interrupted:
         say("interrupted: what had been finished is in " + (", ".join(files) or "no file"))
         raise typer.Exit(130)
     if not files:
@@ -145,11 +159,12 @@ def _write(folder, found, settings):
         law=found.predictions.law,
         predicted=[(f"predicted, {entry.name.replace('_', ' ')}", entry.value) for entry in found.predictions.entries],
         title=reports.title(settings),
+        window=found.window,
     )
     plt.savefig(picture, dpi=130)
     plt.close()
     versions = {name: importlib.import_module(name).__version__ for name in ("gdx", "jax", "jaxlib", "optax", "numpy")}
     attributes = settings | {f"{name}_version": version for name, version in versions.items()}
-    attributes |= {"backend": jax.default_backend()} | reports.edge_attributes(found.edge)
+    attributes |= {"backend": jax.default_backend()} | reports.edge_attributes(found.edge, found.interrupted)
     storage.save(storage.to_dataset(found.step_sizes, found.runs, attributes), data)
     return [str(picture), str(data)]

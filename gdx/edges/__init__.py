@@ -1,6 +1,8 @@
 """Where along the step-size axis the verdict changes: every crossing, refined, and what an endless run would see."""
 
+from gdx.edges.edge import Bracket, Edge, EdgeStatus
 from gdx.edges.estimates import Estimate, EstimateKind
-from gdx.edges.scanning import WIDE_SCAN, Bracket, Edge, EdgeStatus, critical_step_size
+from gdx.edges.scanning import critical_step_size
+from gdx.edges.starting import WIDE_SCAN
 
 __all__ = ["WIDE_SCAN", "Bracket", "Edge", "EdgeStatus", "Estimate", "EstimateKind", "critical_step_size"]

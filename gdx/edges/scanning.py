@@ -2,93 +2,60 @@
 
 from __future__ import annotations
 
-import enum
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from gdx.checks import own_rules
-from gdx.edges.estimates import Estimate
-from gdx.edges.estimating import estimate_edge, no_estimate, unsuited
-from gdx.edges.probing import Probe
+from gdx.edges.edge import Edge
+from gdx.edges.estimating import estimate_of
+from gdx.edges.exploring import Exploration
+from gdx.edges.growing import grow
+from gdx.edges.reading import NAMES_OF_FAILURE, read_edge, worth_refining
+from gdx.edges.starting import first_scan
 from gdx.problems.base import Problem
-from gdx.stepping import Family
-from gdx.sweeps import Runs, Sweep, sweep
+from gdx.stepping import Family, resolve_problem
+from gdx.sweeps import Interrupted, Runs, Sweep, sweep
 from gdx.sweeps.inputs import check_count, check_keys
-from gdx.verdicts import Answer, answers, check_criterion
+from gdx.verdicts import answers, check_criterion, criterion_name, default_criterion
 
 if TYPE_CHECKING:
     import chex
-    from jaxtyping import Float, Int8
 
-WIDE_SCAN = (1e-8, 1e4, 97)
-"""Lowest and highest step size and number of points, geometric, where nobody says where to look."""
+Criterion = str | Callable[[Runs], Any]
 BRACKET_POINTS = 17
-MAX_STEPS = 20_000
-"""Longest horizon of the runs behind an estimate, which are kept step by step; more adds nothing but time."""
-MAX_CROSSINGS = 16
-"""Crossings refined beside the two outermost; a boundary with more is fractal, and finer points only find more."""
+FINE, COARSE = 1e-4, 1e-2
+"""Widest bracket accepted, relative: of an edge where runs turn unstable, and of one where training stops to pay, which
+is a matter of degree."""
+MAX_ROUNDS = 100
 
 
-class Bracket(NamedTuple):
-    """Two step sizes with a change between them; NaN where there is none, 0 or infinity where the scan ended."""
+class Search(NamedTuple):
+    """What an edge is looked for with."""
 
-    lower: float
-    upper: float
-
-
-class EdgeStatus(enum.Enum):
-    """What the answers along the axis look like."""
-
-    BRACKETED = "bracketed"
-    """One first failure and one last success, nothing else."""
-    NOT_MONOTONE = "not monotone"
-    """Failures and successes alternate, or the scan ended before the last success did."""
-    ALL_MEET = "all meet it"
-    """No run failed the criterion."""
-    NONE_MEETS = "none meets it"
-    """No run met the criterion."""
-
-
-class Edge(NamedTuple):
-    """Where runs stop meeting a criterion, with what it takes to repeat the measurement."""
-
-    first_failure: Bracket
-    """Of the smallest step size at which some run fails."""
-    last_success: Bracket
-    """Of the largest step size at which some run succeeds; beyond it none does."""
-    crossings: tuple[Bracket, ...]
-    """Every place where "some run fails" or, above the first success, "some run succeeds" changes, ascending."""
-    too_slow_below: float
-    """Smallest step size tested at which some run succeeds, if smaller ones are merely unfinished; else NaN."""
-    status: EdgeStatus
-    criterion: str
+    criterion: Criterion | None
     tolerance: float
-    horizon: int
-    repeats: int
-    slots: int
-    step_sizes: Float[np.ndarray, " P"]
-    """All step sizes tested, ascending."""
-    answers: Int8[np.ndarray, "P R"]
-    """`Answer` codes there."""
-    estimate: Estimate | None = None
-    """Of the start that goes on succeeding the longest before it first fails, without the shift of a finite horizon;
-    None where none was asked for, or the criterion has none."""
+    rtol: float | None
+    grows: bool
+    """Whether the scan may grow until it has seen both ends."""
 
 
 @own_rules()
 def critical_step_size(
-    problem: Problem | Callable[[Any], Problem],
-    family: Family,
+    problem: Problem | Callable[[Any], Problem] | None = None,
+    family: Family | None = None,
     *,
     keys: chex.PRNGKey,
     num_steps: int | None = None,
-    criterion: str = "converged",
+    criterion: Criterion | None = None,
     tolerance: float | None = None,
-    rtol: float = 1e-4,
+    tail: int | None = None,
+    rtol: float | None = None,
     bracket: tuple[float, float] | None = None,
     run: Sweep | None = None,
     scanned: tuple[Any, Runs] | None = None,
@@ -97,38 +64,110 @@ def critical_step_size(
 ) -> Edge:
     """Find every step size at which the answer to a criterion changes.
 
-    A geometric scan is refined at each change by multisection until its bracket is narrower than `rtol`, all
-    through one compiled sweep. The boundary is often not monotone, so nothing is bisected on the assumption that
-    it is; islands narrower than the scan's spacing can still be missed. Undecided runs never count as failures.
+    A scan is refined at each change by multisection, all through one compiled sweep. The boundary is often not
+    monotone, so nothing is bisected on the assumption that it is; islands narrower than the scan's spacing can still be
+    missed. Undecided runs never count as failures.
 
     Parameters
     ----------
     problem, family
-        As in `sweep`; the family takes a step size.
+        As in `sweep`; the family takes a step size. With `run`, those of the run, or None.
     keys
         Typed random keys [R], one a start.
     num_steps
         The horizon T, steps; may be left out with `run`.
     criterion
-        "converged", "stable", "bounded" or "improved", see `gdx.answers`.
+        A name or a function `runs -> answers`, see `gdx.answers`. By default "trains" or "converged", as
+        `gdx.default_criterion` says of the problem and its first runs.
     tolerance
         Of convergence, relative to the first gradient norm; by default 1e-6, or that of `run`.
+    tail
+        The window W at the end of a run that verdicts are about, as in `sweep`.
     rtol
-        Widest bracket accepted, relative. A bracket's width is not its accuracy: a finite run sees an edge
-        that is shifted, by about -ln(1/tolerance) / (2 num_steps) for gradient descent; upwards, too, where a run
-        comes close to a minimum before its one unstable direction has grown.
+        Widest bracket accepted, relative; by default 1e-4, and 1e-2 where the criterion is "trains". Where
+        starts disagree by more than a tenth, or one start's answers alternate, a twentieth of that (in logarithms) is
+        enough: finer digits would not hold for the next start. Pass one key for the edge of one start.
+        A bracket's width is not its accuracy: a finite run sees an edge that is shifted, by about
+        -ln(1/tolerance) / (2 num_steps) for gradient descent; upwards, too, where a run comes close to a minimum before
+        its one unstable direction has grown.
     bracket
-        Where to look, two step sizes; by default from 1e-8 to 1e4.
+        Where to look, two step sizes. By default the scan begins at 1e-8 to 1e4 where steps cost next to nothing,
+        else around threshold / sharpness at the first start, and grows, at most from 1e-10 to 1e10, until some run
+        fails beyond the last success and none for too large a step below the first.
     run
         A sweep of this problem and family to use, compiled or not.
     scanned
-        Step sizes and the runs of these keys there, `(step_sizes [P], Runs [P, R])`, to start from.
+        Step sizes and the runs of these keys there, `(step_sizes [P], Runs [P, R])`, to start from; the scan then does
+        not grow.
     progress
         As in `Sweep.__call__`, for one round at a time.
     estimate
         Whether to estimate, beside the brackets, the edge that an endless run from one start would see, with an error
         bar; see `Estimate`. It costs a compilation and some 60 to 250 runs over the horizon. There is none of
-        "improved".
+        criteria that are about the loss.
+
+    Returns
+    -------
+    Edge
+        With every run that was made.
+
+    Raises
+    ------
+    ValueError
+        If an argument is out of range, or `rtol` is finer than the precision in use can resolve.
+    Interrupted
+        On Ctrl-C, with all step sizes that were run, their runs, and the edge as far as it can be read.
+    """
+    if criterion is not None:
+        check_criterion(criterion)
+    keys = check_keys(keys)
+    _check_rtol(rtol)
+    if run is None:
+        steps = check_count("num_steps", num_steps, "pass the horizon in steps")
+        make = sweep if tail is None else functools.partial(sweep, tail=tail)
+        run = make(
+            _needed("problem", problem),
+            _needed("family", family),
+            num_steps=steps,
+            tolerance=1e-6 if tolerance is None else tolerance,
+        )
+    else:
+        _check_run(run, problem, family, num_steps, tail)
+    judged_at = run.tolerance if tolerance is None else tolerance
+    if judged_at < run.tolerance:
+        raise ValueError(
+            f"tolerance: {judged_at} is tighter than the sweep's {run.tolerance}, at which runs retire; "
+            "make the sweep with the tighter one"
+        )
+    explored = Exploration(run, keys)
+    step_sizes = None if bracket is None else _within(bracket)
+    if scanned is not None:
+        explored.keep(*_already_scanned(scanned, keys))
+        step_sizes = explored.step_sizes
+    wanted = Search(criterion, float(judged_at), rtol, grows=step_sizes is None)
+    return find_edge(explored, step_sizes, wanted, progress=progress, estimate=estimate)
+
+
+def find_edge(
+    explored: Exploration,
+    step_sizes: Any,
+    wanted: Search,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+    estimate: bool = False,
+) -> Edge:
+    """Scan, grow, refine and read an edge, on top of what was explored already.
+
+    Parameters
+    ----------
+    explored
+        Runs so far, if only none; it keeps all that are added.
+    step_sizes
+        To begin with, [P]; None for the scan that suits.
+    wanted
+        What is looked for.
+    progress, estimate
+        As in `critical_step_size`.
 
     Returns
     -------
@@ -136,155 +175,97 @@ def critical_step_size(
 
     Raises
     ------
-    ValueError
-        If an argument is out of range, or `rtol` is finer than the precision in use can resolve.
+    Interrupted
+        On Ctrl-C, with everything.
     """
-    check_criterion(criterion)
-    keys = check_keys(keys)
-    _check_rtol(rtol)
-    if run is None:
-        steps = check_count("num_steps", num_steps, "pass the horizon in steps")
-        run = sweep(problem, family, num_steps=steps, tolerance=1e-6 if tolerance is None else tolerance)
-    elif num_steps not in (None, run.num_steps):
-        raise ValueError(f"num_steps: {num_steps} is not the {run.num_steps} of the sweep passed as run; leave it out")
-    judged_at = run.tolerance if tolerance is None else tolerance
-    if judged_at < run.tolerance:
-        raise ValueError(
-            f"tolerance: {judged_at} is tighter than the sweep's {run.tolerance}, at which runs retire; "
-            "make the sweep with the tighter one"
-        )
-    sweep_once = run
+    run = explored.run
+    edge = None
+    try:
+        if step_sizes is None:
+            run.check(np.ones(1), explored.keys)
+            step_sizes = first_scan(run, explored.keys)
+        explored.add(step_sizes, progress)
+        criterion = _criterion_of(explored, wanted)
+        wanted = wanted._replace(criterion=criterion)
+        if wanted.grows:
+            grow(explored, lambda: _answered(explored, wanted), criterion, progress)
+        _refine(explored, wanted, progress)
+        edge = edge_of(explored, wanted)
+        if estimate and wanted.criterion in NAMES_OF_FAILURE:
+            edge = edge._replace(estimate=estimate_of(run, explored.keys, edge))
+    except KeyboardInterrupt as interrupted:
+        if explored.runs is None:
+            raise
+        finished = explored.finished()
+        if edge is None and finished.runs is not None:
+            edge = edge_of(finished, wanted._replace(criterion=_criterion_of(finished, wanted)))
+        raise Interrupted(explored.runs, explored.step_sizes, edge) from interrupted
+    return edge
 
-    def answers_at(step_sizes):
-        runs = sweep_once(step_sizes, keys, progress=progress)
-        return np.asarray(answers(runs, criterion, judged_at))
 
-    if scanned is None:
-        step_sizes = _first_scan(bracket)
-        found = answers_at(step_sizes)
-    else:
-        step_sizes, found = _already_scanned(scanned, keys, criterion, judged_at)
-    step_sizes, found = _refine(step_sizes, found, answers_at, rtol, run.slots or 1)
-    edge = _read_edge(step_sizes, found)._replace(
-        criterion=criterion, tolerance=float(judged_at), horizon=run.num_steps, slots=run.slots or 0
+def edge_of(explored: Exploration, wanted: Search) -> Edge:
+    """Read an edge off the runs so far.
+
+    Parameters
+    ----------
+    explored, wanted
+        As in `find_edge`; the criterion is decided.
+
+    Returns
+    -------
+    Edge
+    """
+    criterion, run = wanted.criterion, explored.run
+    assert criterion is not None
+    return read_edge(explored.step_sizes, _answered(explored, wanted), criterion)._replace(
+        criterion=criterion_name(criterion),
+        tolerance=wanted.tolerance,
+        horizon=run.num_steps,
+        slots=run.slots or 0,
+        runs=explored.runs,
     )
-    if not estimate or criterion == "improved":
-        return edge
-    return edge._replace(estimate=_estimate(run, keys, edge))
 
 
-def _estimate(run, keys, edge):
-    """Of the start that goes on meeting the criterion the longest before it first fails."""
-    brackets = [_first_crossing(edge.step_sizes, column) for column in edge.answers.T]
-    repeat = int(np.argmax([-math.inf if math.isnan(pair.lower) else pair.lower for pair in brackets]))
-    lower, upper = brackets[repeat]
-    if math.isnan(lower):
-        return no_estimate(f"no start fails above step sizes at which it succeeds: {edge.status.value}")
-    why_not = unsuited(run.problem, run.family, lower, keys[repeat])
-    if why_not:
-        return no_estimate(why_not)._replace(repeat=repeat)
-    probe = Probe(run.problem, run.family, min(run.num_steps, MAX_STEPS))
-    return estimate_edge(probe, keys[repeat], lower, upper, edge.tolerance)._replace(repeat=repeat)
+def _criterion_of(explored, wanted):
+    """The one that the problem and its first runs ask for, where nobody did."""
+    if wanted.criterion is not None:
+        return wanted.criterion
+    problem = resolve_problem(explored.run.problem, jnp.asarray(explored.step_sizes[0]))
+    return default_criterion(problem, explored.runs, wanted.tolerance)
 
 
-def _first_crossing(step_sizes, found):
-    """One start's last success before its first failure above a success, and that failure.
-
-    Beyond it islands may follow where the start succeeds again, by way of another minimum or a saddle.
-    """
-    met = np.flatnonzero(found == Answer.MET)
-    failed = np.flatnonzero((found == Answer.FAILED) & (np.arange(found.size) > (met[0] if met.size else found.size)))
-    if failed.size == 0:
-        return Bracket(math.nan, math.nan)
-    return Bracket(float(step_sizes[met[met < failed[0]][-1]]), float(step_sizes[failed[0]]))
+def _answered(explored, wanted):
+    """Of all runs together, since a criterion may compare each with the best of all."""
+    return np.asarray(answers(explored.runs, wanted.criterion, wanted.tolerance))
 
 
-def _refine(step_sizes, found, answers_at, rtol, slots):
-    """Put points between neighbours whose answers differ, until every such pair is close."""
-    while True:
-        wide = [pair for pair in _changes(step_sizes, found) if _is_wide(pair, rtol)]
+def _refine(explored, wanted, progress):
+    """Put points between neighbours whose answers differ, until every such pair is as close as is worth knowing."""
+    rtol = wanted.rtol
+    if rtol is None:
+        rtol = FINE if wanted.criterion in NAMES_OF_FAILURE else COARSE
+    slots, repeats = explored.run.slots or 1, explored.keys.shape[0]
+    for _ in range(MAX_ROUNDS):
+        wide = worth_refining(explored.step_sizes, _answered(explored, wanted), wanted.criterion, rtol)
         if not wide:
-            return step_sizes, found
+            return
         # As many points as keep the slots busy; where lanes are dear, bisection wastes the fewest.
-        num_points = int(np.clip(slots // (found.shape[1] * len(wide)), 1, 63))
+        num_points = int(np.clip(slots // (repeats * len(wide)), 1, 63))
         new = np.concatenate([np.geomspace(*pair, num_points + 2)[1:-1] for pair in wide])
-        new = np.setdiff1d(new, step_sizes)
+        new = np.setdiff1d(new, explored.step_sizes)
         if new.size == 0:
-            return step_sizes, found
-        order = np.argsort(np.concatenate([step_sizes, new]), kind="stable")
-        step_sizes, found = (
-            np.concatenate([step_sizes, new])[order],
-            np.concatenate([found, answers_at(new)])[order],
-        )
+            return
+        explored.add(new, progress)
 
 
-def _changes(step_sizes, found):
-    """The pairs worth refining: the outermost, and all others as long as they are few."""
-    edge = _read_edge(step_sizes, found)
-    outermost = [edge.first_failure, edge.last_success]
-    inner = list(edge.crossings) if len(edge.crossings) <= MAX_CROSSINGS else []
-    return sorted({pair for pair in outermost + inner if not math.isnan(pair.lower)})
-
-
-def _is_wide(pair, rtol):
-    return pair.lower > 0 and math.isfinite(pair.upper) and pair.upper > pair.lower * (1 + rtol)
-
-
-def _read_edge(step_sizes, found):
-    fails, meets = np.any(found == Answer.FAILED, axis=1), np.any(found == Answer.MET, axis=1)
-    first_met = int(np.argmax(meets)) if meets.any() else 0
-    flips = fails[1:] != fails[:-1]
-    meets_above = meets.copy()
-    meets_above[:first_met] = meets_above[first_met]
-    flips_met = meets_above[1:] != meets_above[:-1]
-    crossings = tuple(_between(step_sizes, i + 1) for i in np.flatnonzero(flips | flips_met))
-    nothing = Bracket(math.nan, math.nan)
-    first_failure = _between(step_sizes, int(np.argmax(fails))) if fails.any() else nothing
-    last_met = len(meets) - 1 - int(np.argmax(meets[::-1]))
-    last_success = _between(step_sizes, last_met + 1) if meets.any() else nothing
-    unfinished_below = first_met > 0 and not fails[:first_met].any()
-    if not meets.any():
-        status = EdgeStatus.NONE_MEETS
-    elif not fails.any():
-        status = EdgeStatus.ALL_MEET
-    elif flips.sum() == 1 and flips_met.sum() == 1 and fails[-1]:
-        status = EdgeStatus.BRACKETED
-    else:
-        status = EdgeStatus.NOT_MONOTONE
-    return Edge(
-        first_failure=first_failure,
-        last_success=last_success,
-        crossings=crossings,
-        too_slow_below=float(step_sizes[first_met]) if meets.any() and unfinished_below else math.nan,
-        status=status,
-        criterion="",
-        tolerance=math.nan,
-        horizon=0,
-        repeats=found.shape[1],
-        slots=0,
-        step_sizes=step_sizes,
-        answers=found,
-    )
-
-
-def _between(step_sizes, upper):
-    """Bracket whose upper end has this index; the axis ends at 0 and at infinity."""
-    low = float(step_sizes[upper - 1]) if upper > 0 else 0.0
-    return Bracket(low, float(step_sizes[upper]) if upper < len(step_sizes) else math.inf)
-
-
-def _first_scan(bracket):
-    if bracket is None:
-        return np.geomspace(*WIDE_SCAN)
+def _within(bracket):
     lower, upper = (float(end) for end in bracket)
     if not 0 < lower < upper < math.inf:
-        raise ValueError(
-            f"bracket: {bracket} is not two step sizes with 0 < lower < upper; leave it out for a wide scan"
-        )
+        raise ValueError(f"bracket: {bracket} is not two step sizes with 0 < lower < upper; leave it out for a scan")
     return np.geomspace(lower, upper, BRACKET_POINTS)
 
 
-def _already_scanned(scanned, keys, criterion, tolerance):
+def _already_scanned(scanned, keys):
     step_sizes, runs = np.asarray(scanned[0], float), scanned[1]
     shape = np.shape(runs.stopped)
     if step_sizes.ndim != 1 or shape != (step_sizes.size, keys.shape[0]):
@@ -292,11 +273,52 @@ def _already_scanned(scanned, keys, criterion, tolerance):
             f"scanned: {step_sizes.shape} step sizes and runs {shape} do not fit {keys.shape[0]} keys; "
             "pass [P] and [P, R]"
         )
-    order = np.argsort(step_sizes)
-    return step_sizes[order], np.asarray(answers(runs, criterion, tolerance))[order]
+    return step_sizes, runs
+
+
+def _needed(name, value):
+    if value is None:
+        raise ValueError(f"{name}: it is None; pass one, or a sweep of it as run")
+    return value
+
+
+def _check_run(run, problem, family, num_steps, tail):
+    """A sweep knows what it runs; whatever else is said of it has to be the same."""
+    for name, told, held in (("problem", problem, run.problem), ("family", family, run.family)):
+        if told is not None and not _is_same(told, held):
+            raise ValueError(
+                f"{name}: {_named(told)} is not the one of the sweep passed as run, {_named(held)}; "
+                "pass the same object, or None"
+            )
+    for name, told, held in (("num_steps", num_steps, run.num_steps), ("tail", tail, run.tail)):
+        if told not in (None, held):
+            raise ValueError(f"{name}: {told} is not the {held} of the sweep passed as run; leave it out")
+
+
+def _is_same(told, held):
+    """Identity, or the equality that two partials of one function or two arrays of the same numbers have."""
+    if told is held:
+        return True
+    if type(told) is not type(held):
+        return False
+    if isinstance(told, functools.partial):
+        return _is_same((told.func, told.args, told.keywords), (held.func, held.args, held.keywords))
+    if isinstance(told, (tuple, list)):
+        return len(told) == len(held) and all(_is_same(*pair) for pair in zip(told, held, strict=True))
+    if isinstance(told, dict):
+        return told.keys() == held.keys() and all(_is_same(value, held[name]) for name, value in told.items())
+    if isinstance(told, (np.ndarray, jax.Array)):
+        return told.dtype == held.dtype and np.array_equal(told, held)
+    return bool(told == held)
+
+
+def _named(value):
+    return getattr(value, "__name__", None) or type(value).__name__
 
 
 def _check_rtol(rtol):
+    if rtol is None:
+        return
     wide = jax.dtypes.canonicalize_dtype(float) == np.float64
     finest = 1e-14 if wide else 1e-6
     if not (finest <= rtol < 1):

@@ -10,7 +10,7 @@ import numpy as np
 
 from gdx.edges import Edge
 from gdx.sweeps import Runs
-from gdx.verdicts import Verdict, verdicts
+from gdx.verdicts import TrainingVerdict, Verdict, training_verdicts, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,8 +23,20 @@ COLOURS = {
     Verdict.APERIODIC: "#CC79A7",
     Verdict.DIVERGED: "#D55E00",
     Verdict.UNDECIDED: "#BBBBBB",
+    Verdict.STRANDED: "#F0E442",
+}
+TRAINING_COLOURS = {
+    TrainingVerdict.TRAINED: "#0072B2",
+    TrainingVerdict.TOO_SLOW: "#56B4E9",
+    TrainingVerdict.BURSTING: "#E69F00",
+    TrainingVerdict.DEAD: "#CC79A7",
+    TrainingVerdict.BLOWN_UP: "#D55E00",
+    TrainingVerdict.UNDECIDED: "#BBBBBB",
 }
 SMALLEST_SHOWN = 1e-16
+NOTABLE_SPREAD = 1.1
+"""Factor between starts' own edges from which it is drawn."""
+SUCCESS, FAILURE = "#009E73", "#D55E00"
 
 
 def transition(
@@ -36,9 +48,13 @@ def transition(
     predicted: Sequence[tuple[str, float]] = (),
     title: str = "",
     norm_scale: str | None = None,
+    window: tuple[float, float] | None = None,
     axes: tuple[Axes, Axes] | None = None,
 ) -> tuple[Axes, Axes]:
     """Draw the phase transition: tail gradient norm of every run, and under it the share of each verdict.
+
+    Where the edge is one of training (criterion "trains") the height is the loss over the tail, and the verdicts are
+    those of training.
 
     Parameters
     ----------
@@ -55,8 +71,10 @@ def transition(
     title
         Above the picture.
     norm_scale
-        "linear" or "log" for the gradient norm; by default linear where there is a law, since that shows how the
-        norm leaves zero, and log elsewhere.
+        "linear" or "log" for the height; by default linear where there is a law, since that shows how the norm leaves
+        zero, and log elsewhere, where it is positive.
+    window
+        Smallest and largest step size shown; by default of all.
     axes
         Two axes to draw into, upper and lower; by default a new figure.
 
@@ -78,19 +96,27 @@ def transition(
     upper, lower = axes if axes is not None else _new_axes()
     order = np.argsort(step_sizes)
     step_sizes, runs = step_sizes[order], jax.tree.map(lambda leaf: np.asarray(leaf)[order], runs)
-    codes = np.asarray(verdicts(runs))
-    is_log = (norm_scale or ("log" if law is None else "linear")) == "log"
-    _draw_norms(upper, step_sizes, runs, codes, is_log)
-    _draw_shares(lower, step_sizes, codes)
+    low, high = window if window is not None else (step_sizes[0], step_sizes[-1])
+    trains = edge is not None and edge.criterion == "trains"
+    colours = TRAINING_COLOURS if trains else COLOURS
+    codes = np.asarray(training_verdicts(runs) if trains else verdicts(runs))
+    heights = np.asarray(runs.tail_loss if trains else runs.tail_gradient_norm_mean, float)
+    is_shown = (step_sizes >= low) & (step_sizes <= high)
+    inside = is_shown[:, None] & np.isfinite(heights)
+    default = "log" if law is None and np.all(heights[inside] >= 0) else "linear"
+    is_log = (norm_scale or default) == "log"
+    _draw_runs(upper, step_sizes, heights, (codes, colours), is_log, inside)
+    upper.set_ylabel("loss over the tail" if trains else "gradient norm over the tail")
+    _draw_shares(lower, step_sizes[is_shown], codes[is_shown], colours)
     if law is not None:
-        fine = np.geomspace(step_sizes[0], step_sizes[-1], 2000)
+        fine = np.geomspace(low, high, 2000)
         values = np.array(law(fine), float)
         values[~(np.isfinite(values) & (values > 0))] = np.nan
         upper.plot(fine, values, color="black", linewidth=1, zorder=4, label="theory's law")
     for axis in (upper, lower):
         # Within a decade a logarithmic axis shows hardly a number.
-        axis.set_xscale("log" if step_sizes[-1] > 10 * step_sizes[0] else "linear")
-        axis.set_xlim(step_sizes[0], step_sizes[-1])
+        axis.set_xscale("log" if high > 10 * low else "linear")
+        axis.set_xlim(low, high)
     _mark(upper, lower, edge, predicted)
     upper.tick_params(which="both", labelbottom=False)
     upper.set_title(title)
@@ -109,37 +135,38 @@ def _new_axes():
     return upper, lower
 
 
-def _draw_norms(axis, step_sizes, runs, codes, is_log):
-    norms = np.asarray(runs.tail_gradient_norm_mean, float)
-    grid = np.broadcast_to(step_sizes[:, None], norms.shape)
-    shown = np.isfinite(norms)
-    largest = float(np.max(norms[shown], initial=0.0)) or 1.0
-    floor = max(SMALLEST_SHOWN, 0.3 * float(np.min(norms[shown & (norms > 0)], initial=largest))) if is_log else 0.0
+def _draw_runs(axis, step_sizes, heights, verdict_of, is_log, inside):
+    codes, colours = verdict_of
+    grid = np.broadcast_to(step_sizes[:, None], heights.shape)
+    shown = np.isfinite(heights)
+    largest = float(np.max(heights[inside], initial=0.0)) or 1.0
+    least = float(np.min(heights[inside & (heights > 0)], initial=largest))
+    floor = max(SMALLEST_SHOWN, 0.3 * least) if is_log else min(0.0, float(np.min(heights[inside], initial=0.0)))
     ceiling = 3 * largest if is_log else 1.2 * largest
-    for verdict, colour in COLOURS.items():
+    for verdict, colour in colours.items():
         mine = (codes == verdict) & shown
-        axis.scatter(grid[mine], np.maximum(norms[mine], floor), s=16, color=colour, linewidths=0, zorder=3)
-    gone = (codes == Verdict.DIVERGED) & ~shown
-    if gone.any():
-        colour = COLOURS[Verdict.DIVERGED]
-        height = np.full(gone.sum(), ceiling)
-        axis.scatter(grid[gone], height, s=18, marker="^", color=colour, linewidths=0, label="diverged: no tail")
+        axis.scatter(grid[mine], np.maximum(heights[mine], floor), s=16, color=colour, linewidths=0, zorder=3)
+    if not shown.all():
+        each = [colours[code] for code in codes[~shown].tolist()]
+        height = np.full(len(each), ceiling)
+        axis.scatter(grid[~shown], height, s=18, marker="^", color=each, linewidths=0, label="ended early: no tail")
     axis.set_yscale("log" if is_log else "linear")
-    axis.set_ylim((floor / 2, ceiling * 2) if is_log else (-0.03 * ceiling, 1.06 * ceiling))
-    axis.set_ylabel("gradient norm over the tail")
+    room = 0.03 * (ceiling - floor)
+    axis.set_ylim((floor / 2, ceiling * 2) if is_log else (floor - room, ceiling + 2 * room))
     axis.grid(alpha=0.25, linewidth=0.5)
 
 
-def _draw_shares(axis, step_sizes, codes):
-    shares = np.stack([np.mean(codes == verdict, axis=1) for verdict in COLOURS])
+def _draw_shares(axis, step_sizes, codes, colours):
+    shares = np.stack([np.mean(codes == verdict, axis=1) for verdict in colours])
     # Bands reach half-way to the neighbours, on the logarithmic axis.
     middles = np.sqrt(step_sizes[1:]) * np.sqrt(step_sizes[:-1])
     edges = np.concatenate([step_sizes[:1], middles, step_sizes[-1:]])
     base = np.zeros(len(step_sizes))
-    for (verdict, colour), share in zip(COLOURS.items(), shares, strict=True):
+    for (verdict, colour), share in zip(colours.items(), shares, strict=True):
         if not share.any():
             continue
-        axis.stairs(base + share, edges, baseline=base, fill=True, color=colour, label=verdict.name.lower())
+        name = verdict.name.lower().replace("_", " ")
+        axis.stairs(base + share, edges, baseline=base, fill=True, color=colour, label=name)
         base = base + share
     axis.set_ylim(0, 1)
     axis.set_ylabel("share of runs")
@@ -156,12 +183,34 @@ def _mark(upper, lower, edge, predicted):
         upper.plot([], [], color="black", linestyle=style, linewidth=1, label=f"{name} {value:.6g}")
     if edge is None:
         return
-    # The last step size that succeeded and the first that failed, not the other ends of their brackets.
-    for label, value, colour in (
-        ("last success", edge.last_success.lower, "#009E73"),
-        ("first failure", edge.first_failure.upper, "#D55E00"),
+    # The last step size that succeeded and the first that failed, not the other ends of their brackets; where the scan
+    # ended before they did there is nothing to draw, but a bound to tell.
+    last, first = edge.last_success, edge.first_failure
+    for label, bound, value, is_open, colour in (
+        ("last success", "at least", last.lower, np.isinf(last.upper), SUCCESS),
+        ("first failure", "at most", first.upper, first.lower == 0, FAILURE),
     ):
-        if low <= value <= high:
+        if np.isnan(value):
+            continue
+        if is_open:
+            upper.plot([], [], linestyle="none", label=f"{label} {bound} {value:.6g}")
+        elif low <= value <= high:
             for axis in (upper, lower):
                 axis.axvline(value, color=colour, linewidth=1, zorder=2)
             upper.plot([], [], color=colour, linewidth=1, label=f"{label} {value:.6g}")
+    _mark_beside(upper, lower, edge)
+
+
+def _mark_beside(upper, lower, edge):
+    """The edge of an endless run, and the range of the starts' own edges."""
+    low, high = upper.get_xlim()
+    found = edge.estimate
+    if found is not None and low <= found.value <= high:
+        for axis in (upper, lower):
+            axis.axvline(found.value, color=SUCCESS, linestyle=(0, (1, 1)), linewidth=1.5, zorder=2.6)
+        label = f"endless run {found.value:.6g} ± {found.error:.1g}"
+        upper.plot([], [], color=SUCCESS, linestyle=(0, (1, 1)), linewidth=1.5, label=label)
+    if edge.spread > NOTABLE_SPREAD:
+        known = [pair.lower for pair in edge.by_start if pair.lower > 0]
+        upper.axvspan(min(known), max(known), color=SUCCESS, alpha=0.12, linewidth=0, zorder=1)
+        upper.fill([], [], color=SUCCESS, alpha=0.12, label="starts' own last successes")

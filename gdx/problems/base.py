@@ -32,6 +32,9 @@ class Known(NamedTuple):
     """Asymptotic gradient norm of plain gradient descent as a function of the step size; NaN where no law is known."""
     source: str = ""
     """Where the closed form comes from."""
+    chance: float | None = None
+    """Loss of the best constant prediction, which a model that learns nothing comes down to: the entropy of the
+    frequencies of classes, half the variance of targets."""
 
 
 class Epochs(NamedTuple):

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gdx.edges import Edge
-from gdx.reports.values import bracket, new_table, number, span
+from gdx.reports.values import bracket, new_table, number, span, with_bar
 from gdx.studies import Prediction, ScalingGain, Transition, limit_of, verdict_counts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
-TABLE_ROWS = 12
+TABLE_ROWS = 16
+NOTABLE_SPREAD = 1.1
+"""Factor between starts' own edges from which it is said."""
 
 
 def transition_json(
@@ -46,7 +48,10 @@ def transition_json(
         "last_success": bracket(edge and edge.last_success),
         "too_slow_below": edge and edge.too_slow_below,
         "crossings": [bracket(pair) for pair in edge.crossings] if edge else [],
-        "status": edge.status.value if edge else "interrupted",
+        "last_success_by_start": [bracket(pair) for pair in edge.by_start] if edge else [],
+        "spread": edge and edge.spread,
+        "estimate": _estimate_json(edge),
+        "status": edge.status.value if edge and not found.interrupted else "interrupted",
         "limited_by": limit_of(edge) if edge else None,
         "other_criteria": {
             name: {
@@ -68,7 +73,7 @@ def transition_json(
             "measured_raw": bracket(gain.measured_raw),
             "measured_factor": gain.measured_factor,
         },
-        "verdicts": verdict_counts(found.runs),
+        "verdicts": verdict_counts(found.runs, edge.criterion if edge else "converged"),
         "seconds": {"compile": found.compile_seconds, "run": found.run_seconds},
         "files": list(files),
     }
@@ -93,7 +98,10 @@ def transition_tables(found: Transition, settings: Mapping[str, Any], gain: Scal
     """
     parts: list[RenderableType] = [_headline(settings)]
     edge = found.edge
-    parts.append(_edge_table(edge, found.predictions.entries) if edge else "[bold]interrupted[/]: edges not searched")
+    if found.interrupted:
+        parts.append("[bold]interrupted[/]: what follows is of the runs so far")
+    if edge:
+        parts.append(_edge_table(edge, found.predictions.entries))
     parts.extend(_source_line(entry) for entry in found.predictions.entries)
     if edge:
         parts.append(f"status: [bold]{edge.status.value}[/]; what limits the first failure: {limit_of(edge)}")
@@ -101,6 +109,8 @@ def transition_tables(found: Transition, settings: Mapping[str, Any], gain: Scal
             parts.append(
                 f"below step size {edge.too_slow_below:.4g} runs are merely unfinished: too slow, not unstable"
             )
+        parts.extend(_estimate_lines(edge))
+        parts.extend(_spread_lines(edge))
     if found.predictions.note:
         parts.append(f"no prediction: {found.predictions.note}")
     for name, other in found.others.items():
@@ -115,13 +125,15 @@ def transition_tables(found: Transition, settings: Mapping[str, Any], gain: Scal
     return parts
 
 
-def edge_attributes(edge: Edge | None) -> dict[str, Any]:
+def edge_attributes(edge: Edge | None, interrupted: bool = False) -> dict[str, Any]:
     """Flatten the measured edges to attributes of a dataset.
 
     Parameters
     ----------
     edge
         As `gdx.critical_step_size` gives it, or None.
+    interrupted
+        Whether the search was, so that the status is not final.
 
     Returns
     -------
@@ -131,7 +143,13 @@ def edge_attributes(edge: Edge | None) -> dict[str, Any]:
         return {"status": "interrupted"}
     ends = {"first_failure": edge.first_failure, "last_success": edge.last_success}
     numbers = {f"{name}_{end}": value for name, pair in ends.items() for end, value in pair._asdict().items()}
-    return {"status": edge.status.value, "too_slow_below": edge.too_slow_below, **numbers}
+    found = edge.estimate
+    if found is not None:
+        numbers |= {"estimate": found.value, "estimate_error": found.error, "estimate_kind": found.kind.value}
+        numbers |= {"estimate_reason": found.reason, "estimate_repeat": found.repeat}
+    status = "interrupted" if interrupted else edge.status.value
+    facts = {"status": status, "too_slow_below": edge.too_slow_below, "spread": edge.spread}
+    return facts | numbers
 
 
 def title(settings: Mapping[str, Any]) -> str:
@@ -171,10 +189,58 @@ def _edge_table(edge: Edge, predictions: Sequence[Prediction]):
     table = new_table("critical step sizes", "", "step size", "measured / predicted")
     table.add_row("measured: last success", span(edge.last_success), "")
     table.add_row("measured: first failure", span(edge.first_failure), "")
+    ends = {"last_success": edge.last_success, "first_failure": edge.first_failure}
+    endless = edge.estimate if edge.estimate is not None and math.isfinite(edge.estimate.value) else None
+    if endless is not None:
+        table.add_row("measured: endless run", with_bar(endless.value, endless.error), "")
     for entry in predictions:
-        measured = getattr(edge, entry.predicts).lower
-        table.add_row(_label(entry), number(entry.value), number(measured / entry.value))
+        table.add_row(_label(entry), number(entry.value), _ratio(ends[entry.predicts], entry.value))
+        if endless is not None and entry.predicts == "last_success":
+            table.add_row("  beside the endless run", "", number(endless.value / entry.value))
     return table
+
+
+def _ratio(pair, predicted):
+    """Measured over predicted; where the scan ended first, no more than a bound."""
+    if math.isnan(pair.lower):
+        return "none"
+    if math.isinf(pair.upper):
+        return f"at least {number(pair.lower / predicted)}"
+    if pair.lower == 0:
+        return f"at most {number(pair.upper / predicted)}"
+    return number(pair.lower / predicted)
+
+
+def _estimate_json(edge):
+    if edge is None or edge.estimate is None:
+        return None
+    return edge.estimate._asdict() | {"kind": edge.estimate.kind.value}
+
+
+def _estimate_lines(edge):
+    found = edge.estimate
+    if found is None:
+        return []
+    if not math.isfinite(found.value):
+        return [f"no edge of an endless run: {found.reason}"]
+    start = f"start {found.repeat}" if edge.repeats > 1 else "the start"
+    return [
+        f"endless run: {found.kind.value} edge of {start}, by {found.method}: {found.reason}; "
+        f"within {edge.horizon} steps edges are seen shifted"
+    ]
+
+
+def _spread_lines(edge):
+    known = [pair.lower for pair in edge.by_start if pair.lower > 0]
+    lines = []
+    if edge.spread > NOTABLE_SPREAD:
+        lines.append(
+            f"starts disagree: their own last successes lie from {min(known):.4g} to {max(known):.4g}, "
+            "and brackets are no finer than that is worth"
+        )
+    if known and len(known) < edge.repeats:
+        lines.append(f"{edge.repeats - len(known)} of {edge.repeats} starts succeed at no step size")
+    return lines
 
 
 def _source_line(entry):
@@ -196,17 +262,29 @@ def _gain_table(gain):
     )
     table.add_row(
         f"measured: last success ({gain.criterion})",
-        number(gain.measured_scaled.lower),
-        number(gain.measured_raw.lower),
+        span(gain.measured_scaled),
+        span(gain.measured_raw),
         number(gain.measured_factor),
     )
     return table
 
 
 def _verdict_table(found):
-    counts = {name: row for name, row in verdict_counts(found.runs).items() if any(row)}
-    table = new_table("runs by verdict", "step size", *counts)
-    size = len(found.step_sizes)
-    for i in np.unique(np.linspace(0, size - 1, min(size, TABLE_ROWS)).round().astype(int)):
-        table.add_row(f"{found.step_sizes[i]:.5g}", *(str(row[i]) if row[i] else "." for row in counts.values()))
+    criterion = found.edge.criterion if found.edge else "converged"
+    counts = {name: row for name, row in verdict_counts(found.runs, criterion).items() if any(row)}
+    shown = {name.replace("_", " "): row for name, row in counts.items()}
+    table = new_table(f"runs by verdict ({len(found.step_sizes)} step sizes)", "step size", *shown)
+    for i in _rows(found):
+        table.add_row(f"{found.step_sizes[i]:.5g}", *(str(row[i]) if row[i] else "." for row in shown.values()))
     return table
+
+
+def _rows(found):
+    """Step sizes evenly spread over the picture, as a scan has them, and those on both sides of each edge."""
+    step_sizes = found.step_sizes
+    low, high = found.window
+    even = np.geomspace(low, high, TABLE_ROWS)
+    rows = {int(np.argmin(np.abs(np.log(step_sizes / value)))) for value in even}
+    for pair in (found.edge.first_failure, found.edge.last_success) if found.edge else ():
+        rows |= {int(np.argmin(np.abs(step_sizes - end))) for end in pair if 0 < end < math.inf}
+    return sorted(rows)

@@ -92,6 +92,22 @@ def number(value: float) -> str:
     return f"{value:.5g}" if math.isfinite(value) else "none"
 
 
+def with_bar(value: float, error: float) -> str:
+    """Write a number with its error bar, to as many digits as the bar leaves and one more.
+
+    Parameters
+    ----------
+    value, error
+        Positive, and not negative.
+
+    Returns
+    -------
+    str
+    """
+    digits = 6 if not error > 0 else max(6, math.ceil(math.log10(value / error)) + 1)
+    return f"{value:.{min(digits, 15)}g} +- {error:.1g}"
+
+
 def bracket(pair: Bracket | None) -> dict[str, float] | None:
     """Turn a bracket into a dict, one that is not there into None.
 

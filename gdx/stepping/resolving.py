@@ -8,6 +8,7 @@ from typing import Any
 import optax
 
 from gdx.checks import inside
+from gdx.curvature.families import as_transformation
 from gdx.problems.base import Problem
 
 Family = Callable[[Any], optax.GradientTransformation]
@@ -68,7 +69,7 @@ def transformation_of(family: Family, hyperparams: Any) -> optax.GradientTransfo
         )
     with inside("family"):
         try:
-            transformation = family(hyperparams)
+            made = family(hyperparams)
         except KeyError as error:
             name = error.args[0] if error.args else None
             if not isinstance(hyperparams, Mapping) or name in hyperparams:
@@ -77,9 +78,10 @@ def transformation_of(family: Family, hyperparams: Any) -> optax.GradientTransfo
                 f"family: it asks for hyperparams[{name!r}], where there are {', '.join(map(repr, hyperparams))}; "
                 "pass what it takes"
             ) from error
-    if not isinstance(transformation, optax.GradientTransformation):
+    transformation = as_transformation(made)
+    if transformation is None:
         raise ValueError(
-            f"family: it returns {type(transformation).__name__}, no optax transformation; "
+            f"family: it returns {type(made).__name__}, no optax transformation; "
             "pass a callable step_size -> optax transformation, such as optax.sgd"
         )
     return optax.with_extra_args_support(transformation)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gdx.edges import Edge, critical_step_size
 from gdx.problems.base import Problem
 from gdx.stepping import Family
+from gdx.sweeps import Runs
 
 if TYPE_CHECKING:
     import chex
@@ -25,13 +26,15 @@ class BatchSizeEdges(NamedTuple):
 
     @property
     def last_success(self) -> Float[np.ndarray, " B"]:
-        """The largest step size that succeeded at each batch size, one a batch size."""
-        return np.asarray([edge.last_success.lower for edge in self.edges])
+        """The largest step size that succeeded at each batch size; NaN where successes went on to the scan's end."""
+        pairs = [edge.last_success for edge in self.edges]
+        return np.asarray([pair.lower if np.isfinite(pair.upper) else np.nan for pair in pairs])
 
     @property
     def first_failure(self) -> Float[np.ndarray, " B"]:
-        """The smallest step size that failed at each batch size, one a batch size."""
-        return np.asarray([edge.first_failure.upper for edge in self.edges])
+        """The smallest step size that failed at each batch size; NaN where the scan began with failures."""
+        pairs = [edge.first_failure for edge in self.edges]
+        return np.asarray([pair.upper if pair.lower > 0 else np.nan for pair in pairs])
 
 
 def edges_by_batch_size(
@@ -41,7 +44,7 @@ def edges_by_batch_size(
     *,
     keys: chex.PRNGKey,
     num_steps: int,
-    criterion: str = "bounded",
+    criterion: str | Callable[[Runs], Any] = "trains",
     rtol: float = 1e-2,
     bracket: tuple[float, float] | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -63,8 +66,8 @@ def edges_by_batch_size(
     num_steps
         The horizon T, steps (not epochs).
     criterion
-        As in `gdx.answers`. The noise of batches keeps most runs from converging, so by default success is to stay
-        bounded.
+        As in `gdx.answers`. The noise of batches keeps most runs from converging, so by default success is the loss
+        that is reached.
     rtol, bracket, progress
         As in `gdx.critical_step_size`.
 

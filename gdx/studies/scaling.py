@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -36,7 +37,9 @@ class ScalingGain(NamedTuple):
 
     @property
     def measured_factor(self) -> float:
-        """The same from the two measured edges."""
+        """The same from the two measured edges; NaN where a scan ended before its successes did."""
+        if math.isinf(self.measured_scaled.upper) or math.isinf(self.measured_raw.upper):
+            return math.nan
         return self.measured_scaled.lower / self.measured_raw.lower
 
 

@@ -11,12 +11,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gdx.checks import own_rules
-from gdx.edges import WIDE_SCAN, Edge, EdgeStatus, critical_step_size
+from gdx.edges import WIDE_SCAN, Edge, EdgeStatus
+from gdx.edges.exploring import Exploration
+from gdx.edges.reading import NAMES_OF_FAILURE
+from gdx.edges.scanning import Search, edge_of, find_edge
 from gdx.problems.base import Problem
 from gdx.stepping import Family
 from gdx.studies.predictions import Predictions, predict
-from gdx.sweeps import Interrupted, Runs, sweep
-from gdx.verdicts import Verdict, verdicts
+from gdx.sweeps import Runs, sweep
+from gdx.verdicts import TrainingVerdict, Verdict, check_criterion, training_verdicts, verdicts
 
 if TYPE_CHECKING:
     import chex
@@ -25,16 +28,23 @@ if TYPE_CHECKING:
 
 COARSE = 1e-2
 """Width at which edges under other criteria than the one asked for are good enough, relative."""
+MARGIN = 5.0
+"""Factor around an edge beyond the grid that belongs into a picture."""
+OTHERS = ("stable", "bounded")
+"""What is measured too where nothing meets the criterion that was asked for, or most runs are undecided."""
 
 
 class Transition(NamedTuple):
     """Everything that a picture and a report of a transition need."""
 
-    step_sizes: Float[np.ndarray, " S"]
+    step_sizes: Float[np.ndarray, " P"]
+    """All that were run, ascending: the grid, what it grew by, and what was refined around the edges."""
     runs: Runs
-    """Leaves [S, R]."""
+    """Every run, leaves [P, R]."""
+    grid: Float[np.ndarray, " S"]
+    """The grid alone, within which a picture is drawn; ascending."""
     edge: Edge | None
-    """None where the search was interrupted."""
+    """As far as it was found where the search was interrupted; None where nothing can be said."""
     others: dict[str, Edge]
     """Edges under other criteria, by name: where nothing meets the one that was asked for, where it settles and
     where it stays bounded."""
@@ -42,6 +52,20 @@ class Transition(NamedTuple):
     slots: int
     compile_seconds: float
     run_seconds: float
+    interrupted: bool = False
+
+    @property
+    def window(self) -> tuple[float, float]:
+        """Step sizes worth drawing: the grid, and what lies around an edge that was found beyond it."""
+        pairs = [self.edge.first_failure, self.edge.last_success] if self.edge else []
+        ends = [end for pair in pairs for end in pair if 0 < end < math.inf]
+        if self.edge and self.edge.criterion not in NAMES_OF_FAILURE and self.edge.too_slow_below > 0:
+            ends.append(self.edge.too_slow_below)
+        low, high = float(self.grid[0]), float(self.grid[-1])
+        reached = [min([low, *(end / MARGIN for end in ends if end <= low)])]
+        reached.append(max([high, *(end * MARGIN for end in ends if end >= high)]))
+        inside = self.step_sizes[(self.step_sizes >= reached[0]) & (self.step_sizes <= reached[1])]
+        return (float(inside[0]), float(inside[-1])) if inside.size > 1 else (low, high)
 
 
 @own_rules()
@@ -53,10 +77,11 @@ def transition(
     num_steps: int,
     step_sizes: Any = None,
     num_points: int = 64,
-    criterion: str = "converged",
+    criterion: str | Callable[[Runs], Any] | None = None,
     tolerance: float = 1e-6,
-    rtol: float = 1e-4,
+    rtol: float | None = None,
     progress: Callable[[str, int, int], None] | None = None,
+    estimate: bool = True,
 ) -> Transition:
     """Sweep a family across its transition, find the edges, and set the predictions beside them.
 
@@ -70,10 +95,10 @@ def transition(
         The horizon T, steps.
     step_sizes
         The grid [S]; by default `num_points` geometric ones, around the predictions where there are some, else
-        wherever a wide scan finds a change.
+        wherever a scan finds a change, and more until both ends of the transition are seen.
     num_points
         Size of the default grid, S.
-    criterion, tolerance, rtol
+    criterion, tolerance, rtol, estimate
         As in `gdx.critical_step_size`.
     progress
         Called as `progress(stage, finished, total)`.
@@ -81,56 +106,61 @@ def transition(
     Returns
     -------
     Transition
-        After Ctrl-C with whatever was finished, `edge` being None.
+        After Ctrl-C with whatever was finished, and `interrupted` set.
 
     Raises
     ------
     ValueError
         If an argument is out of range.
+    KeyboardInterrupt
+        On Ctrl-C before any run was finished.
     """
     started = time.perf_counter()
+    if criterion is not None:
+        check_criterion(criterion)
     run = sweep(problem, family, num_steps=num_steps, tolerance=tolerance)
 
     def staged(stage):
         return None if progress is None else functools.partial(progress, stage)
 
-    def find(criterion, rtol=rtol, scanned=None):
-        return critical_step_size(
-            problem,
-            family,
-            keys=keys,
-            criterion=criterion,
-            rtol=rtol,
-            run=run,
-            scanned=scanned,
-            progress=staged("edges"),
-            estimate=False,
-        )
-
     run.check(np.ones(1) if step_sizes is None else step_sizes, keys)
     predictions = predict(problem, family, keys)
-    edge, others = None, {}
+    explored, wanted = Exploration(run, keys), Search(criterion, float(tolerance), rtol, grows=step_sizes is None)
+    grid = default_step_sizes(predictions, num_points) if step_sizes is None else np.sort(np.asarray(step_sizes, float))
+    edge, others, interrupted = None, {}, False
     try:
-        if step_sizes is None:
-            step_sizes = default_step_sizes(predictions, num_points)
-        if step_sizes is None:
-            step_sizes = _around(find(criterion, rtol=0.5), num_points)
-        step_sizes = np.asarray(step_sizes, float)
-        runs = run(step_sizes, keys, progress=staged("sweep"))
-    except Interrupted as interrupted:
-        runs = interrupted.runs
-    else:
-        try:
-            edge = find(criterion, scanned=(step_sizes, runs))
-            if edge.status is EdgeStatus.NONE_MEETS:
-                for other in ("stable", "bounded"):
-                    if other != criterion:
-                        others[other] = find(other, max(rtol, COARSE), scanned=(step_sizes, runs))
-        except Interrupted:
-            pass
+        if grid is None:
+            grid = _around(find_edge(explored, None, wanted._replace(rtol=0.5), progress=staged("edges")), num_points)
+        explored.add(grid, staged("sweep"))
+        edge = find_edge(explored, grid, wanted, progress=staged("edges"), estimate=estimate)
+        if edge.status in (EdgeStatus.NONE_MEETS, EdgeStatus.UNDECIDED):
+            coarse = wanted._replace(rtol=max(rtol or 0.0, COARSE))
+            for other in OTHERS:
+                if other != edge.criterion:
+                    others[other] = find_edge(
+                        explored, grid, coarse._replace(criterion=other), progress=staged("edges")
+                    )
+            edge = edge_of(explored, wanted._replace(criterion=criterion or edge.criterion))._replace(
+                estimate=edge.estimate
+            )
+    except KeyboardInterrupt as error:
+        if explored.runs is None:
+            raise
+        interrupted, edge = True, edge or getattr(error, "edge", None)
     seconds = time.perf_counter() - started - run.compile_seconds
+    if explored.runs is None:
+        raise ValueError("step_sizes: there are none; pass at least one")
     return Transition(
-        np.asarray(step_sizes), runs, edge, others, predictions, run.slots or 0, run.compile_seconds, seconds
+        explored.step_sizes,
+        explored.runs,
+        explored.step_sizes if grid is None else grid,
+        edge,
+        others,
+        predictions,
+        run.slots or 0,
+        run.compile_seconds,
+        seconds,
+        interrupted,
     )
 
 
@@ -159,21 +189,24 @@ def default_step_sizes(predictions: Predictions, num_points: int) -> Float[np.nd
     return np.geomspace(min(values.values()) / 10, max(values.values()) * 10, num_points)
 
 
-def verdict_counts(runs: Runs) -> dict[str, list[int]]:
+def verdict_counts(runs: Runs, criterion: str = "converged") -> dict[str, list[int]]:
     """Count the runs of each verdict.
 
     Parameters
     ----------
     runs
         Facts, leaves [S, R].
+    criterion
+        With "trains" the verdicts are those of training.
 
     Returns
     -------
     dict
         Lower-case name of the verdict to its counts, one a step size.
     """
-    codes = np.asarray(verdicts(runs))
-    return {verdict.name.lower(): np.sum(codes == verdict, axis=1).tolist() for verdict in Verdict}
+    names = TrainingVerdict if criterion == "trains" else Verdict
+    codes = np.asarray(training_verdicts(runs) if criterion == "trains" else verdicts(runs))
+    return {verdict.name.lower(): np.sum(codes == verdict, axis=1).tolist() for verdict in names}
 
 
 def limit_of(edge: Edge) -> str:
@@ -195,6 +228,8 @@ def limit_of(edge: Edge) -> str:
         return "no run succeeded"
     if first.upper < last.lower:
         return "the start, or the batches: some run leaves the basin of its minimum, while some succeed beyond"
+    if edge.criterion not in NAMES_OF_FAILURE:
+        return "the optimizer: no run fails before the last success"
     return "the horizon: no run fails before the last success, and between the two runs are unfinished"
 
 

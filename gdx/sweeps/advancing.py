@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from gdx.observers import Window
 from gdx.stepping import TrainStep, gradient_norm
 from gdx.sweeps.judging import make_judge
-from gdx.sweeps.state import Settings, Slots, is_bad
+from gdx.sweeps.state import SEARCH_FAILURES, Settings, Slots, bounds
 
 
 def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings: Settings) -> Callable[[Slots], Slots]:
@@ -31,16 +31,17 @@ def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings:
     callable
         `advance(slots) -> slots`.
     """
-    blocks = settings.blocks
     move = jax.vmap(_make_move(step, settings))
-    judge = jax.vmap(make_judge(settings), in_axes=(0, 0, 1, 1))
+    judge = jax.vmap(make_judge(settings), in_axes=(0, 0, 0, 1, 1))
 
     def advance(slots):
-        good = jnp.full(settings.slots, blocks.coast, jnp.int32)
-        if blocks.coast:
-            slots, good = _coast(move, slots, good, settings, evaluate is None)
+        slots, good, coasted = _coast(move, slots, settings)
+        failures = slots.watched.get(SEARCH_FAILURES)
         slots, trained, window = _watch(move, evaluate, slots, settings)
-        return judge(slots, good, trained, window)
+        if failures is not None:
+            in_tail = slots.watched[SEARCH_FAILURES] - failures
+            slots = slots._replace(facts=slots.facts._replace(tail_search_failures=in_tail))
+        return judge(slots, good, coasted, trained, window)
 
     return advance
 
@@ -60,25 +61,31 @@ def _make_move(step, settings):
     return move
 
 
-def _coast(move, slots, good, settings, judges_training_loss):
-    """Make the steps of which only the best loss and the first bad step are kept."""
-    facts = slots.facts
+def _coast(move, slots, settings):
+    """Make the steps of which only the best loss, the sum and the first bad step are kept: little, since all pay it."""
+    facts, coast = slots.facts, settings.blocks.coast
 
     def body(carry, row):
-        train, watched, best, last, good = carry
+        train, watched, last, good, best, total = carry
         train, watched, view = move(train, watched)
-        bad = is_bad(view.loss, facts)
-        good = jnp.where(bad, jnp.minimum(good, row), good)
-        if judges_training_loss:
-            best = jnp.minimum(best, jnp.where(bad, jnp.inf, view.loss))
+        is_good = (view.loss <= upper) & (view.loss >= lower)
+        good = jnp.where(is_good, good, jnp.minimum(good, row))
+        if not settings.is_apart:
+            best = jnp.minimum(best, jnp.where(good > row, view.loss, jnp.inf))
         last = jnp.where(good >= row, view.loss, last) if settings.keeps_first_bad else view.loss
-        return (train, watched, best, last, good), None
+        return (train, watched, last, good, best, total + view.loss), None
 
-    start = (slots.train, slots.watched, facts.best_loss, facts.last_loss, good)
-    rows = jnp.arange(settings.blocks.coast, dtype=jnp.int32)
-    (train, watched, best, last, good), _ = jax.lax.scan(body, start, rows)
-    facts = facts._replace(best_loss=best, last_loss=last)
-    return slots._replace(train=train, watched=watched, facts=facts), good
+    good = jnp.full(settings.slots, coast, jnp.int32)
+    total = jnp.zeros_like(slots.late_total)
+    if not coast:
+        return slots, good, total
+    lower, upper = bounds(facts)
+    # Of a run that was bad before, nothing is best any more.
+    best = jnp.where(facts.first_bad_step < 0, facts.best_loss, -jnp.inf)
+    start = (slots.train, slots.watched, facts.last_loss, good, best, total)
+    (train, watched, last, good, best, total), _ = jax.lax.scan(body, start, jnp.arange(coast, dtype=jnp.int32))
+    facts = facts._replace(last_loss=last, best_loss=jnp.where(facts.first_bad_step < 0, best, facts.best_loss))
+    return slots._replace(train=train, watched=watched, facts=facts), good, total
 
 
 def _watch(move, evaluate, slots, settings):
@@ -103,9 +110,7 @@ def _watch(move, evaluate, slots, settings):
         train, watched, view = move(train, watched)
         if evaluate is not None:
             return (train, watched, evaluated), (view.loss, *evaluated, moved, memory)
-        norm = (
-            jax.vmap(lambda tree: gradient_norm(tree, settings.frozen))(view.gradient) if settings.gradients else None
-        )
+        norm = jax.vmap(norm_of)(view.gradient) if settings.gradients else None
         return (train, watched, None), (None, view.loss, norm, moved, memory)
 
     evaluated = None
@@ -113,8 +118,8 @@ def _watch(move, evaluate, slots, settings):
         shapes = jax.eval_shape(jax.vmap(evaluate), slots.train)
         evaluated = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
     start = (slots.train, slots.watched, evaluated)
-    carry, record = jax.lax.scan(body, start, jnp.arange(settings.blocks.watch))
-    (train, watched, _), (trained, loss, norm, moved, memory) = carry, record
+    rows = jnp.arange(settings.blocks.watch, dtype=jnp.int32)
+    (train, watched, _), (trained, loss, norm, moved, memory) = jax.lax.scan(body, start, rows)
     if norm is None:
         norm = jnp.full_like(loss, jnp.nan)
     window = Window(loss, norm, moved, memory)

@@ -29,6 +29,7 @@ from gdx.sweeps.lanes import make_engine
 from gdx.sweeps.runs import Runs, Stopping
 from gdx.sweeps.sizing import LIGHT_BYTES, choose_blocks, choose_slots, work_bytes
 from gdx.sweeps.state import SEARCH_FAILURES, Queue, Settings
+from gdx.sweeps.training import make_start
 from gdx.sweeps.watching import check_observers, check_watching
 
 if TYPE_CHECKING:
@@ -45,11 +46,21 @@ LOG_ROWS = 4096
 
 
 class Interrupted(KeyboardInterrupt):
-    """Ctrl-C during a sweep; `runs` holds what had been finished, the rest with `Stop.UNFINISHED`."""
+    """Ctrl-C, with all that had been measured.
 
-    def __init__(self, runs: Runs):
+    Attributes
+    ----------
+    runs : Runs
+        What had been finished, the rest with `Stop.UNFINISHED`.
+    step_sizes : array or pytree
+        Where: the step sizes [S], or the hyperparameters of the sweep.
+    edge : Edge or None
+        What can be read off them so far, where an edge was looked for.
+    """
+
+    def __init__(self, runs: Runs, step_sizes: Any = None, edge: Any = None):
         super().__init__("the sweep was interrupted")
-        self.runs = runs
+        self.runs, self.step_sizes, self.edge = runs, step_sizes, edge
 
 
 class Sweep:
@@ -63,6 +74,8 @@ class Sweep:
         Lanes computed at once, B; None until the first call.
     compile_seconds : float
         Time spent compiling so far.
+    step_bytes : int or None
+        Bytes of all that one step of one run computes; None until the first check or call.
     """
 
     def __init__(self, problem: Any, family: Family, num_steps: int, tail: int, options: dict[str, Any]):
@@ -70,6 +83,7 @@ class Sweep:
         self.num_steps, self.tail, self.tolerance = num_steps, tail, options["tolerance"]
         self.slots: int | None = options.pop("slots")
         self.compile_seconds = 0.0
+        self.step_bytes: int | None = None
         self._options = options
         self._programs: dict[Any, Any] = {}
 
@@ -168,7 +182,7 @@ class Sweep:
                 "keys: a step draws random numbers with keys of the kind rbg, which runs side by side would share; "
                 "draw them with jax.random.key(0, impl='threefry2x32')"
             )
-        size = work_bytes(program.jaxpr)
+        self.step_bytes = size = work_bytes(program.jaxpr)
         searches = view.search_failed is not None
         summary_bytes = check_watching(self._options["observers"], state.params, view)
         frozen = frozen_params(self.problem, self.family, state)
@@ -187,9 +201,9 @@ class Sweep:
             options["evaluate_every"] = max(self.tail // EVALUATIONS, 1)
         if searches:
             options["observers"] = options["observers"] | {SEARCH_FAILURES: search_failures}
-        settings = Settings(blocks=blocks, slots=self.slots, frozen=frozen, **options)
+        settings = Settings(blocks=blocks, slots=self.slots, is_apart=apart[0], frozen=frozen, **options)
         step = train_step(self.problem, self.family, block=blocks.coast + blocks.watch)
-        engine = make_engine(step, evaluation(self.problem, frozen), apart[0], settings)
+        engine = make_engine(step, evaluation(self.problem, frozen), make_start(self.problem, settings), settings)
         # None of a run's own facts is wider than a float64.
         return engine, 8 * len(Runs._fields) + summary_bytes
 
@@ -229,7 +243,7 @@ class Sweep:
                     progress(finished, total)
         except KeyboardInterrupt:
             shaped = jax.tree.map(lambda leaf: leaf.reshape(-1, grid.num_repeats, *leaf.shape[1:]), results)
-            raise Interrupted(shaped) from None
+            raise Interrupted(shaped, grid.hyperparams) from None
         return results
 
 

@@ -19,6 +19,9 @@ from gdx.sweeps.advancing import make_advance
 from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.state import SEARCH_FAILURES, Log, Peaks, Queue, Settings, Slots
 
+STEP_SIZES = ("step_size", "learning_rate")
+"""Names by which a step size is known among several hyperparameters."""
+
 
 class Engine(NamedTuple):
     """Three pure functions; the first two are traced by whoever compiles the third."""
@@ -30,7 +33,7 @@ class Engine(NamedTuple):
     """`segment(slots, log, next_row, queue, num_blocks) -> (slots, log, next_row)`."""
 
 
-def make_engine(step: TrainStep, evaluate: Callable[..., Any], evaluates_apart: bool, settings: Settings) -> Engine:
+def make_engine(step: TrainStep, evaluate: Callable[..., Any], start: Callable[..., Any], settings: Settings) -> Engine:
     """Build the engine of one sweep.
 
     Parameters
@@ -39,8 +42,8 @@ def make_engine(step: TrainStep, evaluate: Callable[..., Any], evaluates_apart: 
         The training step of one run.
     evaluate
         `state -> (loss, gradient norm)` of what verdicts are about.
-    evaluates_apart
-        Whether that differs from the training loss, so that it must be computed beside the step.
+    start
+        `(state, first loss) -> (first training loss, null loss, known minimum)`.
     settings
         Static choices.
 
@@ -48,7 +51,7 @@ def make_engine(step: TrainStep, evaluate: Callable[..., Any], evaluates_apart: 
     -------
     Engine
     """
-    fresh = _fresh(step, evaluate, settings)
+    fresh = _fresh(step, evaluate, start, settings)
 
     def fill(queue):
         # Random keys have no zero, so theirs are real; of the rest only the shapes are used and the compiler drops it.
@@ -61,7 +64,7 @@ def make_engine(step: TrainStep, evaluate: Callable[..., Any], evaluates_apart: 
         lane, facts = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape[1:]), leaf.dtype), (slots.lane, facts))
         return Log(lane, facts, jnp.zeros((), jnp.int32))
 
-    advance = make_advance(step, evaluate if evaluates_apart else None, settings)
+    advance = make_advance(step, evaluate if settings.is_apart else None, settings)
     retire = _retire(settings)
 
     def segment(slots, log, next_row, queue, num_blocks):
@@ -89,29 +92,36 @@ def make_engine(step: TrainStep, evaluate: Callable[..., Any], evaluates_apart: 
     return Engine(fill, blank_log, segment)
 
 
-def _fresh(step, evaluate, settings):
+def _fresh(step, evaluate, start, settings):
     """A lane before its first step."""
 
     def fresh(row):
         lane, hyperparams, key = row
         train = step.init(hyperparams, key)
         loss, norm = evaluate(train)
+        training_loss, null_loss, minimum = start(train, loss)
         nan = jnp.full_like(loss, jnp.nan)
         nan_norm = jnp.full_like(norm, jnp.nan)
         none = jnp.zeros((), jnp.int32)
         facts = Runs(
             stopped=jnp.full((), Stop.UNFINISHED, jnp.int8),
             steps=none,
+            step_size=_step_size(hyperparams),
             first_loss=loss,
             best_loss=loss,
             last_loss=loss,
             first_gradient_norm=norm,
+            tail_steps=none,
             tail_loss=nan,
             tail_gradient_norm_min=nan_norm,
             tail_gradient_norm_mean=nan_norm,
             tail_gradient_norm_max=nan_norm,
             gradient_rate=nan_norm,
             loss_rises=none,
+            third_quarter_rise=jnp.zeros_like(loss),
+            last_quarter_rise=jnp.zeros_like(loss),
+            calm_gradient_norm=nan_norm,
+            climbs=none,
             trend=none,
             first_bad_step=none - 1,
             period=none,
@@ -119,15 +129,39 @@ def _fresh(step, evaluate, settings):
             repeats_after=none,
             tolerance=jnp.full_like(norm, settings.tolerance),
             # Adding 1 copes with losses that start at 0; it can only delay the bound, never bring it forward.
-            loss_bound=settings.blow_up_factor * jnp.maximum(jnp.abs(loss), 1),
+            # At most a quarter of what can be written, so that an infinite loss is always beyond it.
+            loss_bound=jnp.minimum(
+                settings.blow_up_factor * jnp.maximum(jnp.abs(loss), 1), jnp.finfo(loss.dtype).max / 4
+            ).astype(loss.dtype),
             search_failures=none,
+            tail_search_failures=none,
+            first_training_loss=training_loss,
+            null_loss=null_loss,
+            minimum=minimum,
+            middle_loss=jnp.full_like(training_loss, jnp.nan),
+            late_loss=jnp.full_like(training_loss, jnp.nan),
+            late_loss_max=jnp.full_like(training_loss, -jnp.inf),
+            worst_loss=training_loss,
             observed={},
         )
         watched = {name: observer.init(train.params) for name, observer in settings.observers.items()}
         train = train._replace(step=train.step - settings.blocks.held)
-        return Slots(lane, train, facts, Peaks(nan_norm, nan_norm, none), watched)
+        return Slots(
+            lane, train, facts, Peaks(nan_norm, nan_norm, none, nan_norm, loss), jnp.zeros_like(training_loss), watched
+        )
 
     return fresh
+
+
+def _step_size(hyperparams):
+    """The one hyperparameter, or of several the one that is named so; NaN where there is no such."""
+    leaves = jax.tree.leaves_with_path(hyperparams)
+    if len(leaves) == 1:
+        return leaves[0][1]
+    for path, leaf in leaves:
+        if getattr(path[-1], "key", getattr(path[-1], "name", None)) in STEP_SIZES:
+            return leaf
+    return jnp.full((), jnp.nan)
 
 
 def _admit(fresh, slots, queue, next_row):

@@ -90,11 +90,17 @@ class Runs(NamedTuple):
     """`Stop` code, int8."""
     steps: Fact
     """Updates made, int32."""
+    step_size: Fact
+    """The hyperparameter, where there is one alone; of several one named `step_size` or `learning_rate`; else NaN."""
     first_loss: Fact
     best_loss: Fact
+    """Smallest up to the step that ended the run, and before the first bad one; every step counts, also those that are
+    hardly looked at, or where a full loss is judged every evaluation."""
     last_loss: Fact
     """At the last step taken; not finite or beyond `loss_bound` where that ended the run."""
     first_gradient_norm: Fact
+    tail_steps: Fact
+    """Length of the tail, W, or of the run where that is shorter; int32."""
     tail_loss: Fact
     """Mean over the tail."""
     tail_gradient_norm_min: Fact
@@ -103,23 +109,55 @@ class Runs(NamedTuple):
     gradient_rate: Fact
     """Change of the log gradient norm per step over the tail."""
     loss_rises: Fact
-    """Steps of the tail at which the loss rose, int32."""
+    """Steps of the tail at which the loss rose, int32; -1 where the tail holds fewer than two losses to compare."""
+    third_quarter_rise: Fact
+    last_quarter_rise: Fact
+    """How far, at most, the mean loss of a block of steps was above the smallest in the window before it, in the third
+    and in the last quarter of the horizon; 0 where it never was, as where the loss falls, and where the horizon has
+    fewer than four blocks. A block belongs to the quarter that it ends in; a long horizon has at least eight. Of a full
+    loss that is judged apart the largest that was evaluated in a block counts in place of its mean."""
+    calm_gradient_norm: Fact
+    """Smallest over the windows of the horizon's second half of their largest gradient norm."""
+    climbs: Fact
+    """Windows in a row, up to the last, whose largest gradient norm was above that of the one before; int32."""
     trend: Fact
     """-1 where the largest gradient norm of the last three windows sank to a new low each time, so that the run is
     still on its way down, 1 where it climbed to a new high each time, otherwise 0; int32."""
     first_bad_step: Fact
     """First step at which the loss was not finite or beyond `loss_bound`; -1 for none, int32."""
     period: Fact
-    """Steps after which the orbit comes back, 0 where it does not within the tail or has converged, int32."""
+    """Steps after which the orbit comes back, 0 where it does not within the tail, has not settled, or has converged;
+    int32."""
     near_period: Fact
-    """Steps, 1, 2 or 4, after which the orbit nearly comes back all along the tail, else 0; int32."""
+    """Steps, 1, 2 or 4, after which the orbit nearly comes back all along the tail, else 0; -1 where nobody looked,
+    since cycles were left out or the tail is shorter than five steps; int32."""
     repeats_after: Fact
     """Steps after which everything came back exactly, 0 where it did not, int32."""
     tolerance: Fact
     """Gradient norm relative to the first at which a run counts as converged; what the sweep was told."""
     loss_bound: Fact
-    """Distance from the first loss beyond which a run counts as blown up."""
+    """Distance above the first loss beyond which a run counts as blown up, and the same below it where the loss falls
+    that far below zero."""
     search_failures: Fact
     """Steps at which the optimizer's line search or solver found no acceptable step, int32; 0 where it has none."""
+    tail_search_failures: Fact
+    """The same in the tail, int32."""
+    first_training_loss: Fact
+    """Of the loss that is trained on, at the start: with batches the mean over the first eight of them."""
+    null_loss: Fact
+    """The same of a model that has learned nothing: `Known.chance` where that is known, else with all parameters zero,
+    where a network's output is constant; may be NaN."""
+    minimum: Fact
+    """`Known.minimum` of the problem, NaN where it is unknown."""
+    middle_loss: Fact
+    """Mean of the loss that is trained on over the block of steps that holds the middle of the horizon; NaN where there
+    is one block alone, or the run ended before."""
+    late_loss: Fact
+    """Mean of the loss that is trained on over the last tenth of the horizon, rounded up to whole blocks where that is
+    longer than W, or over the tail of a run that ended before; NaN where it was not finite or the run ended badly."""
+    late_loss_max: Fact
+    """Largest of those that were watched: in the last tenth, or in the windows of W steps that end in it."""
+    worst_loss: Fact
+    """Largest of the loss that is trained on at the start, in a window, and as the mean of a block; NaN not counted."""
     observed: dict[str, Any]
     """Observers' summaries by name."""

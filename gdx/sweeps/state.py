@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax.numpy as jnp
-
 from gdx.observers import Observer
 from gdx.stepping import TrainState
 from gdx.sweeps.runs import Runs, Stopping
@@ -33,6 +31,8 @@ class Settings(NamedTuple):
     gradients: bool
     cycles: bool
     evaluate_every: int
+    is_apart: bool
+    """Whether verdicts are about another loss than the one that is trained on."""
     observers: Mapping[str, Observer]
     frozen: Any = None
     """Parameters that never move, as `gdx.stepping.frozen_params` gives them; gradient norms leave them out."""
@@ -44,12 +44,16 @@ class Settings(NamedTuple):
 
 
 class Peaks(NamedTuple):
-    """The largest gradient norm of each window so far, leaves [B]."""
+    """The largest gradient norm of each window so far, and the smallest loss of the last, leaves [B]."""
 
     lowest: jax.Array
     highest: jax.Array
     streak: jax.Array
     """Windows in a row that set a new low (counted negative) or a new high (positive), int32."""
+    previous: jax.Array
+    """Of the last window."""
+    low: jax.Array
+    """Smallest loss of the last window."""
 
 
 class Slots(NamedTuple):
@@ -60,6 +64,8 @@ class Slots(NamedTuple):
     train: TrainState
     facts: Runs
     peaks: Peaks
+    late_total: jax.Array
+    """Sum of the training losses over the blocks, so far, that touch the last tenth of the horizon."""
     watched: dict[str, Any]
     """Observers' states."""
 
@@ -95,5 +101,21 @@ def is_bad(loss: jax.Array, facts: Runs) -> jax.Array:
     -------
     bool array
     """
+    lower, upper = bounds(facts)
     # An infinite loss fails the comparison as NaN does.
-    return ~(jnp.abs(loss - facts.first_loss) <= facts.loss_bound)
+    return ~((loss <= upper) & (loss >= lower))
+
+
+def bounds(facts: Runs) -> tuple[jax.Array, jax.Array]:
+    """Give the losses between which a run has not blown up: a fall is none, unless it goes as far below zero.
+
+    Parameters
+    ----------
+    facts
+        Of one run or of many.
+
+    Returns
+    -------
+    lower, upper
+    """
+    return -abs(facts.first_loss) - facts.loss_bound, facts.first_loss + facts.loss_bound

@@ -1,0 +1,81 @@
+"""What a search along the step-size axis found: brackets, and what the answers look like."""
+
+from __future__ import annotations
+
+import enum
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+from gdx.edges.estimates import Estimate
+
+if TYPE_CHECKING:
+    import numpy as np
+    from jaxtyping import Float, Int8
+
+    from gdx.sweeps import Runs
+
+
+class Bracket(NamedTuple):
+    """Two step sizes with a change between them; NaN where there is none, 0 or infinity where the scan ended."""
+
+    lower: float
+    upper: float
+
+
+class EdgeStatus(enum.Enum):
+    """What the answers along the axis look like."""
+
+    BRACKETED = "bracketed"
+    """One first failure and one last success, nothing else."""
+    NOT_MONOTONE = "not monotone"
+    """Failures and successes alternate, or the scan ended before the last success did."""
+    ALL_MEET = "all meet it"
+    """No run failed the criterion and most met it, up to the largest step size; the rest is merely unfinished."""
+    NONE_MEETS = "none meets it"
+    """Some run failed the criterion, and none met it."""
+    UNDECIDED = "no run failed, most are undecided"
+    """A longer horizon would tell; whatever met the criterion is no edge."""
+
+
+class Edge(NamedTuple):
+    """Where runs stop meeting a criterion, with what it takes to repeat the measurement."""
+
+    first_failure: Bracket
+    """Of the smallest step size at which some run fails. Where a failure may be slowness ("trains", "improved", a
+    criterion of your own), only failures above a start's own first success count."""
+    last_success: Bracket
+    """Of the largest step size at which some run succeeds; beyond it none does."""
+    crossings: tuple[Bracket, ...]
+    """Every place where "some run fails" or, above the first success, "some run succeeds" changes, ascending."""
+    too_slow_below: float
+    """Smallest step size tested at which some run succeeds, if smaller ones are merely unfinished; else NaN."""
+    status: EdgeStatus
+    criterion: str
+    """Its name; the one that was chosen where none was asked for."""
+    tolerance: float
+    horizon: int
+    repeats: int
+    slots: int
+    step_sizes: Float[np.ndarray, " P"]
+    """All step sizes tested, ascending."""
+    answers: Int8[np.ndarray, "P R"]
+    """`Answer` codes there."""
+    runs: Runs | None = None
+    """Every run of the search, leaves [P, R], so that any other criterion can be asked of them."""
+    by_start: tuple[Bracket, ...] = ()
+    """Each start's own last success, [R]; only the outermost are refined."""
+    estimate: Estimate | None = None
+    """Of the start that goes on succeeding the longest before it first fails, without the shift of a finite horizon;
+    None where none was asked for, or the criterion has none."""
+
+    @property
+    def spread(self) -> float:
+        """Factor by which the starts' own last successes differ, as far as their brackets prove it.
+
+        It is 1 where they agree, NaN where no start has one. Where it is large, an edge to many digits is that of one
+        start alone.
+        """
+        known = [pair for pair in self.by_start if pair.lower > 0 and math.isfinite(pair.upper)]
+        if not known:
+            return math.nan
+        return max(1.0, max(pair.lower for pair in known) / min(pair.upper for pair in known))

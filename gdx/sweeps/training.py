@@ -1,0 +1,151 @@
+"""Facts about the loss that is trained on, which every step counts for, watched or coasted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from gdx.problems.base import Problem
+from gdx.stepping import TrainState, resolve_problem
+from gdx.stepping.ordering import batch_of
+from gdx.sweeps.runs import Runs, Stop
+from gdx.sweeps.sizing import Blocks
+from gdx.sweeps.state import Settings
+
+LATE_SHARE = 10
+"""The last 1/10 of the horizon is what a run is judged by as training."""
+FIRST_BATCHES = 8
+"""Over which the loss at the start is averaged."""
+
+
+def horizon_of(blocks: Blocks) -> int:
+    """Give the horizon that was cut into these blocks, steps.
+
+    Parameters
+    ----------
+    blocks
+        As `choose_blocks` gives them.
+
+    Returns
+    -------
+    int
+    """
+    return blocks.number * (blocks.coast + blocks.watch) - blocks.held
+
+
+def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) -> Callable[..., Any]:
+    """Make the function that says what training begins with.
+
+    Parameters
+    ----------
+    problem
+        A Problem, or a callable `hyperparams -> Problem`.
+    settings
+        Static choices.
+
+    Returns
+    -------
+    callable
+        `start(state, first_loss) -> (first training loss, null loss, known minimum)`.
+    """
+    count = min(FIRST_BATCHES, horizon_of(settings.blocks))
+
+    def start(state: TrainState, first_loss: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+        here = resolve_problem(problem, state.hyperparams)
+        chance, minimum = (None, None) if here.known is None else (here.known.chance, here.known.minimum)
+        zeros = jax.tree.map(jnp.zeros_like, state.params)
+
+        def loss_at(params):
+            def on_batch(ahead):
+                batch = batch_of(here, state._replace(step=state.step + ahead))
+                return _wide(here.loss(params, state.model_state, batch)[0])
+
+            if here.batches is None:
+                return on_batch(0)
+            return jnp.mean(jax.lax.map(on_batch, jnp.arange(count, dtype=jnp.int32)))
+
+        judges_it = here.batches is None and not settings.is_apart
+        first = _wide(first_loss) if judges_it else loss_at(state.params)
+        null = loss_at(zeros) if chance is None else jnp.asarray(chance)
+        lowest = jnp.asarray(jnp.nan if minimum is None else minimum)
+        return first, null.astype(first.dtype), lowest.astype(first_loss.dtype)
+
+    return start
+
+
+def follow_training(
+    settings: Settings, facts: Runs, late_total: jax.Array, end: jax.Array, coasted: jax.Array, trained: jax.Array
+) -> tuple[Runs, jax.Array]:
+    """Bring the facts about the training loss up to date after a block.
+
+    Parameters
+    ----------
+    settings
+        Static choices.
+    facts
+        Of one lane; `stopped` is that after the block.
+    late_total
+        Sum over the blocks so far that touch the last tenth of the horizon.
+    end
+        Steps made, int32.
+    coasted
+        Sum of the training losses of the coasted steps.
+    trained
+        Training losses of the watched steps, [W].
+
+    Returns
+    -------
+    facts, late_total
+    """
+    blocks = settings.blocks
+    length, horizon = blocks.coast + blocks.watch, horizon_of(blocks)
+    num_late = max(horizon // LATE_SHARE, 1)
+    trained = _wide(trained)
+    mean, peak = jnp.mean(trained), jnp.max(trained)
+    total = coasted + blocks.watch * mean
+    holds_middle = (end - length < horizon // 2) & (horizon // 2 <= end) & (blocks.number > 1)
+    is_late = end > horizon - num_late
+    late_total = late_total + jnp.where(is_late, total, 0)
+    if num_late <= blocks.watch:
+        late, late_peak = jnp.mean(trained[-num_late:]), jnp.max(trained[-num_late:])
+    else:
+        # Whole blocks, since a sum that begins inside of one would cost every step.
+        ends = np.arange(1, blocks.number + 1) * length - blocks.held
+        late = late_total / (length * np.count_nonzero(ends > horizon - num_late))
+        late_peak = jnp.maximum(facts.late_loss_max, jnp.where(is_late, peak, -jnp.inf))
+    # A run that ended before its horizon has no last tenth, but a tail.
+    ends_early = (facts.stopped != Stop.UNFINISHED) & (end < horizon)
+    late, late_peak = jnp.where(ends_early, mean, late), jnp.where(ends_early, peak, late_peak)
+    ended_bad = (facts.stopped == Stop.NONFINITE) | (facts.stopped == Stop.BLOWN_UP)
+    facts = facts._replace(
+        middle_loss=jnp.where(holds_middle, total / length, facts.middle_loss),
+        late_loss=jnp.where(ended_bad, jnp.nan, late),
+        late_loss_max=jnp.where(ended_bad, jnp.nan, late_peak),
+        worst_loss=jnp.fmax(facts.worst_loss, jnp.fmax(peak, total / length)),
+    )
+    return facts, late_total
+
+
+def mean_of_block(blocks: Blocks, coasted: jax.Array, trained: jax.Array) -> jax.Array:
+    """Give the mean training loss over one block.
+
+    Parameters
+    ----------
+    blocks
+        Of the sweep.
+    coasted, trained
+        As in `follow_training`.
+
+    Returns
+    -------
+    number
+    """
+    return (coasted + blocks.watch * jnp.mean(_wide(trained))) / (blocks.coast + blocks.watch)
+
+
+def _wide(loss):
+    return loss.astype(jnp.promote_types(loss.dtype, jnp.float32))
