@@ -154,7 +154,7 @@ def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
     scale = xp.maximum(abs(facts.first_loss), abs(facts.best_loss))
     visible = xp.maximum(limit**2 * fallen, ROUNDING * eps * scale)
     burst_late = (facts.last_quarter_rise > visible) & (facts.last_quarter_rise > FADING * facts.third_quarter_rise)
-    grown = facts.tail_gradient_norm_max > GROWTH * facts.calm_gradient_norm
+    grown = facts.tail_gradient_norm_max / GROWTH > facts.calm_gradient_norm
     above_rounding = facts.tail_gradient_norm_max > ROUNDING * eps * facts.first_gradient_norm
     # At a minimum as good as rounding lets it be a search finds nothing better either.
     far_from_rest = ~(facts.tail_gradient_norm_max <= xp.sqrt(eps) * facts.first_gradient_norm) & ~at_rest
