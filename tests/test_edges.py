@@ -285,6 +285,12 @@ def test_where_one_starts_answers_alternate_finer_points_are_not_asked_for():
     wide[100:] = gdx.Answer.FAILED
     wide[110:180:10] = gdx.Answer.MET
     assert not worth_refining(halved, wide, "converged", 1e-6)
+    # By the loss that is reached one relapse is enough to say how wide the boundary is.
+    once = np.full((201, 1), gdx.Answer.MET, np.int8)
+    once[100:] = gdx.Answer.FAILED
+    once[170:175] = gdx.Answer.MET
+    assert worth_refining(halved, once, "converged", 1e-6)
+    assert not worth_refining(halved, once, "trains", 1e-6)
 
 
 def reaches(bound):

@@ -24,6 +24,8 @@ PLAIN_WIDTH = 80
 BLOCK_BYTES = 1 << 16
 """Room that a disk must have for a first look."""
 
+from gdx.sweeps import Interrupted
+
 
 class Precision(enum.StrEnum):
     """Of all numbers of a sweep."""
@@ -49,6 +51,18 @@ def refusals() -> Iterator[None]:
     except ValueError as error:
         say(str(error))
         raise typer.Exit(2) from None
+
+
+@contextlib.contextmanager
+def stopping_early() -> Iterator[None]:
+    """Answer Ctrl-C before any run was finished in one sentence and exit code 130; with runs it goes on as it is."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        say("interrupted: nothing was finished yet")
+        raise typer.Exit(130) from None
 
 
 def say(text: str) -> None:
@@ -84,11 +98,18 @@ def show(*parts: Any, soft_wrap: bool = True) -> None:
     for part in parts:
         console.width = narrow
         if isinstance(part, Table):
-            for column in part.columns:
-                column.no_wrap = column.no_wrap or column.justify == "right"
             unlimited = console.options.update(max_width=sys.maxsize)
+            _keep_whole(part, lambda cell, limit=unlimited: Measurement.get(console, limit, cell).maximum)
             console.width = max(narrow, Measurement.get(console, unlimited, part).minimum)
         console.print(part, soft_wrap=soft_wrap and isinstance(part, str), highlight=False)
+
+
+def _keep_whole(table, width_of):
+    """Give columns of numbers, and names that stand in front, the room that they need."""
+    for column in table.columns:
+        if column.no_wrap or column.justify == "right":
+            column.no_wrap = True
+            column.min_width = max(width_of(cell) for cell in (column.header, *column.cells))
 
 
 def check_writable(folder: pathlib.Path, *names: str) -> None:

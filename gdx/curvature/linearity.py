@@ -89,10 +89,8 @@ def check_time(found: Findings, is_preconditioned: bool) -> int:
     period = period_of(found)
     for kind, rows in (("late", found.gradient), ("params late", found.params)):
         late = [series for name, series in found.others.items() if name.startswith(f"{kind} ")]
-        if period is None or not all(
-            any(_is_late(one, row, is_preconditioned) for row in rows[:period]) for one in late
-        ):
-            period = None
+        is_known = [any(_is_late(one, row, is_preconditioned) for row in rows[:period]) for one in late]
+        period = period if all(is_known) else None
     if period is None:
         raise ValueError(
             "family: its updates keep changing with the step number, in no period of "
@@ -126,8 +124,8 @@ def entries_of(found: Findings) -> tuple[Float[np.ndarray, " D"], Float[np.ndarr
     ValueError
         If an entry's response has another shape.
     """
-    gains = shares(found.heads["everywhere"], found.gradient[0])
-    decays = shares(found.heads["params everywhere"], found.params[0])
+    gains = shares(found.heads["everywhere"], found.gradient)
+    decays = shares(found.heads["params everywhere"], found.params)
     if gains is None:
         raise ValueError(
             "family: some parameters answer gradients by another memory than others (as with gradient descent on one "
@@ -178,7 +176,7 @@ def check_sums(
 PARAMS = "family: its updates depend on the parameters otherwise than by weight decay, so no one threshold holds"
 
 
-def check_params(found: Findings, period: int, is_preconditioned: bool) -> None:
+def check_params(found: Findings, period: int, share: float, is_preconditioned: bool) -> None:
     """Refuse an optimizer whose answer to parameters is no weight decay.
 
     Parameters
@@ -187,6 +185,8 @@ def check_params(found: Findings, period: int, is_preconditioned: bool) -> None:
         Of the experiments.
     period
         Steps after which it answers alike.
+    share
+        What the entry that had the gradient has of the response to parameters.
     is_preconditioned
         Whether a preconditioner was held.
 
@@ -198,7 +198,7 @@ def check_params(found: Findings, period: int, is_preconditioned: bool) -> None:
     decay, others = found.params[0], found.others
     if not is_close(others["params reversed"] / -2.0, decay):
         raise ValueError(PARAMS)
-    standing = others["standing"][:HEAD] - _standing(found.params[:period], is_preconditioned)
+    standing = others["standing"][:HEAD] - share * _standing(found.params[:period], is_preconditioned)
     if not is_close(standing, found.gradient[0, :HEAD], share=COARSE):
         raise ValueError(PARAMS)
     if not np.any(found.params[:period]):

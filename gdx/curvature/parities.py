@@ -190,6 +190,55 @@ def counters(transformation: optax.GradientTransformation, params: chex.ArrayTre
     return tuple(old.ndim == 0 and old.dtype == jnp.int32 and int(new - old) == 1 for old, new in pairs)
 
 
+def carriers(family: Callable[[Any], optax.GradientTransformation], params: chex.ArrayTree) -> tuple[float | None, ...]:
+    """Find the leaves of a state that carry the step size, as those of `optax.inject_hyperparams` do.
+
+    Parameters
+    ----------
+    family
+        `step_size -> optax transformation`.
+    params
+        As in `parities`.
+
+    Returns
+    -------
+    tuple
+        One a leaf of the state: what it holds at a step size of 1, of those that are a number proportional to it, and
+        None of all others.
+    """
+    one, two = (jax.tree.leaves(family(step_size).init(params)) for step_size in (1.0, 2.0))
+    return tuple(_carried(*pair) for pair in zip(one, two, strict=True))
+
+
+def at_step(state: Any, carried: tuple[float | None, ...], step_size: Any) -> Any:
+    """Put a step size into a state that carries it.
+
+    Parameters
+    ----------
+    state
+        Of an optimizer.
+    carried
+        As `carriers` gives it.
+    step_size
+        A number, traced or not.
+
+    Returns
+    -------
+    pytree
+        The state with its other leaves as they were.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    pairs = zip(leaves, carried, strict=True)
+    return structure.unflatten(
+        [leaf if one is None else jnp.asarray(one * step_size, jnp.result_type(leaf)) for leaf, one in pairs]
+    )
+
+
+def _carried(one, two):
+    is_number = np.ndim(one) == 0 and jnp.issubdtype(jnp.result_type(one), jnp.floating)
+    return float(one) if is_number and one != 0 and np.isclose(two, 2 * one, rtol=1e-6) else None
+
+
 def change(state: Any, how: dict[Parity, Callable[[jax.Array], jax.Array]], kinds: tuple[Parity, ...]) -> Any:
     """Map the leaves of some parities.
 

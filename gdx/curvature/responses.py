@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import numpy as np
-import optax
 
 from gdx.curvature.cycles import Cycle, cycle_of
 from gdx.curvature.experiments import findings, is_close, period_of
@@ -35,6 +34,7 @@ from gdx.curvature.scalings import differs_by_shape, entrywise, try_out
 
 if TYPE_CHECKING:
     import chex
+    import optax
     from jaxtyping import Float
 
 MAX_MEMORY = 1 << 17
@@ -56,11 +56,12 @@ class Response(NamedTuple):
     cycle: Cycle | None = None
     """The maps of all phases, where there is a period."""
     scale: chex.ArrayTree | None = None
-    """Gain of every parameter, shaped as the parameters: 1 where it is that of `gradient`, 0 where it is never moved.
-    None where all are 1; with a preconditioner 0 or 1 only, since P contains the gains."""
+    """Gain of every parameter, a pytree as the parameters with one number for a leaf whose entries are alike: 1 where
+    it is that of `gradient`, 0 where it is never moved. None where all are 1; with a preconditioner 0 or 1 only, since
+    P contains the gains."""
     decay: chex.ArrayTree | None = None
     """Where weight decay is not the same for all parameters: the curvature that it adds to each, on the diagonal of
-    P^-1/2 H P^-1/2; `params` is then zeros. Else None."""
+    P^-1/2 H P^-1/2, a pytree as `scale` is; `params` is then zeros. Else None."""
 
 
 def impulse_response(family: Callable[[Any], optax.GradientTransformation]) -> Float[np.ndarray, " J"]:
@@ -103,7 +104,7 @@ def of_gradients_alone(response: Response) -> Float[np.ndarray, " J"]:
     ValueError
         If the updates depend on the parameters.
     """
-    if np.any(response.params):
+    if np.any(response.params) or response.decay is not None:
         raise ValueError(
             "family: its updates depend on the parameters (weight decay), so its threshold depends on the "
             "curvature; gdx.critical_step(family, sharpness) solves for the step size"
@@ -225,7 +226,7 @@ def measured_on(family: Callable[[Any], optax.GradientTransformation], stand_in:
     found, period, setting, (entry, param_entry) = _settled(bench, is_preconditioned)
     gains, decays = entries_of(found)
     check_sums(bench, found, gains, decays, is_preconditioned)
-    check_params(found, period, is_preconditioned)
+    check_params(found, period, decays[entry], is_preconditioned)
     rows, cycle = found._replace(gradient=found.gradient[:period], params=found.params[:period]), None
     if period == 1:
         gradient, params = _followed(bench, rows, setting, entry, param_entry)

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 
 from gdx.curvature.experiments import is_close
 from gdx.curvature.gains import smallest_real_gain
 from gdx.curvature.impulses import BURN_IN, FAINT
-from gdx.curvature.parities import EvaluatesLossError, survey, update_of
+from gdx.curvature.parities import EvaluatesLossError, update_of
 
 if TYPE_CHECKING:
     import chex
+    import optax
 
 MOST_SMALL = 128
 """Entries of a stand-in whose leaves are 2 long in every direction; beyond, they are 1 long."""
@@ -25,6 +25,7 @@ MOST_WHOLE = 1 << 12
 MOST_WIDE = 1 << 20
 """Entries up to which the spread over real parameters is looked at in float64."""
 NUM_STEPS = 4
+ROUNDING = 1e-9
 RATIOS = np.concatenate([[0.0], np.geomspace(1e-6, 1e8, 57)])
 """Of curvature to decay, at which it is seen whether alternating gradients are the first to grow."""
 DIFFERENT = (
@@ -95,18 +96,8 @@ def entrywise(
     updates of parameters of the real shapes, all of whose entries see the same gradients: where they answer in
     proportion, that is a step size of their own.
     """
-    real = jax.tree.map(lambda leaf: np.zeros(leaf.shape if hasattr(leaf, "shape") else np.shape(leaf)), params)
-    small = _small(real)
-    try:
-        try_out(family, small, "pass the parameters that it is for")
-    except EvaluatesLossError:
-        raise
-    except ValueError:
-        # Something in it has the shape of the real ones.
-        if _size(real) > MOST_WHOLE:
-            raise
-        try_out(family, real, "pass the parameters that it is for")
-        small = real
+    real = _zeros(params)
+    small = stand_in_for(family, params)
     found = measured_on(family, small)
     gains, decays = found.gains, found.decays
     if _shapes(small) != _shapes(real):
@@ -114,12 +105,49 @@ def entrywise(
     return _with_entries(found.response, gains, decays, real)
 
 
-def _small(real):
-    """Parameters of the same structure and ranks, with a few entries a leaf."""
-    two = jax.tree.map(lambda leaf: np.zeros([min(length, 2) for length in leaf.shape]), real)
-    if _size(two) <= MOST_SMALL:
-        return two
-    return jax.tree.map(lambda leaf: np.zeros([min(length, 1) for length in leaf.shape]), real)
+def stand_in_for(
+    family: Callable[[Any], optax.GradientTransformation], params: chex.ArrayTree, length: int | None = None
+) -> chex.ArrayTree:
+    """Give parameters of the same structure and ranks with a few entries a leaf, on which an optimizer can be tried.
+
+    Parameters
+    ----------
+    family
+        Checked.
+    params
+        Arrays, tracers or shapes.
+    length
+        Of the leaves in every direction, 1 or 2; by default what keeps them few.
+
+    Returns
+    -------
+    pytree
+        Zeros. Where something in the optimizer has the shape of the real ones, as many as these, up to 4096.
+
+    Raises
+    ------
+    ValueError
+        If the optimizer can be tried on none of them.
+    """
+    real = _zeros(params)
+    if length is None:
+        length = 2 if sum(min(leaf.size, 2**leaf.ndim) for leaf in jax.tree.leaves(real)) <= MOST_SMALL else 1
+    small = jax.tree.map(lambda leaf: np.zeros([min(size, length) for size in leaf.shape]), real)
+    remedy = "pass the parameters that it is for"
+    try:
+        try_out(family, small, remedy)
+        return small
+    except EvaluatesLossError:
+        raise
+    except ValueError:
+        if _size(real) > MOST_WHOLE:
+            raise
+    try_out(family, real, remedy)
+    return real
+
+
+def _zeros(params):
+    return jax.tree.map(lambda leaf: np.zeros(leaf.shape if hasattr(leaf, "shape") else np.shape(leaf)), params)
 
 
 def _size(tree):
@@ -185,6 +213,40 @@ def _answers(family, params, found, graded, moving):
         yield np.concatenate([np.asarray(leaf, float).ravel() for leaf in jax.tree.leaves(updates)])
 
 
+def own_scale(
+    loss: Callable[..., jax.Array], params: chex.ArrayTree, preconditioner: Any = None, decay: Any = None
+) -> tuple[Callable[..., jax.Array], chex.ArrayTree]:
+    """Give the loss in the coordinates in which an optimizer is gradient descent with a memory.
+
+    Parameters
+    ----------
+    loss
+        `loss(params, ...) -> scalar`.
+    params
+        Where it is looked at.
+    preconditioner
+        P, as `preconditioner` gives it; infinite where a parameter is never moved. None for ones.
+    decay
+        As in a `Response`, or None.
+
+    Returns
+    -------
+    tuple
+        A loss of y, and y = 0 where the parameters are: x = params + P^-1/2 y. Its Hessian is P^-1/2 H P^-1/2 plus the
+        decay on the diagonal, and its largest eigenvalue stands against `step_at` of the response.
+    """
+
+    def moved(y, *rest):
+        x = y if preconditioner is None else jax.tree.map(lambda leaf, p: leaf / jnp.sqrt(p), y, preconditioner)
+        value = loss(jax.tree.map(jnp.add, params, x), *rest)
+        if decay is None:
+            return value
+        terms = jax.tree.map(lambda leaf, c: 0.5 * jnp.sum(jnp.asarray(c, leaf.dtype) * leaf**2), y, decay)
+        return value + jax.tree.reduce(jnp.add, terms)
+
+    return moved, jax.tree.map(jnp.zeros_like, params)
+
+
 def differs_by_shape(family: Callable[[Any], optax.GradientTransformation], found: Any, stand_in: Any) -> bool:
     """Whether an optimizer that was measured on a matrix treats a vector otherwise.
 
@@ -214,8 +276,10 @@ def differs_by_shape(family: Callable[[Any], optax.GradientTransformation], foun
 
 def _with_entries(response, gains, decays, real):
     """The response, and what every entry has of it as far as entries differ."""
+    # What differs by rounding does not differ.
+    gains = np.where(np.abs(gains - 1) < ROUNDING, 1.0, gains)
     moved = (gains != 0) | (decays != 0)
-    if np.any(gains < 0) or np.any(decays < 0) and np.any(decays > 0):
+    if np.any(gains < 0) or (np.any(decays < 0) and np.any(decays > 0)):
         raise ValueError("family: it climbs the loss in some parameters and descends in others; no threshold holds")
     if not (response.is_preconditioned or np.all(gains == 1)) or np.any(gains == 0):
         response = response._replace(scale=_as_tree(gains, real))
@@ -228,7 +292,11 @@ def _with_entries(response, gains, decays, real):
 def _as_tree(flat, real):
     leaves, structure = jax.tree.flatten(real)
     parts = np.split(flat, np.cumsum([leaf.size for leaf in leaves])[:-1])
-    return structure.unflatten([part.reshape(leaf.shape) for part, leaf in zip(parts, leaves, strict=True)])
+    # A number stands for a leaf of equal ones: it becomes a constant of whatever is compiled with it.
+    pairs = zip(parts, leaves, strict=True)
+    return structure.unflatten(
+        [part[0] if part.size and np.all(part == part[0]) else part.reshape(leaf.shape) for part, leaf in pairs]
+    )
 
 
 def _decay_share(response):

@@ -12,11 +12,13 @@ from gdx.curvature.gains import smallest_real_gain
 from gdx.curvature.responses import Response, measure_response, of_gradients_alone
 
 if TYPE_CHECKING:
+    import chex
     import optax
-    from jaxtyping import Float
 
 
-def curvature_threshold(family: Callable[[Any], optax.GradientTransformation]) -> float:
+def curvature_threshold(
+    family: Callable[[Any], optax.GradientTransformation], params: chex.ArrayTree | None = None
+) -> float:
     """Critical step size times curvature, for an optimizer that is linear in the gradient history.
 
     The optimizer is a black box: its impulse response h_0, h_1, ... (the update that follows a unit gradient,
@@ -28,10 +30,16 @@ def curvature_threshold(family: Callable[[Any], optax.GradientTransformation]) -
     their preconditioner P held fixed: the threshold is then of step_size times the largest eigenvalue of
     P^-1/2 H P^-1/2, with P from `preconditioner`.
 
+    Where the answer depends on the step number in a period of up to 128 steps (accumulation over several batches,
+    cyclic step sizes, restarts), the map of parameter and memory over one period takes the place of H(z).
+
     Parameters
     ----------
     family
         `step_size -> optax transformation`.
+    params
+        Parameters that it is for, of which structure and shapes are used; needed where it treats some otherwise than
+        others. Where it gives them step sizes of their own, these are part of P.
 
     Returns
     -------
@@ -51,7 +59,7 @@ def curvature_threshold(family: Callable[[Any], optax.GradientTransformation]) -
     Any step size serves for measuring a linear optimizer; 1 is used, and 1/2 checks the proportionality. The
     thresholds of Adam and its kin are those of arXiv 2207.14484.
     """
-    return threshold_of(measure_response(family))
+    return threshold_of(measure_response(family, params))
 
 
 def threshold_of(response: Response) -> float:
@@ -77,7 +85,10 @@ def threshold_of(response: Response) -> float:
 
 
 def critical_step(
-    family: Callable[[Any], optax.GradientTransformation], sharpness: float, preconditioner: float = 1.0
+    family: Callable[[Any], optax.GradientTransformation],
+    sharpness: float,
+    preconditioner: float = 1.0,
+    params: chex.ArrayTree | None = None,
 ) -> float:
     """Step size at which an optimizer loses a minimum of given curvature, weight decay included.
 
@@ -94,6 +105,8 @@ def critical_step(
         1. At least 0.
     preconditioner
         P, a number above 0: what the optimizer divides by in that direction.
+    params
+        As in `curvature_threshold`.
 
     Returns
     -------
@@ -103,7 +116,8 @@ def critical_step(
     Raises
     ------
     ValueError
-        As `curvature_threshold`, or if a number is out of range.
+        As `curvature_threshold`, if a number is out of range, or if parameters have step sizes or decays of their own:
+        then no one curvature of the bare Hessian decides.
 
     Notes
     -----
@@ -114,7 +128,15 @@ def critical_step(
         raise ValueError(f"sharpness: {sharpness} is outside [0, inf); where curvature is negative no step is stable")
     if not (np.isfinite(preconditioner) and preconditioner > 0):
         raise ValueError(f"preconditioner: {preconditioner} is outside (0, inf); leave it out for 1")
-    return step_at(measure_response(family), float(sharpness) / float(preconditioner))
+    response = measure_response(family, params)
+    is_uneven = response.decay is not None or (response.scale is not None and not response.is_preconditioned)
+    if is_uneven:
+        raise ValueError(
+            "family: its step sizes or weight decays differ between parameters, so no one curvature decides; "
+            "gdx.edge_margin measures the right one, or divide gdx.curvature_threshold(family, params) by "
+            "gdx.sharpness(loss, params, preconditioner=gdx.preconditioner(family, opt_state, params)).value"
+        )
+    return step_at(response, float(sharpness) / float(preconditioner))
 
 
 def step_at(response: Response, sharpness: float) -> float:

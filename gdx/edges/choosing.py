@@ -16,8 +16,9 @@ from gdx.edges.estimates import EstimateKind, Found, nothing
 from gdx.edges.growth import slopes, zero_of_growth
 from gdx.edges.hard import two_sided
 from gdx.edges.oscillation import NARROWEST, WIDEST, ladder, settled, zero_of_gradient
-from gdx.edges.probing import WIDTH, Probe, Sides, Traces
+from gdx.edges.probing import WIDTH, Probe
 from gdx.edges.resting import LocalEdge, local_edge, minimum_of_affine, nowhere
+from gdx.edges.traces import Sides, Traces
 
 if TYPE_CHECKING:
     import chex
@@ -197,9 +198,12 @@ def _local(start, local: LocalEdge):
     flanks = start.probe(local.value * (1 + _flanks(resolution)), start.key)
     is_below = flanks.step_sizes < local.value
     met = start.sides.met(flanks)
-    if not np.all(met[is_below]) or np.all(met[~is_below]):
+    fails = ~is_below & ~met
+    # Just above, a run may still be on its way out at the end; further off it may come to another minimum.
+    nearby = local.value * (1 + max(2 * unseen, 3 * NARROWEST))
+    if not (np.all(met[is_below]) and np.any(fails & (flanks.step_sizes <= nearby))):
         return None
-    kind, reason = _kind_above(flanks, ~is_below & ~met)
+    kind, reason = _kind_above(flanks, fails)
     if start.sides.criterion == "bounded" and kind is not EstimateKind.HARD:
         return None
     found = Found(local.value * (1 - shift), local.error + shift * local.value)

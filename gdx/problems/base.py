@@ -33,8 +33,8 @@ class Known(NamedTuple):
     source: str = ""
     """Where the closed form comes from."""
     chance: float | None = None
-    """Loss of the best constant prediction, which a model that learns nothing comes down to: the entropy of the classes'
-    frequencies, half the variance of the targets."""
+    """Loss of the best constant prediction, which a model that learns nothing comes down to: the entropy of the
+    frequencies of classes, half the variance of targets."""
 
 
 class Epochs(NamedTuple):

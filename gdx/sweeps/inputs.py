@@ -284,7 +284,7 @@ def _checked_leaf(name, leaf, positive):
 def _holds_big_integers(leaf):
     """Whole numbers beyond int64 make an array of objects."""
     values = np.asarray(leaf)
-    return values.dtype == object and all(isinstance(value, int) for value in values)
+    return values.dtype == object and all(isinstance(value, (int, float)) for value in values)
 
 
 def _memory_bytes():
