@@ -142,36 +142,51 @@ class Below(NamedTuple):
     state: Any
 
 
+class Seen(NamedTuple):
+    """What all rounds of runs so far say, arrays [P]."""
+
+    step_sizes: Any
+    ok: Any
+    """Whether a run certainly succeeds."""
+    gone: Any
+    """Whether it certainly fails, above the last success of the sweep."""
+
+
 def _narrowed(start, survey):
     """The nearest runs on both sides, one that succeeds and one that certainly fails; the first one's end; why not."""
-    sides, looked = start.sides, [survey]
+    looked = [survey]
     lower, upper = start.lower, min(start.upper, 2 * start.lower)
+    seen = _seen(start, looked)
     for _ in range(ROUNDS):
         looked.append(start.probe(np.linspace(lower, upper, WIDTH), start.key))
-        step_sizes, ok, left = (
-            np.concatenate(columns)
-            for columns in zip(*((t.step_sizes, sides.met(t), sides.failed(t)) for t in looked), strict=True)
-        )
-        gone = left & (step_sizes > start.lower)
+        seen = _seen(start, looked)
         # Beyond the first failure a start may come to rest again, by way of a saddle: those are no neighbours.
-        limit = min(step_sizes[gone].min(initial=math.inf), start.upper)
-        below = ok & (step_sizes < limit)
+        limit = min(seen.step_sizes[seen.gone].min(initial=math.inf), start.upper)
+        below = seen.ok & (seen.step_sizes < limit)
         if not below.any():
             return start, None, "no run below the first failure comes to rest within the horizon"
-        lower = float(step_sizes[below].max())
-        upper = min(float(step_sizes[step_sizes > lower].min(initial=math.inf)), start.upper)
+        lower = float(seen.step_sizes[below].max())
+        upper = min(float(seen.step_sizes[seen.step_sizes > lower].min(initial=math.inf)), start.upper)
         # Closer than what the horizon resolves of a loss of stability there is nothing more to learn.
         if upper - lower <= lower * start.resolution:
             break
-    at_rest = _nearest_at_rest(looked, sides, lower)
-    if not gone.any():
+    at_rest = _nearest_at_rest(looked, start.sides, lower)
+    if not seen.gone.any():
         why_not = "beyond the first failure runs neither escape nor settle into a cycle within the horizon"
         return start._replace(lower=lower), at_rest, why_not
-    nearest = float(step_sizes[gone].min())
-    narrowed = start._replace(lower=lower, upper=min(nearest, max(start.upper, nearest)))
-    if np.any(ok & (step_sizes > lower) & (step_sizes < nearest)):
+    nearest = float(seen.step_sizes[seen.gone].min())
+    narrowed = start._replace(lower=lower, upper=nearest)
+    if np.any(seen.ok & (seen.step_sizes > lower) & (seen.step_sizes < nearest)):
         return narrowed, at_rest, "beyond the first failure runs come to rest again before any certainly does not"
     return narrowed, at_rest, ""
+
+
+def _seen(start, looked: list[Traces]) -> Seen:
+    step_sizes, ok, failed = (
+        np.concatenate(columns)
+        for columns in zip(*((t.step_sizes, start.sides.met(t), start.sides.failed(t)) for t in looked), strict=True)
+    )
+    return Seen(step_sizes, ok, failed & (step_sizes > start.lower))
 
 
 def _nearest_at_rest(looked: list[Traces], sides, lower):

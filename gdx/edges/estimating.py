@@ -100,7 +100,7 @@ def estimate_of(run: Sweep, keys: chex.PRNGKey, edge: Edge) -> Estimate:
         )
     repeat, bracket, last = _longest(edge.step_sizes, edge.answers)
     needs_success = True
-    if math.isnan(bracket.lower) and edge.criterion == "converged" and getattr(edge, "runs", None) is not None:
+    if math.isnan(bracket.lower) and edge.criterion == "converged" and edge.runs is not None:
         # No run may come to rest within the horizon, and the edge be there all the same.
         repeat, bracket, last = _longest(edge.step_sizes, np.asarray(answers(edge.runs, "stable", edge.tolerance)))
         needs_success = False

@@ -6,7 +6,7 @@ The second road to an edge: no run beyond it is looked at, only the linearised s
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -167,7 +167,7 @@ def _root(growth, step_sizes, rates, eps):
 
     at = int(np.argmax(rates > 0))
     lower, upper = step_sizes[at - 1], step_sizes[at]
-    value = float(optimize.brentq(growth, lower, upper, xtol=1e-300, rtol=4 * np.finfo(float).eps))
+    value: Any = optimize.brentq(growth, lower, upper, xtol=1e-300, rtol=4 * np.finfo(float).eps)
     slope = (growth(value * (1 + NUDGE)) - growth(value * (1 - NUDGE))) / (2 * NUDGE)
     if not slope > 0:
         return nowhere("the largest multiplier does not pass 1 with a slope")
