@@ -12,7 +12,6 @@ from gdx.observers import Window
 from gdx.stepping import TrainStep, gradient_norm
 from gdx.sweeps.judging import make_judge
 from gdx.sweeps.state import SEARCH_FAILURES, Settings, Slots, bounds
-from gdx.sweeps.training import begin_stretch
 
 
 def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings: Settings) -> Callable[[Slots], Slots]:
@@ -36,14 +35,13 @@ def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings:
     judge = jax.vmap(make_judge(settings), in_axes=(0, 0, 0, 1, 1))
 
     def advance(slots):
-        stretch = begin_stretch(slots)
-        slots, good, stretch = _coast(move, slots, settings, stretch)
+        slots, good, coasted = _coast(move, slots, settings)
         failures = slots.watched.get(SEARCH_FAILURES)
         slots, trained, window = _watch(move, evaluate, slots, settings)
         if failures is not None:
             in_tail = slots.watched[SEARCH_FAILURES] - failures
             slots = slots._replace(facts=slots.facts._replace(tail_search_failures=in_tail))
-        return judge(slots, good, stretch, trained, window)
+        return judge(slots, good, coasted, trained, window)
 
     return advance
 
@@ -63,30 +61,31 @@ def _make_move(step, settings):
     return move
 
 
-def _coast(move, slots, settings, stretch):
+def _coast(move, slots, settings):
     """Make the steps of which only the best loss, the sum and the first bad step are kept: little, since all pay it."""
     facts, coast = slots.facts, settings.blocks.coast
 
     def body(carry, row):
-        train, watched, last, good, best, stretch = carry
+        train, watched, last, good, best, total = carry
         train, watched, view = move(train, watched)
         is_good = (view.loss <= upper) & (view.loss >= lower)
         good = jnp.where(is_good, good, jnp.minimum(good, row))
         if not settings.is_apart:
             best = jnp.minimum(best, jnp.where(good > row, view.loss, jnp.inf))
         last = jnp.where(good >= row, view.loss, last) if settings.keeps_first_bad else view.loss
-        return (train, watched, last, good, best, stretch._replace(total=stretch.total + view.loss)), None
+        return (train, watched, last, good, best, total + view.loss), None
 
     good = jnp.full(settings.slots, coast, jnp.int32)
+    total = jnp.zeros_like(slots.late_total)
     if not coast:
-        return slots, good, stretch
+        return slots, good, total
     lower, upper = bounds(facts)
     # Of a run that was bad before, nothing is best any more.
     best = jnp.where(facts.first_bad_step < 0, facts.best_loss, -jnp.inf)
-    start = (slots.train, slots.watched, facts.last_loss, good, best, stretch)
-    (train, watched, last, good, best, stretch), _ = jax.lax.scan(body, start, jnp.arange(coast, dtype=jnp.int32))
+    start = (slots.train, slots.watched, facts.last_loss, good, best, total)
+    (train, watched, last, good, best, total), _ = jax.lax.scan(body, start, jnp.arange(coast, dtype=jnp.int32))
     facts = facts._replace(last_loss=last, best_loss=jnp.where(facts.first_bad_step < 0, best, facts.best_loss))
-    return slots._replace(train=train, watched=watched, facts=facts), good, stretch
+    return slots._replace(train=train, watched=watched, facts=facts), good, total
 
 
 def _watch(move, evaluate, slots, settings):

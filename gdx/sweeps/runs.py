@@ -112,10 +112,10 @@ class Runs(NamedTuple):
     """Steps of the tail at which the loss rose, int32; -1 where the tail holds fewer than two losses to compare."""
     third_quarter_rise: Fact
     last_quarter_rise: Fact
-    """How far, at most, the mean loss of a block of steps was above the best loss before it, in the third and in the
-    last quarter of the horizon; 0 where it never was, as where the loss falls, and where the horizon has fewer than
-    four blocks. A block belongs to the quarter that it ends in; a long horizon has at least eight. Of a full loss that
-    is judged apart the largest that was evaluated in a block counts in place of its mean."""
+    """How far, at most, the mean loss of a block of steps was above the smallest in the window before it, in the third
+    and in the last quarter of the horizon; 0 where it never was, as where the loss falls, and where the horizon has
+    fewer than four blocks. A block belongs to the quarter that it ends in; a long horizon has at least eight. Of a full
+    loss that is judged apart the largest that was evaluated in a block counts in place of its mean."""
     calm_gradient_norm: Fact
     """Smallest over the windows of the horizon's second half of their largest gradient norm."""
     climbs: Fact
@@ -147,6 +147,8 @@ class Runs(NamedTuple):
     null_loss: Fact
     """The same of a model that has learned nothing: `Known.chance` where that is known, else with all parameters zero,
     where a network's output is constant; may be NaN."""
+    minimum: Fact
+    """`Known.minimum` of the problem, NaN where it is unknown."""
     middle_loss: Fact
     """Mean of the loss that is trained on over the block of steps that holds the middle of the horizon; NaN where there
     is one block alone, or the run ended before."""

@@ -42,7 +42,7 @@ class Settings(NamedTuple):
 
 
 class Peaks(NamedTuple):
-    """The largest gradient norm of each window so far, leaves [B]."""
+    """The largest gradient norm of each window so far, and the smallest loss of the last, leaves [B]."""
 
     lowest: jax.Array
     highest: jax.Array
@@ -50,15 +50,8 @@ class Peaks(NamedTuple):
     """Windows in a row that set a new low (counted negative) or a new high (positive), int32."""
     previous: jax.Array
     """Of the last window."""
-
-
-class Stretch(NamedTuple):
-    """What is kept of the losses over one block, leaves [B]."""
-
-    best_before: jax.Array
-    """Smallest loss that verdicts are about before the block."""
-    total: jax.Array
-    """Sum of the training losses of the coasted steps."""
+    low: jax.Array
+    """Smallest loss of the last window."""
 
 
 class Slots(NamedTuple):

@@ -14,7 +14,7 @@ from gdx.stepping import TrainState, resolve_problem
 from gdx.stepping.ordering import batch_of
 from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.sizing import Blocks
-from gdx.sweeps.state import Settings, Slots, Stretch
+from gdx.sweeps.state import Settings
 
 LATE_SHARE = 10
 """The last 1/10 of the horizon is what a run is judged by as training."""
@@ -37,21 +37,6 @@ def horizon_of(blocks: Blocks) -> int:
     return blocks.number * (blocks.coast + blocks.watch) - blocks.held
 
 
-def begin_stretch(slots: Slots) -> Stretch:
-    """Begin what is kept of the losses over one block.
-
-    Parameters
-    ----------
-    slots
-        At the beginning of the block.
-
-    Returns
-    -------
-    Stretch
-    """
-    return Stretch(slots.facts.best_loss, jnp.zeros_like(slots.late_total))
-
-
 def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) -> Callable[..., Any]:
     """Make the function that says what training begins with.
 
@@ -65,13 +50,13 @@ def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) 
     Returns
     -------
     callable
-        `start(state, first_loss) -> (first training loss, null loss)`.
+        `start(state, first_loss) -> (first training loss, null loss, known minimum)`.
     """
     count = min(FIRST_BATCHES, horizon_of(settings.blocks))
 
-    def start(state: TrainState, first_loss: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def start(state: TrainState, first_loss: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         here = resolve_problem(problem, state.hyperparams)
-        chance = None if here.known is None else here.known.chance
+        chance, minimum = (None, None) if here.known is None else (here.known.chance, here.known.minimum)
         zeros = jax.tree.map(jnp.zeros_like, state.params)
 
         def loss_at(params):
@@ -86,13 +71,14 @@ def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) 
         judges_it = here.batches is None and not settings.is_apart
         first = _wide(first_loss) if judges_it else loss_at(state.params)
         null = loss_at(zeros) if chance is None else jnp.asarray(chance)
-        return first, null.astype(first.dtype)
+        lowest = jnp.asarray(jnp.nan if minimum is None else minimum)
+        return first, null.astype(first.dtype), lowest.astype(first_loss.dtype)
 
     return start
 
 
 def follow_training(
-    settings: Settings, facts: Runs, late_total: jax.Array, end: jax.Array, stretch: Stretch, trained: jax.Array
+    settings: Settings, facts: Runs, late_total: jax.Array, end: jax.Array, coasted: jax.Array, trained: jax.Array
 ) -> tuple[Runs, jax.Array]:
     """Bring the facts about the training loss up to date after a block.
 
@@ -106,8 +92,8 @@ def follow_training(
         Sum over the blocks so far that touch the last tenth of the horizon.
     end
         Steps made, int32.
-    stretch
-        Of the coasted steps.
+    coasted
+        Sum of the training losses of the coasted steps.
     trained
         Training losses of the watched steps, [W].
 
@@ -120,7 +106,7 @@ def follow_training(
     num_late = max(horizon // LATE_SHARE, 1)
     trained = _wide(trained)
     mean, peak = jnp.mean(trained), jnp.max(trained)
-    total = stretch.total + blocks.watch * mean
+    total = coasted + blocks.watch * mean
     holds_middle = (end - length < horizon // 2) & (horizon // 2 <= end) & (blocks.number > 1)
     is_late = end > horizon - num_late
     late_total = late_total + jnp.where(is_late, total, 0)
@@ -144,20 +130,21 @@ def follow_training(
     return facts, late_total
 
 
-def mean_of_block(settings: Settings, stretch: Stretch, trained: jax.Array) -> jax.Array:
+def mean_of_block(blocks: Blocks, coasted: jax.Array, trained: jax.Array) -> jax.Array:
     """Give the mean training loss over one block.
 
     Parameters
     ----------
-    settings, stretch, trained
+    blocks
+        Of the sweep.
+    coasted, trained
         As in `follow_training`.
 
     Returns
     -------
     number
     """
-    blocks = settings.blocks
-    return (stretch.total + blocks.watch * jnp.mean(_wide(trained))) / (blocks.coast + blocks.watch)
+    return (coasted + blocks.watch * jnp.mean(_wide(trained))) / (blocks.coast + blocks.watch)
 
 
 def _wide(loss):

@@ -59,7 +59,7 @@ def answers(runs: Runs, criterion: Criterion = "converged", tolerance: float | N
     Returns
     -------
     array
-        `Answer` codes, int8, [S, R]. Interrupted runs are undecided, and a run whose line search or solver found no step
+        `Answer` codes, int8, [S, R]. Interrupted runs are undecided; a run whose line search or solver found no step
         all through its tail, far from rest, fails all criteria that have a name.
 
     Raises
@@ -79,16 +79,18 @@ def answers(runs: Runs, criterion: Criterion = "converged", tolerance: float | N
     return xp.where(unfinished, Answer.UNDECIDED, codes).astype(jnp.int8)
 
 
+@np.errstate(all="ignore")
 def _named(xp, facts, verdict, seen, criterion):
     """Answers to the criteria about rest and bounds."""
-    failed = seen.diverged | seen.stranded
+    failed = seen.diverged | seen.stuck
     if criterion == "improved":
         met, unknown = facts.tail_loss < facts.first_loss, False
     elif criterion == "bounded":
         met, unknown = ~failed, False
     else:
         met, settling = verdict == Verdict.CONVERGED, verdict == Verdict.SETTLING
-        unknown = verdict == Verdict.UNDECIDED
+        # Held up on its way down by a plateau a run may be slow alone; one that fell back onto it was too fast.
+        unknown = (verdict == Verdict.UNDECIDED) | ((verdict == Verdict.STRANDED) & ~seen.fell_back)
         if criterion == "stable":
             # Without gradients it is unknown whether such a run has arrived, but either way it is stable.
             met |= settling | (

@@ -6,6 +6,7 @@ import enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from gdx.sweeps import Runs
 from gdx.verdicts.rest import evidence, namespace
@@ -59,6 +60,7 @@ class TrainingLevel(NamedTuple):
     or the best one is itself merely on its way."""
 
 
+@np.errstate(all="ignore")
 def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     """Say what became of every run as training: trained, too slow, dead, bursting, blown up or undecided.
 
@@ -107,7 +109,7 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
         [
             seen.unfinished,
             blown,
-            seen.stranded,
+            seen.stuck,
             below & leaps & ~clear,
             below,
             knows_order & is_above & falls & is_near,
@@ -131,6 +133,7 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     return codes.astype(jnp.int8)
 
 
+@np.errstate(all="ignore")
 def training_level(runs: Runs) -> TrainingLevel:
     """Say what the runs of one sweep are held against as training.
 
