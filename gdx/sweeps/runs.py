@@ -158,6 +158,6 @@ class Runs(NamedTuple):
     late_loss_max: Fact
     """Largest of those that were watched: in the last tenth, or in the windows of W steps that end in it."""
     worst_loss: Fact
-    """Largest of the loss that is trained on at the start, in a window, and as the mean of a block; NaN not counted."""
+    """Largest mean over a block of steps of the loss that is trained on, or that at the start; NaN does not count."""
     observed: dict[str, Any]
     """Observers' summaries by name."""

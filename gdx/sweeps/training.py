@@ -162,7 +162,7 @@ def follow_training(
         middle_loss=jnp.where(holds_middle, total / length, facts.middle_loss),
         late_loss=jnp.where(ended_bad, jnp.nan, late),
         late_loss_max=jnp.where(ended_bad, jnp.nan, late_peak),
-        worst_loss=jnp.fmax(facts.worst_loss, jnp.fmax(peak, total / length)),
+        worst_loss=jnp.fmax(facts.worst_loss, total / length),
     )
     return facts, late_total
 
