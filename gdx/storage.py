@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import urllib.parse
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,9 @@ def to_dataset(step_sizes: Any, runs: Runs, settings: Mapping[str, Any] | None =
     Returns
     -------
     xarray.Dataset
-        Dims `step_size` and `repeat`, one variable a fact, and `verdict`; codes carry their meanings.
+        Dims `step_size` and `repeat`, one variable a fact, and `verdict`; codes carry their meanings. A summary of the
+        observer `mine` is `observed_mine`, parts of it are `observed_mine.part`; what stands in a part's name beside
+        letters, digits and underscores is escaped as in an address, "%2F" for "/". bfloat16 becomes float32.
     """
     import xarray
 
@@ -39,11 +42,11 @@ def to_dataset(step_sizes: Any, runs: Runs, settings: Mapping[str, Any] | None =
     summaries = facts.pop("observed")
     # It is the coordinate already.
     facts.pop("step_size")
-    variables: dict[str, Any] = {name: (("step_size", "repeat"), np.asarray(values)) for name, values in facts.items()}
+    variables: dict[str, Any] = {name: (("step_size", "repeat"), _storable(values)) for name, values in facts.items()}
     for path, values in jax.tree.leaves_with_path(summaries):
-        name = "observed" + "".join(f"_{getattr(part, 'key', getattr(part, 'idx', part))}" for part in path)
+        name = "observed_" + ".".join(_escaped(part) for part in path)
         extra = tuple(f"{name}_dim{axis}" for axis in range(np.ndim(values) - 2))
-        variables[name] = (("step_size", "repeat", *extra), np.asarray(values))
+        variables[name] = (("step_size", "repeat", *extra), _storable(values))
     dataset = xarray.Dataset(
         variables,
         coords={"step_size": np.asarray(step_sizes, float), "repeat": np.arange(np.shape(runs.stopped)[1])},
@@ -64,11 +67,27 @@ def save(dataset: xarray.Dataset, path: str | pathlib.Path) -> None:
         As `to_dataset` gives it.
     path
         Of the file; its folder must exist.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written; nothing is left behind.
     """
     path = pathlib.Path(path)
     partial = path.with_name(path.name + ".partial")
-    dataset.to_netcdf(partial, engine="h5netcdf")
-    partial.replace(path)
+    try:
+        try:
+            # In memory first: on a full disk HDF5 leaves files behind that it cannot close, and ends the process.
+            content = dataset.to_netcdf(engine="h5netcdf")
+        except ValueError:
+            # Before 2025 xarray writes this kind of file to a disk only.
+            dataset.to_netcdf(partial, engine="h5netcdf")
+        else:
+            partial.write_bytes(content)
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
 
 
 def load(path: str | pathlib.Path) -> xarray.Dataset:
@@ -86,6 +105,21 @@ def load(path: str | pathlib.Path) -> xarray.Dataset:
     import xarray
 
     return xarray.load_dataset(path, engine="h5netcdf")
+
+
+def _escaped(part):
+    """A name that no other part of a summary has, without what a netCDF name must not hold."""
+    name = getattr(part, "key", getattr(part, "idx", getattr(part, "name", part)))
+    # A dot is what parts are joined with, and "quote" lets it and a few more through.
+    return "".join(f"%{ord(char):02X}" if char in ".-~" else char for char in urllib.parse.quote(str(name), safe=""))
+
+
+def _storable(values):
+    """As an array of a dtype that files have."""
+    array = np.asarray(values)
+    # NumPy counts the floats of machine learning among the raw bytes, or the floats.
+    is_narrow = array.dtype.kind in "Vf" and array.dtype.itemsize < 4
+    return array.astype(np.float32) if is_narrow else array
 
 
 def _as_attribute(value):

@@ -164,6 +164,182 @@ def test_a_cycle_that_is_there_at_once_is_a_jump_with_a_wide_bar():
     assert abs(found.value - 2) <= found.error <= 1e-2
 
 
+def heavy_ball(momentum):
+    return functools.partial(optax.sgd, momentum=momentum)
+
+
+def accumulating(number):
+    return lambda step_size: optax.MultiSteps(optax.sgd(step_size), number).gradient_transformation()
+
+
+def alternating(step_size):
+    """Step sizes h, 3h, h, 3h, ..."""
+    return optax.sgd(lambda count: jnp.where(count % 2 == 0, step_size, 3 * step_size))
+
+
+def decaying_adam(step_size):
+    return optax.adamw(step_size, b1=0.9, b2=0.99, eps=1.0, weight_decay=0.1)
+
+
+RNG = np.random.default_rng(0)
+FEATURES, WEIGHTS = RNG.normal(size=(60, 4)), np.array([0.3, -0.2, 0.1, 0.4])
+LABELS, TARGETS = RNG.uniform(size=60) < 0.5, FEATURES @ np.ones(4) + RNG.normal(size=60)
+COUNTS = RNG.poisson(np.exp(FEATURES @ WEIGHTS))
+
+
+def well(x):
+    return jnp.sum(0.5 * x**2 + jnp.exp(-(x**2)))
+
+
+def logistic(w):
+    score = FEATURES @ w
+    return jnp.mean(jnp.logaddexp(0, score) - LABELS * score) + 0.5 * w @ w
+
+
+def pseudo_huber(w):
+    return jnp.mean(jnp.sqrt(1 + (FEATURES @ w - TARGETS) ** 2) - 1) + 0.05 * w @ w
+
+
+def poisson(w):
+    score = FEATURES @ w
+    return jnp.mean(jnp.exp(score) - COUNTS * score) + 0.05 * w @ w
+
+
+def bowl(w):
+    return 0.5 * jnp.sum(jnp.array([1.0, 3.0, 7.3]) * w**2)
+
+
+def curvature_of(loss, size):
+    """Largest curvature at the minimum, by Newton's method from the zeros."""
+    w = jnp.zeros(size)
+    for _ in range(20):
+        w = w - jnp.linalg.solve(jax.hessian(loss)(w), jax.grad(loss)(w))
+    return float(jnp.linalg.eigvalsh(jax.hessian(loss)(w))[-1])
+
+
+# Losses that are neither quadratic nor factorizations, or methods that are: name -> (loss, start, family, edge).
+EVERYDAY = {
+    "well": (well, [0.5], optax.sgd, lambda: 1 / math.log(2)),
+    "well, momentum": (well, [0.5], heavy_ball(0.5), lambda: 1.5 / math.log(2)),
+    "three wells": (well, [0.5, -0.2, 1.3], optax.sgd, lambda: 1 / math.log(2)),
+    "logarithm": (lambda x: jnp.sum(0.5 * x**2 + jnp.log1p(x**2)), [0.5], optax.sgd, lambda: 2 / 3),
+    "logistic": (logistic, np.ones(4), optax.sgd, lambda: 2 / curvature_of(logistic, 4)),
+    "pseudo-Huber, momentum": (
+        pseudo_huber,
+        np.ones(4),
+        heavy_ball(0.5),
+        lambda: 3 / curvature_of(pseudo_huber, 4),
+    ),
+    "Poisson": (poisson, WEIGHTS + 0.01, optax.sgd, lambda: 2 / curvature_of(poisson, 4)),
+    "decay": (bowl, [1.0, -2.0, 0.5], decaying_adam, lambda: 2 * 1.9 / (0.1 * 7.3 + 1.9 * 0.1)),
+    "alternating steps": (well, [0.5], alternating, lambda: (2 / 3) / math.log(2)),
+}
+
+
+def estimate_near(name, exact, num_steps=HORIZON):
+    loss, start, family, _ = EVERYDAY[name]
+    probe = Probe(gdx.problem(jnp.asarray(start, float), loss), family, num_steps)
+    return estimate_edge(probe, keys(1)[0], 0.99 * exact, 1.004 * exact, 1e-6)
+
+
+@pytest.mark.parametrize("name", ["well, momentum", "decay"])
+def test_a_minimum_of_a_smooth_loss_loses_its_stability_where_its_eigenvalue_says(name):
+    exact = EVERYDAY[name][3]()
+    found = estimate_near(name, exact)
+    assert found.method == "eigenvalue"
+    assert abs(found.value - exact) <= found.error <= 1e-9 * exact
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", EVERYDAY)
+def test_smooth_losses_of_everyday_statistics_have_an_edge_to_many_digits(name):
+    exact = EVERYDAY[name][3]()
+    found = estimate_near(name, exact)
+    # The exact value, too, is only known to rounding.
+    assert abs(found.value - exact) <= found.error + 1e-14 * exact
+    assert found.error <= 1e-6 * exact
+
+
+@pytest.mark.slow
+def test_a_search_over_a_loss_that_looks_quadratic_from_afar_ends_at_its_minimum():
+    problem = gdx.problem(lambda key: 0.5 * jax.random.normal(key), lambda x: 0.5 * x**2 + jnp.exp(-(x**2)))
+    edge = gdx.critical_step_size(problem, optax.sgd, keys=keys(4), num_steps=HORIZON, criterion="converged")
+    assert abs(edge.estimate.value - 1 / math.log(2)) <= edge.estimate.error < 1e-12
+
+
+def test_gradients_that_are_accumulated_in_single_precision_have_a_bar_of_single_precision():
+    problem = gdx.problems.quadratic((1.0, 3.0), start=(1.0, 2.0))
+    found = estimate_edge(Probe(problem, accumulating(4), 2000), keys(1)[0], 0.65, 0.68, 1e-6)
+    assert found.kind is EstimateKind.LINEAR
+    assert abs(found.value - 2 / 3) <= found.error
+    assert 1e-8 < found.error < 1e-5
+
+
+@pytest.mark.parametrize("start", [0.002, pytest.param(0.004, marks=pytest.mark.slow)])
+def test_a_start_near_a_minimum_leaves_its_basin_just_below_the_edge_and_the_bar_knows(start):
+    # The basin ends at 2 / (1 + x0^2), and not at 2 where the minimum does.
+    probe = Probe(gdx.problem(jnp.asarray(start), lambda x: 0.5 * x**2 + 0.25 * x**4), optax.sgd, HORIZON)
+    found = estimate_edge(probe, keys(1)[0], 1.99, 2.01, 1e-6)
+    assert abs(found.value - 2 / (1 + start**2)) <= found.error <= 1e-4
+
+
+def test_the_edge_of_staying_bounded_is_not_that_of_converging():
+    # Here convergence ends at 1.
+    problem = gdx.problem(jnp.array([1.2, 0.7]), lambda w: 0.5 * (w[0] * w[1] - 1) ** 2)
+    probe = Probe(problem, optax.sgd, HORIZON)
+    found = estimate_edge(probe, keys(1)[0], 1.7, 1.9, 1e-6, "bounded")
+    assert found.kind is EstimateKind.BASIN
+    below, above = probe([found.value - 1e-9, found.value + 1e-9], keys(1)[0]).escaped
+    assert not below
+    assert above
+
+
+@pytest.mark.parametrize("distance", [1e-6, 0.05])
+def test_where_success_comes_back_beyond_a_basin_the_bar_reaches_that_far_or_there_is_none(distance):
+    key = keys(2, seed=5)[0]
+    exact = float(2 / (1 + ESCAPES.init(key)[0] ** 2))
+    probe, last = Probe(ESCAPES, optax.sgd, HORIZON), exact * (1 + distance)
+    found = estimate_edge(probe, key, 0.97 * exact, 1.02 * exact, 1e-6, last=last)
+    if distance > 1e-2:
+        assert_none(found, "alternate")
+    else:
+        assert abs(found.value - exact) <= 1e-12
+        np.testing.assert_allclose(found.error, distance * exact, rtol=1e-3)
+        assert "first of its crossings" in found.reason
+
+
+def test_a_number_that_the_runs_contradict_is_none():
+    # This start leaves the basin at 1.22; a bracket around 2, where the minimum loses its stability, is not its own.
+    probe = Probe(gdx.problem(jnp.asarray(0.8), lambda x: 0.5 * x**2 + 0.25 * x**4), optax.sgd, HORIZON)
+    assert math.isnan(estimate_edge(probe, keys(1)[0], 1.9, 2.1, 1e-6).value)
+
+
+def test_a_bowl_on_which_nothing_converges_in_time_has_its_edge_all_the_same():
+    problem = gdx.problems.quadratic(np.geomspace(1e-6, 1.0, 5), start=np.ones(5))
+    edge = gdx.critical_step_size(
+        problem, optax.sgd, keys=keys(1), num_steps=500, criterion="converged", bracket=(1.0, 4.0), rtol=0.1
+    )
+    assert not (edge.answers == gdx.Answer.MET).any()
+    assert edge.estimate.kind is EstimateKind.LINEAR
+    assert abs(edge.estimate.value - 2) <= edge.estimate.error < 1e-10
+
+
+@pytest.mark.slow
+def test_with_more_parameters_than_fit_a_dense_matrix_the_largest_curvature_tells():
+    rng = np.random.default_rng(1)
+    features, labels = rng.normal(size=(80, 450)) / 7, rng.uniform(size=80) < 0.5
+
+    def loss(w):
+        score = features @ w
+        return jnp.mean(jnp.logaddexp(0, score) - labels * score) + 0.05 * w @ w
+
+    exact = 3.8 / curvature_of(loss, 450)
+    problem = gdx.problem(jnp.asarray(0.1 * rng.normal(size=450)), loss)
+    found = estimate_edge(Probe(problem, heavy_ball(0.9), HORIZON), keys(1)[0], 0.995 * exact, 1.003 * exact, 1e-6)
+    assert found.method == "eigenvalue"
+    assert abs(found.value - exact) <= found.error <= 1e-6 * exact
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("num_steps", [1000, 2000, 5000])
 def test_on_real_data_a_horizon_that_is_too_short_gives_no_number_or_a_bar_that_holds(num_steps):

@@ -8,6 +8,7 @@ import sys
 import gdx
 
 LAYERS = [
+    {"checks"},
     {"problems", "optimizers", "schedules", "curvature", "observers", "checkpoints"},
     {"stepping"},
     {"sweeps"},

@@ -171,7 +171,7 @@ def test_gradient_descent_climbs_to_its_edge_and_hovers_there_within_ten_per_cen
 )
 def test_what_cannot_be_watched_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        gdx.edge_margin(*arguments)
+        gdx.edge_margin(*arguments).init(START)
 
 
 def test_an_update_without_parameters_is_refused():

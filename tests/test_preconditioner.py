@@ -104,6 +104,36 @@ def test_the_preconditioner_of_float32_is_right_to_float32(name):
         np.testing.assert_allclose(leaf, expected, rtol=2e-5)
 
 
+NARROW = {
+    "adam": (optax.adam, "nu", lambda v: np.sqrt(v / (1 - 0.999**240)) + 1e-8),
+    "rmsprop": (functools.partial(optax.rmsprop, eps_in_sqrt=False), "nu", lambda v: np.sqrt(v) + 1e-8),
+    "adagrad": (optax.adagrad, "sum_of_squares", lambda v: np.sqrt(v + 1e-7)),
+    "amsgrad": (optax.amsgrad, "nu", lambda v: np.sqrt(v / (1 - 0.999**240)) + 1e-8),
+    "adam, eps 1e-25": (functools.partial(optax.adam, eps=1e-25), "nu", lambda v: np.sqrt(v / (1 - 0.999**240))),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "dtype"),
+    [
+        ("adam", jnp.float32),
+        *(pytest.param(n, d, marks=pytest.mark.slow) for n in NARROW for d in (jnp.float32, jnp.bfloat16)),
+    ],
+)
+def test_second_moments_of_every_size_that_float32_has_are_read(name, dtype):
+    family, leaf, formula = NARROW[name]
+    moments = jnp.asarray(np.concatenate([[0.0] if "eps" not in name else [], np.geomspace(1.3e-38, 5e37, 300)]), dtype)
+    params = jnp.ones(moments.shape, dtype)
+    settings = {leaf: moments, "count": jnp.asarray(240)}
+    state = family(1.0).init(params)
+    for key, value in settings.items():
+        state = optax.tree.set(state, **{key: value}) if optax.tree.get_all_with_path(state, key) else state
+    read = functools.partial(preconditioner, family, params=params)
+    expected = formula(np.asarray(moments, float))
+    np.testing.assert_allclose(jax.jit(read)(state), expected, rtol=1e-5)
+    np.testing.assert_allclose(read(state), expected, rtol=1e-5)
+
+
 def test_a_method_that_nobody_has_seen_is_read_too():
     def family(step_size):
         """Divides a momentum by the fourth root of a running mean of fourth powers."""

@@ -72,6 +72,32 @@ def test_an_optimizer_without_a_threshold_has_no_prediction_but_a_reason():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("gain", [4.0, 0.0])
+def test_step_sizes_of_single_leaves_bend_the_curvature_that_predicts(gain):
+    hessian = np.asarray([[3.0, 1.0], [1.0, 2.0]])
+
+    def loss(w):
+        joined = jnp.stack([w["a"], w["b"]])
+        return 0.5 * joined @ hessian @ joined
+
+    problem = gdx.problem({"a": jnp.asarray(1.0), "b": jnp.asarray(-2.0)}, loss)
+
+    def family(step_size):
+        parts = {"one": optax.sgd(step_size), "other": optax.sgd(gain * step_size) if gain else optax.set_to_zero()}
+        return optax.partition(parts, {"a": "one", "b": "other"})
+
+    roots = np.sqrt([1.0, gain])
+    expected = 2 / np.linalg.eigvalsh(roots[:, None] * hessian * roots)[-1]
+    found = studies.predict(problem, family, keys(1))
+    assert {entry.name for entry in found.entries} == {"minimum", "start"}
+    np.testing.assert_allclose([entry.value for entry in found.entries], expected, rtol=1e-4)
+
+
+def test_a_minimum_without_curvature_predicts_nothing():
+    flat = gdx.problem(jnp.asarray([0.3, -0.7]), lambda w: jnp.sum(w**4))
+    assert studies.predictions.minimum_sharpness(flat, keys(1)[0]) is None
+
+
 def test_newton_finds_the_curvature_at_the_optimum():
     problem = gdx.problems.logistic_regression("breast-cancer")
     sharpness = studies.minimum_sharpness(problem, jax.random.key(0))
@@ -176,7 +202,41 @@ def test_observed_summaries_are_stored_with_their_own_dims(tmp_path):
     watcher = gdx.Observer(lambda params: params, lambda state, view: view.params, lambda state: {"last": state})
     runs = gdx.sweep(FACTORIZATION, optax.sgd, num_steps=20, observers={"w": watcher})([0.1, 0.2], keys(3))
     storage.save(storage.to_dataset([0.1, 0.2], runs), tmp_path / "runs.nc")
-    np.testing.assert_array_equal(storage.load(tmp_path / "runs.nc")["observed_w_last"], runs.observed["w"]["last"])
+    np.testing.assert_array_equal(storage.load(tmp_path / "runs.nc")["observed_w.last"], runs.observed["w"]["last"])
+
+
+def with_summaries(observed):
+    """Facts of no runs in particular, with these summaries."""
+    facts = {name: np.zeros((2, 3)) for name in gdx.Runs._fields}
+    return gdx.Runs(**facts | {"stopped": np.ones((2, 3), np.int8), "observed": observed})
+
+
+def test_no_two_summaries_become_one_variable_and_none_has_a_name_that_files_refuse(tmp_path):
+    names = {"low": {"loss": 1.0, "a/b": 2.0, "a%2Fb": 3.0, "a.b": 4.0}, "low_loss": 5.0, "low.loss": 6.0}
+    names |= {"pair": (7.0, {"0": 8.0}), "größe": 9.0, "low/loss": 10.0}
+    observed = jax.tree.map(lambda value: np.full((2, 3), value), names)
+    storage.save(storage.to_dataset([0.1, 0.2], with_summaries(observed)), tmp_path / "runs.nc")
+    stored = storage.load(tmp_path / "runs.nc")
+    values = {name: float(stored[name][0, 0]) for name in stored if name.startswith("observed")}
+    assert sorted(values.values()) == [float(value) for value in range(1, 11)]
+    assert values["observed_low.loss"] == 1
+    assert values["observed_low.a%2Fb"] == 2
+    assert values["observed_low_loss"] == 5
+
+
+def test_narrow_floats_are_stored_as_float32(tmp_path):
+    narrow = {"half": jnp.ones((2, 3), jnp.float16), "brain": jnp.ones((2, 3), jnp.bfloat16)}
+    runs = with_summaries(narrow)._replace(last_loss=jnp.full((2, 3), 0.5, jnp.bfloat16))
+    storage.save(storage.to_dataset([0.1, 0.2], runs), tmp_path / "runs.nc")
+    stored = storage.load(tmp_path / "runs.nc")
+    assert {stored[name].dtype.name for name in ("last_loss", "observed_half", "observed_brain")} == {"float32"}
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "runs.nc").mkdir()
+    with pytest.raises(OSError):
+        storage.save(storage.to_dataset([0.1, 0.2], with_summaries({})), tmp_path / "runs.nc")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.nc"]
 
 
 def test_the_picture_shows_all_runs_the_law_and_the_edges(found):

@@ -14,7 +14,7 @@ except ImportError as error:
 import gdx
 from gdx.cli.edge import edge
 from gdx.cli.listing import list_names
-from gdx.cli.options import say
+from gdx.cli.options import say, speak_plainly
 from gdx.cli.trajectory import trajectory
 from gdx.cli.transition import transition
 from gdx.cli.verify import verify
@@ -34,6 +34,7 @@ INTERRUPTED = 130
 
 def main() -> None:
     """Run the command line; wrong arguments are one sentence and exit code 2, Ctrl-C is 130."""
+    speak_plainly()
     try:
         app()
     except KeyboardInterrupt:
@@ -55,3 +56,4 @@ def _leave_at_once():
 @app.callback()
 def _root() -> None:
     """Map where training stops converging."""
+    speak_plainly()

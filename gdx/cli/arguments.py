@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from gdx import problems
+from gdx.checks import inside
 from gdx.cli.options import Scale
 
 
@@ -50,6 +51,8 @@ def named_problem(
         made = _imported(name, scale, batch_size)
         return problems.ProblemEntry(lambda: made, "", num_points=48, repeats=8, criterion=None), made
     entries = problems.catalogue()
+    if name not in entries and name in problems.landscape_catalogue():
+        raise ValueError(f"problem: {name} is a landscape; draw paths over it with gdx trajectory {name}")
     if name not in entries:
         near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
         remedy = f"did you mean {' or '.join(near)}?" if near else "see gdx list, or pass my_module:my_problem"
@@ -84,7 +87,8 @@ def _imported(name, scale, batch_size):
         raise ValueError(f"problem: module {module_name!r} has no {attribute!r}; {remedy}")
     made = getattr(module, attribute)
     if callable(made) and not isinstance(made, problems.Problem):
-        made = made()
+        with inside(f"problem: {name}"):
+            made = made()
     if not isinstance(made, problems.Problem):
         raise ValueError(
             f"problem: {name} is {type(made).__name__}, no gdx.Problem; make one with gdx.problem(init, loss)"

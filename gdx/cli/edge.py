@@ -6,11 +6,10 @@ from typing import Annotated
 
 import jax
 import typer
-from rich.console import Console
 
 from gdx import optimizers, reports, studies
 from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
-from gdx.cli.options import Precision, Scale, progress_bar, refusals, say, stopping_early
+from gdx.cli.options import Precision, Scale, progress_bar, refusals, say, show, stopping_early
 from gdx.reports.values import span
 from gdx.sweeps import Interrupted
 
@@ -79,9 +78,7 @@ def edge(
     if as_json:
         print(reports.to_json(reports.step_table_json(found, settings)))
     else:
-        console = Console()
-        for part in reports.step_table_tables(found, settings):
-            console.print(part, highlight=False)
+        show(*reports.step_table_tables(found, settings), soft_wrap=False)
 
 
 def _so_far(edge):

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.console import Console
 
 from gdx import optimizers, problems, reports
-from gdx.cli.options import refusals
+from gdx.cli.options import refusals, show
 
 KINDS = ("problems", "landscapes", "optimizers")
 
@@ -20,13 +19,12 @@ def list_names(
     with refusals():
         if what not in (None, *KINDS):
             raise ValueError(f"what: {what!r} is unknown; choose problems, landscapes or optimizers")
-        console = Console()
         if what in (None, "problems"):
             lines = {name: (entry.line,) for name, entry in problems.catalogue().items()}
-            console.print(reports.catalogue_table("problems", lines, ("what it is",)))
+            show(reports.catalogue_table("problems", lines, ("what it is",)))
         if what in (None, "landscapes"):
             lines = {name: (entry.line,) for name, entry in problems.landscape_catalogue().items()}
-            console.print(reports.catalogue_table("landscapes", lines, ("what it is",)))
+            show(reports.catalogue_table("landscapes", lines, ("what it is",)))
         if what in (None, "optimizers"):
             columns = ("what it is for", "hyperparameters: default, range", "source")
             entries = optimizers.catalogue()
@@ -36,6 +34,6 @@ def list_names(
                     for name, entry in entries.items()
                     if entry.family == family
                 }
-                console.print(reports.catalogue_table(f"optimizers: {family}", lines, columns))
+                show(reports.catalogue_table(f"optimizers: {family}", lines, columns))
             left_out = {name: (reason,) for name, reason in optimizers.left_out().items()}
-            console.print(reports.catalogue_table("left out", left_out, ("why",)))
+            show(reports.catalogue_table("left out", left_out, ("why",)))

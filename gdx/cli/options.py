@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
+import io
+import os
 import pathlib
 import sys
 import tempfile
@@ -12,9 +15,17 @@ from typing import Any
 
 import typer
 from rich.console import Console
+from rich.measure import Measurement
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
 
+from gdx.checks import first_line
 from gdx.sweeps import Interrupted
+
+PLAIN_WIDTH = 80
+"""Columns of a terminal that says it has none."""
+BLOCK_BYTES = 1 << 16
+"""Room that a disk must have for a first look."""
 
 
 class Precision(enum.StrEnum):
@@ -66,25 +77,101 @@ def say(text: str) -> None:
     print(f"gdx: {text}", file=sys.stderr)
 
 
-def check_writable(folder: pathlib.Path) -> None:
+def speak_plainly() -> None:
+    """Get results onto any terminal, whatever it says of itself.
+
+    What its encoding lacks becomes a question mark, where a traceback would cost all results; a width of 0 is none.
+    """
+    if os.environ.get("COLUMNS", "").strip() == "0":
+        del os.environ["COLUMNS"]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def show(*parts: Any, soft_wrap: bool = True) -> None:
+    """Print results, on a terminal of any width: words wrap, numbers are never cut.
+
+    Parameters
+    ----------
+    *parts
+        Text and tables, as the reports make them.
+    soft_wrap
+        Whether lines of text are left for the terminal to break.
+    """
+    console = Console()
+    narrow = console.width if console.width > 0 else PLAIN_WIDTH
+    for part in parts:
+        console.width = narrow
+        if isinstance(part, Table):
+            unlimited = console.options.update(max_width=sys.maxsize)
+            console.width = max(
+                narrow, _width_without_cuts(part, functools.partial(Measurement.get, console, unlimited))
+            )
+        console.print(part, soft_wrap=soft_wrap and isinstance(part, str), highlight=False)
+
+
+def _width_without_cuts(table, measure):
+    """Columns of a terminal on which no number, name or word of a table is cut; numbers and names then keep theirs."""
+    wraps = [column for column in table.columns if not (column.no_wrap or column.justify == "right")]
+    words = [measure(cell).minimum for column in wraps for cell in (column.header, *column.cells)]
+    for column in table.columns:
+        column.no_wrap = not any(column is other for other in wraps)
+        cells = (column.header, *column.cells)
+        # Columns of words are narrowed alike, so each is counted with the longest word of all.
+        column.min_width = max(measure(cell).maximum for cell in cells) if column.no_wrap else max(words)
+    width = measure(table).minimum
+    for column in wraps:
+        column.min_width = None
+    return width
+
+
+def check_writable(folder: pathlib.Path, *names: str) -> None:
     """Make a folder, and refuse one that cannot be written before anything is computed.
 
     Parameters
     ----------
     folder
         Where files will go.
+    *names
+        Of the files.
 
     Raises
     ------
     ValueError
-        If it cannot be made or written.
+        If it cannot be made or written, or a folder has the name of a file.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(bytes(BLOCK_BYTES))
     except OSError as error:
         raise ValueError(f"out: {folder} cannot be written ({error.strerror}); choose another folder") from None
+    for name in names:
+        if (folder / name).is_dir():
+            raise ValueError(f"out: {folder / name} is a folder where a file will go; choose another folder")
+
+
+def written(write: Callable[[], list[str]]) -> list[str]:
+    """Write files at the end of a long computation, whose table must not be lost with them.
+
+    Parameters
+    ----------
+    write
+        Writes them and returns their paths.
+
+    Returns
+    -------
+    list of str
+        Nothing, and a sentence for the reader, where writing failed.
+    """
+    try:
+        return write()
+    except (OSError, RuntimeError) as error:
+        # HDF5 has errors of its own for a full disk.
+        why = (isinstance(error, OSError) and error.strerror) or first_line(error)
+        say(f"out: the files could not be written ({why}); what was found is only printed")
+        return []
 
 
 @contextlib.contextmanager

@@ -8,10 +8,9 @@ from typing import Annotated
 
 import jax
 import typer
-from rich.console import Console
 
 from gdx import optimizers, plots, problems, reports, studies
-from gdx.cli.options import Precision, check_writable, progress_bar, refusals
+from gdx.cli.options import Precision, check_writable, progress_bar, refusals, show, written
 
 DEFAULT_OPTIMIZERS = "sgd,momentum,nag,adagrad,rmsprop,adadelta,adam"
 GIF_DPI = 75
@@ -36,7 +35,7 @@ def trajectory(
         place = _landscape(landscape)
         contestants = [_contestant(text) for text in optimizer_list.split(",")]
         point = None if start is None else _point(start)
-        check_writable(out)
+        check_writable(out, "trajectory.png", "trajectory.gif")
         with progress_bar(quiet) as progress:
             found = studies.compare(
                 place,
@@ -45,15 +44,18 @@ def trajectory(
                 start=point,
                 progress=None if progress is None else lambda *counts: progress("optimizers", *counts),
             )
-    files = _draw(out, found, animate)
+    files = written(lambda: _draw(out, found, animate))
     if not quiet:
-        console = Console()
-        console.print(_table(found))
-        console.print("wrote " + ", ".join(files), soft_wrap=True, highlight=False)
+        show(_table(found))
+        show("wrote " + (", ".join(files) or "nothing"))
+    if not files:
+        raise typer.Exit(1)
 
 
 def _landscape(name):
     entries = problems.landscape_catalogue()
+    if name not in entries and name in problems.catalogue():
+        raise ValueError(f"landscape: {name} is a problem of more than a picture; try gdx transition {name}")
     if name not in entries:
         near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
         remedy = f"did you mean {' or '.join(near)}?" if near else "see gdx list landscapes"

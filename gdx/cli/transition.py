@@ -10,11 +10,20 @@ from typing import Annotated
 
 import jax
 import typer
-from rich.console import Console
 
 from gdx import optimizers, plots, reports, storage, studies
 from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
-from gdx.cli.options import Precision, Scale, check_writable, progress_bar, refusals, say, stopping_early
+from gdx.cli.options import (
+    Precision,
+    Scale,
+    check_writable,
+    progress_bar,
+    refusals,
+    say,
+    show,
+    stopping_early,
+    written,
+)
 from gdx.stepping import Family
 
 
@@ -54,7 +63,7 @@ def transition(
         family = optimizers.family(optimizer, hyperparameters)
         grid = None if step_sizes is None else _grid(step_sizes)
         repeats = _at_least_one("repeats", entry.repeats if repeats is None else repeats)
-        check_writable(out)
+        check_writable(out, "transition.png", "transition.nc")
         keys = jax.random.split(jax.random.key(seed), repeats)
         settings = {
             "problem": problem,
@@ -90,17 +99,16 @@ def transition(
     settings["slots"] = found.slots
     if found.edge is not None:
         settings["criterion"] = found.edge.criterion
-    files = _write(out, found, settings)
+    files = written(lambda: _write(out, found, settings))
     if as_json:
         print(reports.to_json(reports.transition_json(found, settings, files, gain)))
     elif not quiet:
-        console = Console()
-        for part in reports.transition_tables(found, settings, gain):
-            console.print(part, soft_wrap=isinstance(part, str), highlight=False)
-        console.print("wrote " + ", ".join(files), soft_wrap=True, highlight=False)
+        show(*reports.transition_tables(found, settings, gain), "wrote " + (", ".join(files) or "nothing"))
     if found.interrupted:
-        say("interrupted: what had been finished is in " + ", ".join(files))
+        say("interrupted: what had been finished is in " + (", ".join(files) or "no file"))
         raise typer.Exit(130)
+    if not files:
+        raise typer.Exit(1)
 
 
 def _grid(text):

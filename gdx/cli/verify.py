@@ -6,10 +6,9 @@ from typing import Annotated
 
 import jax
 import typer
-from rich.console import Console
 
 from gdx import reports, studies
-from gdx.cli.options import progress_bar, refusals, say
+from gdx.cli.options import progress_bar, refusals, say, show
 
 
 def verify(
@@ -38,8 +37,6 @@ def verify(
     if as_json:
         print(reports.to_json(reports.verification_json(found)))
     elif not quiet:
-        console = Console()
-        console.print(reports.verification_table(found))
-        console.print(reports.verification_line(found), highlight=False)
+        show(reports.verification_table(found), reports.verification_line(found))
     if found.failed:
         raise typer.Exit(1)

@@ -43,7 +43,7 @@ def widened(params: Any) -> chex.ArrayTree:
     return structure.unflatten([_floating("params", path, leaf) for path, leaf in leaves])
 
 
-def like_params(name: str, value: Any, params: chex.ArrayTree) -> chex.ArrayTree:
+def like_params(name: str, value: Any, params: chex.ArrayTree, *, is_bounded: bool = True) -> chex.ArrayTree:
     """Return a direction in parameter space, in the dtypes of the widened parameters.
 
     Parameters
@@ -54,6 +54,8 @@ def like_params(name: str, value: Any, params: chex.ArrayTree) -> chex.ArrayTree
         What was passed for it.
     params
         Widened parameters.
+    is_bounded
+        Whether an infinite number is refused too.
 
     Returns
     -------
@@ -78,7 +80,7 @@ def like_params(name: str, value: Any, params: chex.ArrayTree) -> chex.ArrayTree
                 f"{name}: its leaf{_place(path)} has shape {np.shape(leaf)}, the parameter's is {np.shape(param)}; "
                 "pass a pytree shaped as the parameters"
             )
-        found.append(_floating(name, path, leaf).astype(param.dtype))
+        found.append(_floating(name, path, leaf, is_bounded).astype(param.dtype))
     return structure.unflatten(found)
 
 
@@ -106,7 +108,7 @@ def preconditioner_like(preconditioner: Any, params: chex.ArrayTree) -> chex.Arr
     Parameters
     ----------
     preconditioner
-        A number, or a pytree shaped as the parameters.
+        A number, or a pytree shaped as the parameters; infinite where a parameter is never moved.
     params
         Widened parameters.
 
@@ -118,7 +120,7 @@ def preconditioner_like(preconditioner: Any, params: chex.ArrayTree) -> chex.Arr
     Raises
     ------
     ValueError
-        If structure or shapes differ, or a concrete entry is not finite and above 0.
+        If structure or shapes differ, or a concrete entry is not above 0.
     """
     alone = jax.tree.structure(0)
     is_number = jax.tree.structure(preconditioner) == alone and np.shape(preconditioner) == ()
@@ -127,7 +129,7 @@ def preconditioner_like(preconditioner: Any, params: chex.ArrayTree) -> chex.Arr
         preconditioner = jax.tree.map(
             lambda leaf: jnp.broadcast_to(jnp.asarray(number, leaf.dtype), leaf.shape), params
         )
-    diagonal = like_params("preconditioner", preconditioner, params)
+    diagonal = like_params("preconditioner", preconditioner, params, is_bounded=False)
     for leaf in jax.tree.leaves(diagonal):
         if not isinstance(leaf, Tracer) and np.size(leaf) and not np.min(np.asarray(leaf)) > 0:
             raise ValueError(
@@ -270,7 +272,7 @@ def clamped(num_iters: int, size: int) -> int:
     return min(num_iters, size)
 
 
-def _floating(name, path, leaf):
+def _floating(name, path, leaf, is_bounded=True):
     try:
         array = jnp.asarray(leaf)
     except TypeError:
@@ -280,7 +282,8 @@ def _floating(name, path, leaf):
         remedy = "keep apart what cannot be differentiated" if name == "params" else "pass floating numbers"
         raise ValueError(f"{name}: its leaf{_place(path)} is {kind}, not real and floating; {remedy}")
     array = array if array.dtype == jnp.float64 else array.astype(jnp.float32)
-    if not isinstance(array, Tracer) and not np.all(np.isfinite(np.asarray(array))):
+    is_fine = np.isfinite if is_bounded else (lambda numbers: ~np.isnan(numbers))
+    if not isinstance(array, Tracer) and not np.all(is_fine(np.asarray(array))):
         raise ValueError(f"{name}: its leaf{_place(path)} is not finite; pass finite numbers only")
     return array
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -20,8 +21,8 @@ BASIS_SIZE = 24
 """Vectors kept beyond that, where few eigenpairs are wanted; all are read four times a product, used or not."""
 ROUNDING = 16
 """Residuals below this many eps times the operator's norm are rounding."""
-NUM_PROBES = 8
-"""Products spent, after several eigenpairs have converged, on a fresh vector that may hold a repeated eigenvalue."""
+RISK = 1e-6
+"""Chance that is left, after several eigenpairs have converged, that a larger or repeated eigenvalue is missing."""
 
 
 class Found(NamedTuple):
@@ -34,8 +35,28 @@ class Found(NamedTuple):
     """Orthonormal rows."""
     num_products: Int[Array, ""]
     is_converged: Bool[Array, ""]
+    is_confirmed: Bool[Array, ""]
+    """Whether it is known up to `RISK` that none is missing; always so for a single pair, of which it is not asked."""
     is_finite: Bool[Array, ""]
     """Whether all products were."""
+
+
+class Probe(NamedTuple):
+    """A Krylov space of a fresh random vector x, beside the pairs that it shall confirm.
+
+    Every vector of it is q(A) x with a polynomial q. A unit vector q(A) x has a share of at most 1 along any
+    eigenvector, so x itself has at most 1 / q(t)^2 of its squared length along one with the eigenvalue t. Once that is
+    less than a random vector would ever have, there is none.
+    """
+
+    is_on: Bool[Array, ""]
+    """While it is, the first k rows of the basis are the pairs to confirm, and stay as they are."""
+    limit: Float[Array, ""]
+    """t, the last of their values and its tolerance: what is no larger is nothing new."""
+    heights: Float[Array, " m"]
+    """q(t) for every row of the basis; 0 where no probe is on."""
+    following: Float[Array, ""]
+    """The same for the next row."""
 
 
 class Search(NamedTuple):
@@ -54,10 +75,11 @@ class Search(NamedTuple):
     """What the last product had outside of the basis."""
     norm: Float[Array, ""]
     """Largest norm of a product so far, a lower bound of the operator's."""
-    dropped: Float[Array, ""]
-    """Bound of the residual that was left behind with the old basis whenever a fresh vector came in."""
-    probes: Int[Array, ""]
-    """Products since a fresh vector came in to confirm the pairs, -1 while there is nothing to confirm."""
+    dropped: Float[Array, " m"]
+    """For every row of the basis, bound of the residual left behind with old bases whenever a fresh vector came in."""
+    all_dropped: Float[Array, ""]
+    """The same of any unit vector in the basis, which does not grow where copies of an eigenvalue are rotated."""
+    probe: Probe
     is_enough: Bool[Array, ""]
     """Whether all residuals wanted are small."""
     is_finished: Bool[Array, ""]
@@ -118,8 +140,11 @@ def largest_eigenpairs(
     a rotation of the basis onto the Ritz vectors that are kept, and the next vector goes on as if nothing had happened.
 
     A Krylov space holds one vector of every eigenspace. So where several pairs are wanted, a fresh random vector
-    orthogonal to the converged ones comes in, and they are believed when `NUM_PROBES` products with it have brought
-    nothing larger: likely, not certain, unless the basis holds all D dimensions, which are then all gone through.
+    orthogonal to the converged ones comes in. Where something larger shows in its space, the search goes on with that,
+    and a fresh vector comes in again. Where nothing does, the pairs are believed once the chance that something is
+    missing has fallen below `RISK`, see `Probe`; a basis that holds all D dimensions leaves no chance. That takes some
+    ln(2 D / (pi RISK^2)) / (4 sqrt(gap)) products, with the gap between the last pair wanted and the next eigenvalue
+    as a share of the spectrum.
     """
     size = start.size
     basis_size = size if size <= COMPLETE_SIZE else min(size, max(BASIS_SIZE, 2 * k + 16))
@@ -133,7 +158,7 @@ def largest_eigenpairs(
         return ~search.is_finished & (search.num_products < num_iters) & jnp.isfinite(search.norm)
 
     def has_room(search):
-        is_stuck = _is_breakdown(search) | (search.is_enough & (search.probes < 0) & (k > 1))
+        is_stuck = _is_breakdown(search) | (search.is_enough & ~search.probe.is_on & (k > 1))
         return is_going_on(search) & (search.used < basis_size) & ~is_stuck
 
     def fill_and_restart(search):
@@ -144,11 +169,13 @@ def largest_eigenpairs(
 
     body = refresh_and_step if is_complete else fill_and_restart
     search = jax.lax.while_loop(is_going_on, body, _empty(start, key, limits))
-    values, weights = _top_pairs(search.projected, search.used, k)
+    values, weights = _top_pairs(search, limits, k)
     vectors = _dot(weights.T, search.basis)
-    residuals, is_finite = search.residuals + search.dropped, jnp.isfinite(search.norm)
+    residuals = search.residuals + _rotated_bound(search, weights)
+    is_finite = jnp.isfinite(search.norm)
     is_converged = is_finite & jnp.all(residuals <= _tolerance(values, search.norm, rtol))
-    return Found(values, residuals, vectors, search.num_products, is_converged, is_finite)
+    is_confirmed = search.is_finished | (k == 1)
+    return Found(values, residuals, vectors, search.num_products, is_converged, is_confirmed, is_finite)
 
 
 def _empty(start, key, limits):
@@ -163,8 +190,9 @@ def _empty(start, key, limits):
         # Without a start the empty basis is one that the operator maps into itself.
         rest_norm=jnp.where(jnp.any(start != 0), jnp.inf, zero),
         norm=zero,
-        dropped=zero,
-        probes=jnp.full((), -1, jnp.int32),
+        dropped=jnp.zeros(size, start.dtype),
+        all_dropped=zero,
+        probe=_no_probe(limits, start.dtype),
         is_enough=jnp.zeros((), bool),
         is_finished=jnp.zeros((), bool),
         key=key,
@@ -179,51 +207,93 @@ def _step(product, search, limits, is_complete):
     coefficients, rest = _orthogonalised(basis, image)
     projected = search.projected.at[row].set(coefficients).at[:, row].set(coefficients)
     rest_norm, norm = safe_norm(rest), jnp.maximum(search.norm, safe_norm(image))
-    used, num_products = row + 1, search.num_products + 1
-    values, weights = _top_pairs(projected, used, limits.k)
-    residuals = rest_norm * jnp.abs(weights[row])
-    is_all = used == search.following.size
-    # A fresh vector leaves residuals behind, which add up; so they are made smaller than wanted.
-    slack = 1.0 if is_complete or limits.k == 1 else 0.25
-    is_small = jnp.all(residuals <= slack * _tolerance(values, norm, limits.rtol))
-    is_enough = is_all | (is_small & (used >= limits.k) & (num_products >= limits.least_products))
-    probes = jnp.where(is_enough & (search.probes >= 0), search.probes + 1, -1)
-    is_confirmed = (limits.k == 1) | is_all | (jnp.asarray(not is_complete) & (probes >= NUM_PROBES))
-    return search._replace(
+    new = search._replace(
         basis=basis,
         projected=projected,
         following=rest / jnp.where(rest_norm > 0, rest_norm, 1.0),
-        used=used,
-        num_products=num_products,
-        residuals=residuals,
+        used=row + 1,
+        num_products=search.num_products + 1,
         rest_norm=rest_norm,
         norm=norm,
-        probes=probes,
-        is_enough=is_enough,
-        is_finished=is_enough & is_confirmed,
     )
+    values, weights = _top_pairs(new, limits, limits.k + 1)
+    residuals = rest_norm * jnp.abs(weights[row, : limits.k])
+    is_all = new.used == search.following.size
+    # A fresh vector leaves residuals behind, up to k times where all are copies; so they are made smaller than wanted.
+    slack = 1.0 if is_complete or limits.k == 1 else 0.5 / limits.k
+    wanted = jnp.maximum(slack * limits.rtol * jnp.abs(values[: limits.k]), max(slack, 0.25) * _rounding(norm))
+    is_small = jnp.all(residuals <= wanted)
+    is_enough = is_all | (is_small & (new.used >= limits.k) & (new.num_products >= limits.least_products))
+    new = new._replace(residuals=residuals, is_enough=is_enough)
+    if limits.k == 1 or is_complete:
+        return new._replace(is_finished=is_enough & ((limits.k == 1) | is_all))
+    has_found = search.probe.is_on & (values[-1] > search.probe.limit)
+    probe = _probed(search.probe, row, coefficients, rest_norm, has_found)
+    is_confirmed = probe.is_on & (_is_unlikely(probe, search.following.size - limits.k) | _is_breakdown(new))
+    is_enough &= ~has_found
+    return new._replace(probe=probe, is_enough=is_enough, is_finished=is_enough & (is_all | is_confirmed))
+
+
+def _probed(probe, row, coefficients, rest_norm, has_found):
+    """Heights of one product more; a probe that has found something has done its work."""
+    heights = probe.heights.at[row].set(probe.following)
+    rest = probe.limit * heights[row] - _dot(coefficients, heights)
+    following = rest / jnp.where(rest_norm > 0, rest_norm, 1.0)
+    is_on = probe.is_on & ~has_found
+    return Probe(is_on, probe.limit, jnp.where(is_on, heights, 0.0), jnp.where(is_on, following, 0.0))
+
+
+def _is_unlikely(probe, size):
+    """Whether a random vector of this many dimensions has so little along an eigenvector with a chance below `RISK`."""
+    squared = jnp.sum(probe.heights**2) + probe.following**2
+    # Of a unit vector of n random numbers one squared is below e with chance sqrt(2 e n / pi).
+    return squared * (math.pi * RISK**2) >= 2 * size
+
+
+def _no_probe(limits, dtype):
+    zero = jnp.zeros((), dtype)
+    return Probe(jnp.zeros((), bool), zero, jnp.zeros(limits.basis_size, dtype), zero)
 
 
 def _restart(search, limits):
     """Rotate the basis onto its largest Ritz vectors and forget the rest."""
-    values, weights = _top_pairs(search.projected, search.used, limits.kept)
-    confirms = search.is_enough & ~search.is_finished & (search.probes < 0) & (limits.k > 1)
+    is_held = search.probe.is_on
+    values, weights = _top_pairs(search, limits, limits.kept)
+    confirms = search.is_enough & ~search.is_finished & ~search.probe.is_on & (limits.k > 1)
     # Only converged pairs may stay beside a fresh vector: what the others lack lies along the vector it replaces.
     used = jnp.minimum(jnp.where(confirms, limits.k, limits.kept), search.used)
     stays = jnp.arange(limits.kept) < used
     rotated = jnp.where(stays[:, None], _dot(weights.T, search.basis), 0.0)
-    left = safe_norm(search.rest_norm * weights[search.used - 1, : limits.k])
-    diagonal = jnp.zeros(limits.basis_size, values.dtype).at[: limits.kept].set(jnp.where(stays, values, 0.0))
+    # Nor do the pairs to confirm and what is beside them say any longer how they are coupled.
+    apart = jnp.linalg.norm(_dot(search.projected[: limits.k, limits.k :], weights[limits.k :]), axis=0)
+    left = jnp.where(confirms, search.rest_norm * jnp.abs(weights[search.used - 1]), jnp.where(is_held, apart, 0.0))
+    left = jnp.where(stays, left, 0.0)
+
+    def refilled(kept):
+        return jnp.zeros(limits.basis_size, values.dtype).at[: limits.kept].set(jnp.where(stays, kept, 0.0))
+
     search = search._replace(
         basis=search.basis.at[: limits.kept].set(rotated).at[limits.kept :].set(0.0),
-        projected=jnp.diag(diagonal),
+        projected=jnp.diag(refilled(values)),
         used=used,
-        dropped=search.dropped + jnp.where(confirms, left, 0.0),
-        probes=jnp.where(confirms, 0, search.probes),
+        dropped=refilled(_rotated_bound(search, weights) + left),
+        all_dropped=search.all_dropped + safe_norm(left),
+        probe=search.probe._replace(heights=refilled(_dot(weights.T, search.probe.heights))),
     )
+    last = values[limits.k - 1]
+    begun = _no_probe(limits, values.dtype)._replace(
+        is_on=jnp.ones((), bool),
+        limit=last + _tolerance(last, search.norm, limits.rtol),
+        following=jnp.ones((), values.dtype),
+    )
+    search = search._replace(probe=jax.tree.map(lambda b, p: jnp.where(confirms, b, p), begun, search.probe))
     search = _with_following(search, (confirms | _is_breakdown(search)) & ~search.is_finished)
     # What the last product said has been used up.
     return search._replace(rest_norm=jnp.full_like(search.rest_norm, jnp.inf), is_enough=jnp.zeros((), bool))
+
+
+def _rotated_bound(search, weights):
+    return jnp.minimum(_dot(jnp.abs(weights.T), search.dropped), search.all_dropped)
 
 
 def _with_following(search, is_fresh):
@@ -241,7 +311,7 @@ def _with_following(search, is_fresh):
 
 def _is_breakdown(search):
     """Whether the operator maps the basis into itself."""
-    return search.rest_norm <= ROUNDING * jnp.finfo(search.norm.dtype).eps * search.norm
+    return search.rest_norm <= _rounding(search.norm)
 
 
 def _orthogonalised(basis, vector):
@@ -252,20 +322,33 @@ def _orthogonalised(basis, vector):
     return coefficients + correction, rest - _dot(correction, basis)
 
 
-def _top_pairs(projected, count, k):
-    """Largest eigenpairs of the leading block, descending; what is unused is pushed below all of its eigenvalues."""
-    is_used = jnp.arange(projected.shape[0]) < count
-    block = jnp.where(is_used[:, None] & is_used[None, :], projected, 0.0)
+def _top_pairs(search, limits, k):
+    """Largest eigenpairs of what has been projected, descending; what is unused is pushed below all of them.
+
+    While a probe is on, the pairs that it shall confirm come first as they are. They would mix with others of nearly
+    the same eigenvalue that have not converged.
+    """
+    index, is_held = jnp.arange(limits.basis_size), search.probe.is_on
+    is_free = (index < search.used) & ~(is_held & (index < limits.k))
+    block = jnp.where(is_free[:, None] & is_free[None, :], search.projected, 0.0)
     # In units of the block, so that tiny and huge curvatures keep their digits.
     bound = jnp.max(jnp.sum(jnp.abs(block), axis=1))
     scale = jnp.where(bound > 0, bound, 1.0)
-    values, vectors = jnp.linalg.eigh(block / scale + jnp.diag(jnp.where(is_used, 0.0, -2.0).astype(block.dtype)))
-    return scale * values[::-1][:k], vectors[:, ::-1][:, :k]
+    values, vectors = jnp.linalg.eigh(block / scale + jnp.diag(jnp.where(is_free, 0.0, -2.0).astype(block.dtype)))
+    values, vectors = scale * values[::-1], vectors[:, ::-1]
+    held = jnp.eye(limits.basis_size, limits.k, dtype=block.dtype)
+    with_held = jnp.concatenate([jnp.diag(search.projected)[: limits.k], values])[: limits.basis_size]
+    values = jnp.where(is_held, with_held, values)
+    vectors = jnp.where(is_held, jnp.concatenate([held, vectors], axis=1)[:, : limits.basis_size], vectors)
+    return values[:k], vectors[:, :k]
 
 
 def _tolerance(values, norm, rtol):
-    floor = ROUNDING * jnp.finfo(norm.dtype).eps * norm
-    return jnp.maximum(rtol * jnp.abs(values), floor)
+    return jnp.maximum(rtol * jnp.abs(values), _rounding(norm))
+
+
+def _rounding(norm):
+    return ROUNDING * jnp.finfo(norm.dtype).eps * norm
 
 
 def _dot(left, right):

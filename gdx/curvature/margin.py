@@ -12,11 +12,14 @@ import optax
 from jax.core import Tracer
 
 from gdx.curvature.eigenpairs import sharpness
+from gdx.curvature.families import checked_family
 from gdx.curvature.inputs import check_count, widened
+from gdx.curvature.parities import at_step, carriers
 from gdx.curvature.preconditioners import Reader, make_reader
 from gdx.curvature.products import hvp
 from gdx.curvature.responses import Response, measure_response
-from gdx.curvature.thresholds import smallest_real_gain
+from gdx.curvature.scalings import own_scale, stand_in_for
+from gdx.curvature.thresholds import step_at
 
 if TYPE_CHECKING:
     import chex
@@ -122,18 +125,17 @@ def edge_margin(
     _check_step_size(step_size)
     if not callable(loss):
         raise ValueError(f"loss: {loss!r} is not callable; pass a function loss(params) or loss(params, batch)")
-    response = measure_response(family)
-    limit_at = _limit(response)
-    readers: dict[Any, Reader] = {}
+    family = checked_family(family)
+    seen: dict[Any, _Known] = {}
 
-    def reader(params):
+    def known(params):
         key = jax.tree.structure(params), tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params))
-        if key not in readers:
-            readers[key] = make_reader(family, params, response)
-        return readers[key]
+        if key not in seen:
+            seen[key] = _known_of(family, params)
+        return seen[key]
 
     def init_fn(params):
-        reader(params)
+        known(params)
         nothing = jnp.full((), jnp.nan, _wide(params))
         start = jax.tree.map(jnp.zeros_like, widened(params))
         inner = family(_step_at(step_size, jnp.zeros((), jnp.int32), params)).init(params)
@@ -144,9 +146,14 @@ def edge_margin(
     def update_fn(updates, state, params=None, *, batch: Any = None, **extra_args):
         if params is None:
             raise ValueError("params: missing; curvature is measured there, so pass update(gradient, state, params)")
-        step = _step_at(step_size, state.num_updates, params)
+        reader, limit_at, carried = known(params)
+        step, before = _step_at(step_size, state.num_updates, params), state.inner
+        if callable(step_size):
+            before = at_step(before, carried, step)
+        else:
+            step = _carried_step(before, carried, step)
         inner = optax.with_extra_args_support(family(step))
-        new_updates, opt_state = inner.update(updates, state.inner, params, **extra_args)
+        new_updates, opt_state = inner.update(updates, before, params, **extra_args)
         opt_state = jax.tree.map(
             lambda new, old: jnp.asarray(new).astype(jnp.asarray(old).dtype), opt_state, state.inner
         )
@@ -155,16 +162,17 @@ def edge_margin(
 
         # Closures rather than operands: what a branch does not use is then not copied.
         def measure():
-            roots = _roots(reader(params), opt_state, params)
+            roots = _roots(reader, opt_state, params)
+            decay = reader.response.decay
             refreshes = (state.num_updates // every) % 2 == 1
             refreshes |= jnp.isnan(old.sharpness) | (optax.tree.norm(old.direction) == 0)
             new = jax.lax.cond(
                 refreshes,
-                lambda: _refreshed(at_batch, params, roots, old),
-                lambda: _improved(at_batch, params, roots, old),
+                lambda: _refreshed(at_batch, params, roots, decay, old),
+                lambda: _improved(at_batch, params, roots, decay, old),
             )
             is_lost = (optax.tree.norm(old.vector) == 0) | (new.sharpness < LOST * old.sharpness)
-            new = jax.lax.cond(is_lost, lambda: _anew(at_batch, params, roots, old), lambda: new)
+            new = jax.lax.cond(is_lost, lambda: _anew(at_batch, params, roots, decay, old), lambda: new)
             # What is not finite is told, and spoils nothing.
             is_finite = jnp.isfinite(new.sharpness)
             kept = jax.tree.map(lambda n, o: jnp.where(is_finite, n, o).astype(o.dtype), new, old)
@@ -179,9 +187,9 @@ def edge_margin(
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _refreshed(loss, params, roots, old):
+def _refreshed(loss, params, roots, decay, old):
     """The vector's Rayleigh quotient, and the direction in which it rises; one product."""
-    image = _over(hvp(loss, params, _over(old.vector, roots)), roots)
+    image = _plus(_over(hvp(loss, params, _over(old.vector, roots)), roots), decay, old.vector)
     value = jnp.asarray(optax.tree.vdot(old.vector, image))
     rest = jax.tree.map(lambda i, x: i - value * x, image, old.vector)
     length = optax.tree.norm(rest)
@@ -189,7 +197,7 @@ def _refreshed(loss, params, roots, old):
     return _like(old, value, old.vector, direction, length)
 
 
-def _improved(loss, params, roots, old):
+def _improved(loss, params, roots, decay, old):
     """The best vector of the plane of vector and direction; forward passes only, about two thirds of a product.
 
     Of the Hessian in that plane the value of the vector and the coupling, which is the residual, are known.
@@ -200,6 +208,8 @@ def _improved(loss, params, roots, old):
         return jax.jvp(loss, (params,), (tangent,))[1]
 
     across, along = old.residual, jax.jvp(slope, (params,), (tangent,))[1].astype(old.residual.dtype)
+    if decay is not None:
+        along = along + optax.tree.vdot(old.direction, _plus(None, decay, old.direction))
     angle = 0.5 * jnp.arctan2(2 * across, old.sharpness - along)
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     value = cosine**2 * old.sharpness + 2 * cosine * sine * across + sine**2 * along
@@ -210,23 +220,31 @@ def _improved(loss, params, roots, old):
     return _like(old, value, jax.tree.map(lambda leaf: leaf / length, turned), spent, across)
 
 
-def _anew(loss, params, roots, old):
+def _anew(loss, params, roots, decay, old):
     """Lanczos, for want of a vector."""
     size = sum(leaf.size for leaf in jax.tree.leaves(params))
     diagonal = None if roots is None else jax.tree.map(jnp.square, roots)
-    found = sharpness(loss, params, preconditioner=diagonal, num_iters=min(FIRST_PRODUCTS, size), rtol=FIRST_RTOL)
+    found = sharpness(*own_scale(loss, params, diagonal, decay), num_iters=min(FIRST_PRODUCTS, size), rtol=FIRST_RTOL)
     return _like(old, found.value, found.vector, jax.tree.map(jnp.zeros_like, old.direction), found.residual)
 
 
 def _roots(reader, opt_state, params):
     """Square root of the preconditioner; None for an optimizer without one."""
-    if not reader.response.is_preconditioned:
+    if not reader.response.is_preconditioned and reader.response.scale is None:
         return None
     return jax.tree.map(lambda leaf: jnp.sqrt(leaf.astype(_wide(leaf))), reader.read(opt_state, params))
 
 
 def _over(tree, roots):
     return tree if roots is None else jax.tree.map(jnp.divide, tree, roots)
+
+
+def _plus(tree, decay, vector):
+    """A vector, and what weight decay of single parameters adds to it."""
+    if decay is None:
+        return tree
+    added = jax.tree.map(lambda leaf, c: jnp.asarray(c, leaf.dtype) * leaf, vector, decay)
+    return added if tree is None else jax.tree.map(jnp.add, tree, added)
 
 
 def _like(old, *new):
@@ -236,13 +254,11 @@ def _like(old, *new):
 def _limit(response: Response) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
     """One over the critical step size, and that step size times the sharpness, as functions of the sharpness."""
     if not np.any(response.params):
-        constant = smallest_real_gain(response.gradient)
+        constant = step_at(response, 1.0)
         return lambda sharpness: (sharpness / constant, jnp.full_like(sharpness, constant))
     grid = DECAY_GRID * np.max(np.abs(response.params))
     # A straight line for as long as one frequency is the first to grow.
-    inverse = np.asarray(
-        [1 / smallest_real_gain(curvature * response.gradient + response.params) for curvature in grid]
-    )
+    inverse = np.asarray([1 / step_at(response, float(curvature)) for curvature in grid])
 
     def limit(sharpness):
         beyond = jnp.maximum(sharpness / grid[-1], 1.0)
@@ -250,6 +266,29 @@ def _limit(response: Response) -> Callable[[jax.Array], tuple[jax.Array, jax.Arr
         return found, sharpness / found
 
     return limit
+
+
+class _Known(NamedTuple):
+    """What is measured once of a family on parameters of some shapes."""
+
+    reader: Reader
+    limit_at: Callable[[jax.Array], tuple[jax.Array, jax.Array]]
+    carried: tuple[float | None, ...]
+
+
+def _known_of(family, params):
+    response = measure_response(family, params)
+    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        carried = carriers(family, stand_in_for(family, params, 1))
+    return _Known(make_reader(family, params, response), _limit(response), carried)
+
+
+def _carried_step(opt_state, carried, step_size):
+    """The step size that the state holds, where it does: somebody may have changed it."""
+    for leaf, one in zip(jax.tree.leaves(opt_state), carried, strict=True):
+        if one is not None:
+            return leaf / one
+    return step_size
 
 
 def _step_at(step_size, count, params):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,8 @@ import optax
 if TYPE_CHECKING:
     import chex
 
-NUM_STEPS = 6
+LOOK = 264
+"""Steps that a state is watched for: more than two of the longest period that is looked for."""
 SEED = 0
 
 
@@ -85,24 +86,89 @@ def parities(transformation: optax.GradientTransformation, params: chex.ArrayTre
     tuple
         One a leaf of the state, in the order of `jax.tree.leaves`.
     """
+    return survey(transformation, params).kinds
+
+
+class Survey(NamedTuple):
+    """What a state's leaves do in many steps, in the order of `jax.tree.leaves`."""
+
+    kinds: tuple[Parity, ...]
+    rising: tuple[bool, ...]
+    """Whether the leaf is a whole number that never falls and goes on rising: it counts updates, or some of them."""
+    has_memory: bool
+    """Whether the leaves that depend on the gradients' size, if there are any, depend on more than the last one's."""
+
+
+def survey(transformation: optax.GradientTransformation, params: chex.ArrayTree) -> Survey:
+    """Watch the leaves of a transformation's state while it is fed gradients, their negatives, and others.
+
+    Parameters
+    ----------
+    transformation, params
+        As in `parities`.
+
+    Returns
+    -------
+    Survey
+
+    Notes
+    -----
+    An accumulated gradient is 0 again after every period of its accumulation, so a leaf's answer is looked for at every
+    step and not at the last alone.
+    """
     update = update_of(transformation)
     start = jax.tree.map(jnp.asarray, transformation.init(params))
-    rng = np.random.default_rng(SEED)
-    leaves, structure = jax.tree.flatten(params)
-
-    def draw():
-        shapes = [(NUM_STEPS, *np.shape(leaf)) for leaf in leaves]
-        drawn = [rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape) for shape in shapes]
-        return structure.unflatten([jnp.asarray(d, leaf.dtype) for d, leaf in zip(drawn, leaves, strict=True)])
 
     @jax.jit
-    def after(gradients):
-        state, _ = jax.lax.scan(lambda state, g: (update(g, state, params)[1], None), start, gradients)
-        return [leaf if jnp.issubdtype(leaf.dtype, jnp.number) else jnp.zeros(()) for leaf in jax.tree.leaves(state)]
+    def watch(start, draws):
+        def step(states, four):
+            new = jax.vmap(lambda g, state: update(g, state, params)[1])(four, states)
+            return new, new
 
-    first, second = draw(), draw()
-    ends = [after(g) for g in (first, jax.tree.map(jnp.negative, first), second, jax.tree.map(jnp.negative, second))]
-    return tuple(_parity(*(np.asarray(leaf, float) for leaf in group)) for group in zip(*ends, strict=True))
+        return jax.lax.scan(step, jax.tree.map(lambda leaf: jnp.stack([leaf] * 4), start), draws)[1]
+
+    histories = [_as_numbers(leaf) for leaf in jax.tree.leaves(watch(start, _draws(params)))]
+    answers = [_answers(history) for history in histories]
+    kinds = tuple(_parity(bool(np.any(odd)), bool(np.any(even))) for odd, even in answers)
+    rising = tuple(_rises(leaf, history) for leaf, history in zip(jax.tree.leaves(start), histories, strict=True))
+    remembers = [bool(even[-1]) for (_, even), kind in zip(answers, kinds, strict=True) if kind is Parity.EVEN]
+    return Survey(kinds, rising, not remembers or any(remembers))
+
+
+def _draws(params):
+    """Two sequences of gradients and their negatives, leaves [LOOK, 4, ...]; both sequences end alike."""
+    rng = np.random.default_rng(SEED)
+
+    def draw(leaf):
+        shape = (LOOK, 2, *np.shape(leaf))
+        drawn = rng.uniform(0.5, 1.5, shape) * rng.choice([-1.0, 1.0], shape)
+        drawn[-1, 1] = drawn[-1, 0]
+        drawn = np.stack([drawn[:, 0], -drawn[:, 0], drawn[:, 1], -drawn[:, 1]], axis=1)
+        return jnp.asarray(drawn, jnp.result_type(leaf))
+
+    return jax.tree.map(draw, params)
+
+
+def _as_numbers(leaf):
+    """The leaf's history as floating numbers, [LOOK, 4, size]; keys of random numbers are none."""
+    is_number = jnp.issubdtype(leaf.dtype, jnp.number)
+    return np.asarray(leaf, float).reshape(LOOK, 4, -1) if is_number else np.zeros((LOOK, 4, 1))
+
+
+def _answers(history):
+    """Whether a leaf changes sign with the gradients, and whether it depends on their size; both [LOOK]."""
+    plus, minus, other_plus, other_minus = np.moveaxis(history, 1, 0)
+    bound = 1e-9 * np.max(np.abs(history), axis=(1, 2), initial=0.0)
+    odd = np.max(np.abs(plus - minus), axis=1, initial=0.0) > bound
+    # What is the same for both draws is no answer to gradients, such as the value that an average starts from.
+    return odd, np.max(np.abs(plus + minus - other_plus - other_minus), axis=1, initial=0.0) > bound
+
+
+def _rises(leaf, history):
+    if np.ndim(leaf) or not jnp.issubdtype(leaf.dtype, jnp.integer):
+        return False
+    counts = history[:, 0, 0]
+    return bool(np.all(np.diff(counts) >= 0) and counts[-1] > counts[LOOK // 2])
 
 
 def counters(transformation: optax.GradientTransformation, params: chex.ArrayTree) -> tuple[bool, ...]:
@@ -122,6 +188,55 @@ def counters(transformation: optax.GradientTransformation, params: chex.ArrayTre
     after = update_of(transformation)(jax.tree.map(jnp.ones_like, params), start, params)[1]
     pairs = zip(jax.tree.leaves(start), jax.tree.leaves(after), strict=True)
     return tuple(old.ndim == 0 and old.dtype == jnp.int32 and int(new - old) == 1 for old, new in pairs)
+
+
+def carriers(family: Callable[[Any], optax.GradientTransformation], params: chex.ArrayTree) -> tuple[float | None, ...]:
+    """Find the leaves of a state that carry the step size, as those of `optax.inject_hyperparams` do.
+
+    Parameters
+    ----------
+    family
+        `step_size -> optax transformation`.
+    params
+        As in `parities`.
+
+    Returns
+    -------
+    tuple
+        One a leaf of the state: what it holds at a step size of 1, of those that are a number proportional to it, and
+        None of all others.
+    """
+    one, two = (jax.tree.leaves(family(step_size).init(params)) for step_size in (1.0, 2.0))
+    return tuple(_carried(*pair) for pair in zip(one, two, strict=True))
+
+
+def at_step(state: Any, carried: tuple[float | None, ...], step_size: Any) -> Any:
+    """Put a step size into a state that carries it.
+
+    Parameters
+    ----------
+    state
+        Of an optimizer.
+    carried
+        As `carriers` gives it.
+    step_size
+        A number, traced or not.
+
+    Returns
+    -------
+    pytree
+        The state with its other leaves as they were.
+    """
+    leaves, structure = jax.tree.flatten(state)
+    pairs = zip(leaves, carried, strict=True)
+    return structure.unflatten(
+        [leaf if one is None else jnp.asarray(one * step_size, jnp.result_type(leaf)) for leaf, one in pairs]
+    )
+
+
+def _carried(one, two):
+    is_number = np.ndim(one) == 0 and jnp.issubdtype(jnp.result_type(one), jnp.floating)
+    return float(one) if is_number and one != 0 and np.isclose(two, 2 * one, rtol=1e-6) else None
 
 
 def change(state: Any, how: dict[Parity, Callable[[jax.Array], jax.Array]], kinds: tuple[Parity, ...]) -> Any:
@@ -174,12 +289,7 @@ def _cast_like(new, old):
     return new if new.dtype == dtype else new.astype(dtype)
 
 
-def _parity(plus, minus, other_plus, other_minus):
-    """Of one leaf, from two sequences of gradients and their negatives."""
-    scale = max(float(np.max(np.abs(leaf), initial=0.0)) for leaf in (plus, minus, other_plus, other_minus))
-    odd = np.max(np.abs(plus - minus), initial=0.0) > 1e-9 * scale
-    # What is the same for both sequences is no answer to gradients, such as the value that an average starts from.
-    even = np.max(np.abs(plus + minus - other_plus - other_minus), initial=0.0) > 1e-9 * scale
+def _parity(odd, even):
     if odd:
         return Parity.MIXED if even else Parity.ODD
     return Parity.EVEN if even else Parity.CLOCK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -10,8 +11,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.curvature.parities import Parity, change, counters, parities, update_of
-from gdx.curvature.responses import LATE, Response, measure_response
+from gdx.curvature.families import checked_family
+from gdx.curvature.impulses import LATE
+from gdx.curvature.parities import Parity, at_step, carriers, change, counters, parities, update_of
+from gdx.curvature.responses import Response, measure_response
+from gdx.curvature.scalings import stand_in_for
 
 if TYPE_CHECKING:
     import chex
@@ -21,6 +25,9 @@ FAINT = 1e-8
 """Gradient beside the root of a second moment whose square leaves the moment as it is, in float32 too."""
 TINY = 1e-16
 """The same where the moment is 0; its square is no denormal number."""
+NARROW = 1e-30
+"""Second moments at or below this are read apart: what is done with them leaves the normal numbers of float32, and is
+then 0 to XLA."""
 
 
 class Rest(enum.Enum):
@@ -107,13 +114,19 @@ def make_reader(
     ValueError
         As `preconditioner`.
     """
+    family = checked_family(family)
     with jax.ensure_compile_time_eval():
-        response = measure_response(family) if response is None else response
+        response = measure_response(family, params) if response is None else response
         if not response.is_preconditioned:
-            return Reader(lambda opt_state, params: jax.tree.map(jnp.ones_like, params), response)
+            return Reader(functools.partial(_of_gains, response.scale), response)
+        if response.cycle is not None:
+            raise ValueError(
+                "family: its updates depend on the step number in a period, so its preconditioner is not read off its "
+                "state; measure the optimizer that it wraps, on that one's state"
+            )
         with jax.enable_x64(True):
             probe = _probe(family, params)
-    first, decays = float(response.gradient[0]), bool(np.any(response.params))
+    first, decays = float(response.gradient[0]), bool(np.any(response.params)) or response.decay is not None
     if first == 0:
         raise ValueError("family: its updates do not use the gradient of their own step, so no preconditioner is seen")
 
@@ -123,12 +136,27 @@ def make_reader(
         # Some scale with the parameters' size, others decay them: what decays alone is left out.
         params = jax.tree.map(lambda leaf: (jnp.zeros_like if decays else jnp.asarray)(leaf, _wide(leaf)), params)
         state = _set_back(change(opt_state, {Parity.ODD: jnp.zeros_like}, probe.kinds), probe.counting)
-        gradient = _resting_gradient(probe, update, state, params)
+        state = at_step(state, probe.carried, 1.0)
+        gradient, state = _at_rest(probe, update, state, params)
         found = update(gradient, state, params)[0]
         gain = first * _gain(probe, update, state)
-        return jax.tree.map(lambda g, u: -gain.astype(g.dtype) * g / u, gradient, found)
+        divisor = jax.tree.map(lambda g, u: -gain.astype(g.dtype) * g / u, gradient, found)
+        return divisor if response.scale is None else jax.tree.map(_unless_frozen, divisor, response.scale)
 
     return Reader(read, response)
+
+
+def _unless_frozen(divisor, gain):
+    return jnp.where(jnp.asarray(gain) == 0, jnp.inf, divisor).astype(divisor.dtype)
+
+
+def _of_gains(scale, opt_state, params):
+    """What an optimizer divides by that has no more than step sizes of its own for some parameters."""
+    if scale is None:
+        return jax.tree.map(jnp.ones_like, params)
+    return jax.tree.map(
+        lambda leaf, gain: jnp.broadcast_to(1 / jnp.asarray(gain, _wide(leaf)), leaf.shape), params, scale
+    )
 
 
 class _Probe(NamedTuple):
@@ -136,6 +164,8 @@ class _Probe(NamedTuple):
 
     kinds: tuple[Parity, ...]
     counting: tuple[bool, ...]
+    carried: tuple[float | None, ...]
+    """What the leaves that carry the step size hold at a step size of 1."""
     is_corrected: bool
     """Whether the bias correction of a first moment can be told apart."""
     structure: Any
@@ -150,7 +180,7 @@ class _Probe(NamedTuple):
 
 def _probe(family, params):
     """Look at a stand-in whose leaves are numbers, in float64."""
-    small = jax.tree.map(lambda leaf: jnp.zeros((1,) * np.ndim(leaf)), params)
+    small = jax.tree.map(jnp.asarray, stand_in_for(family, params, 1))
     transformation = family(1.0)
     kinds, counting = parities(transformation, small), counters(transformation, small)
     update = update_of(transformation)
@@ -161,6 +191,7 @@ def _probe(family, params):
         state = update(jax.tree.map(lambda leaf: leaf + rng.uniform(0.5, 1.5), small), state, small)[1]
     state = change(state, {Parity.ODD: jnp.zeros_like}, kinds)
     paths = [path for path, _ in jax.tree.leaves_with_path(start)]
+    scalars = [i for i, (_, leaf) in enumerate(jax.tree.leaves_with_path(start)) if np.ndim(leaf) == 0]
     chosen = []
     for path, _ in jax.tree.leaves_with_path(small):
         candidates = [
@@ -169,6 +200,9 @@ def _probe(family, params):
             if kind is Parity.EVEN and (paths[i][len(paths[i]) - len(path) :] == path or not _ends_in(paths[i], small))
         ]
         found = [(i, rest) for i in candidates if (rest := _rest(update, state, small, i)) is not None]
+        if not candidates and scalars:
+            # Nothing that it learns divides this leaf: it answers any gradient alike, or none.
+            found = [(scalars[0], Rest.FAINT)]
         if not found:
             raise ValueError("family: its preconditioner is no diagonal that can be read off its state")
         chosen.append(found[0])
@@ -176,7 +210,8 @@ def _probe(family, params):
     empty = change(start, {Parity.EVEN: jnp.zeros_like, Parity.ODD: jnp.zeros_like}, kinds)
     # NumPy's, since they outlive the precision that they were made in.
     empty, small = (jax.tree.map(np.asarray, tree) for tree in (empty, small))
-    probe = _Probe(kinds, counting, True, jax.tree.structure(start), leaf_of, rests, empty, small)
+    carried = carriers(family, small)
+    probe = _Probe(kinds, counting, carried, True, jax.tree.structure(start), leaf_of, rests, empty, small)
     # With an eps, what follows a gradient far below it is proportional to it.
     one, tenth = (_faint_response(probe, update, [1] * sum(counting), amount) for amount in (1e-30, 1e-31))
     return probe._replace(is_corrected=bool(np.isclose(one, tenth, rtol=1e-6)))
@@ -209,34 +244,45 @@ def _rest(update, state, params, index):
     return Rest.VALUE if stays(before, rtol=1e-6) else None
 
 
-def _resting_gradient(probe, update, state, params):
-    """A gradient for every parameter that leaves the second moments as they are."""
+def _at_rest(probe, update, state, params):
+    """A gradient for every parameter that leaves the second moments as they are, and the state to use it on."""
     leaves, structure = jax.tree.flatten(params)
+    found, state_structure = jax.tree.flatten(state)
 
-    def moments(state):
-        found = jax.tree.leaves(state)
+    def moments(found):
         pairs = zip(probe.leaf_of, leaves, strict=True)
         return [jnp.broadcast_to(found[i].astype(leaf.dtype), leaf.shape) for i, leaf in pairs]
 
-    def after(gradients):
-        return moments(update(structure.unflatten(gradients), state, params)[1])
+    def after(found, gradients):
+        return jax.tree.leaves(update(structure.unflatten(gradients), state_structure.unflatten(found), params)[1])
 
-    here = moments(state)
-    roots = [jnp.sqrt(moment) for moment in here]
-    faint = [jnp.where(root > 0, FAINT * root, TINY) for root in roots]
-    if Rest.ROOT in probe.rests:
-        at_zero, at_root = after([jnp.zeros_like(root) for root in roots]), after(roots)
+    means = {i for i, rest in zip(probe.leaf_of, probe.rests, strict=True) if rest is Rest.ROOT}
+    found = [leaf.astype(_wide(leaf)) if i in means else leaf for i, leaf in enumerate(found)]
+    # What narrow ones answer is asked of 1 in their place.
+    safe = [jnp.where(leaf > NARROW, leaf, 1) if i in means else leaf for i, leaf in enumerate(found)]
+    roots = [jnp.sqrt(moment) for moment in moments(safe)]
+    if means:
+        at_zero, at_root = after(safe, [jnp.zeros_like(root) for root in roots]), after(safe, roots)
+        # A gradient that could hold a narrow one squares to 0. So it is made larger by what it is about to lose.
+        for i in means:
+            kept = jnp.where(at_zero[i] > 0, at_zero[i], 1)
+            found[i] = jnp.where(found[i] > NARROW, found[i], found[i] / kept)
     else:
-        at_zero = at_root = here
-    gradients = []
-    for rest, v, root, least, low, high in zip(probe.rests, here, roots, faint, at_zero, at_root, strict=True):
-        if rest is Rest.ROOT:
-            rises = (high > low) & (v > low)
-            share = jnp.where(rises, (v - low) / jnp.where(rises, high - low, 1.0), 0.0)
-            gradients.append(jnp.maximum(root * jnp.sqrt(share), least))
-        else:
-            gradients.append(least if rest is Rest.FAINT else jnp.maximum(v, least))
-    return structure.unflatten(gradients)
+        at_zero = at_root = safe
+    rows = zip(probe.rests, moments(jax.tree.leaves(state)), *map(moments, (safe, at_zero, at_root)), strict=True)
+    return structure.unflatten([_resting_gradient(*row) for row in rows]), state_structure.unflatten(found)
+
+
+def _resting_gradient(rest, moment, safe, at_zero, at_root):
+    """Of one leaf; its second moments, those that were asked, and what these become without a gradient and with it."""
+    least = jnp.where(moment >= jnp.finfo(moment.dtype).tiny, FAINT * jnp.sqrt(moment), TINY)
+    if rest is Rest.FAINT:
+        return least
+    if rest is Rest.VALUE:
+        return jnp.maximum(moment, least)
+    rises = (at_root > at_zero) & (safe > at_zero)
+    share = jnp.where(rises, (safe - at_zero) / jnp.where(rises, at_root - at_zero, 1.0), 0.0)
+    return jnp.where(moment > NARROW, jnp.maximum(jnp.sqrt(safe * share), least), least)
 
 
 def _gain(probe, update, state):
@@ -252,13 +298,14 @@ def _gain(probe, update, state):
 
 
 def _faint_response(probe, update, counts, amount):
-    """Response of the stand-in's first number to a gradient that its empty second moment does not notice."""
+    """Response of the stand-in's numbers, summed, to a gradient that their empty second moments do not notice."""
     params = jax.tree.map(jnp.asarray, probe.stand_in)
     counts, leaves = iter(counts), [jnp.asarray(leaf) for leaf in jax.tree.leaves(probe.start)]
     pairs = zip(leaves, probe.counting, strict=True)
     state = probe.structure.unflatten([jnp.asarray(next(counts), leaf.dtype) if is_ else leaf for leaf, is_ in pairs])
     found = update(jax.tree.map(lambda leaf: leaf + amount, params), state, params)[0]
-    return -jax.tree.leaves(found)[0].ravel()[0] / amount
+    # Where the first is never moved, another speaks.
+    return -sum(jnp.sum(leaf) for leaf in jax.tree.leaves(found)) / amount
 
 
 def _set_back(state, counting):

@@ -6,39 +6,62 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
-import optax
 
-from gdx.curvature.parities import EvaluatesLossError, Parity, change, counters, hold, parities, update_of
+from gdx.curvature.cycles import Cycle, cycle_of
+from gdx.curvature.experiments import findings, is_close, period_of
+from gdx.curvature.families import checked_family
+from gdx.curvature.impulses import (
+    BACKGROUND,
+    BURN_IN,
+    FAINT,
+    FIRST_LENGTH,
+    LATE,
+    Experiment,
+    Setting,
+    make_bench,
+)
+from gdx.curvature.linearity import (
+    check_alone,
+    check_amplitudes,
+    check_params,
+    check_sums,
+    check_time,
+    entries_of,
+)
+from gdx.curvature.parities import EvaluatesLossError, Parity, survey
+from gdx.curvature.scalings import differs_by_shape, entrywise, try_out
 
 if TYPE_CHECKING:
+    import chex
+    import optax
     from jaxtyping import Float
 
-BURN_IN = 2048
-"""Fewest steps before the impulse, so that bias corrections and warm-ups have settled."""
-LATE = 1 << 20
-"""Count of updates at which no bias correction of a preconditioner is left; filling it so long would be a waste."""
 MAX_MEMORY = 1 << 17
 """Longest impulse response followed, in steps: enough for a momentum coefficient of 0.9997."""
-FIRST_LENGTH = 1 << 9
-BACKGROUND = 1.0
-"""Size of the gradients that fill a second moment before it is held fixed."""
 _STAND_IN = np.zeros((2, 2))
 """Small parameters: a matrix, since some methods treat those in a way of their own, and couplings show in it."""
-FAINT = 1e-8
-"""Impulse beside the background: its square vanishes beside the second moment in float64."""
 
 
 class Response(NamedTuple):
     """What an optimizer that is linear in the gradients, its preconditioner held fixed, makes of the past."""
 
-    gradient: Float[np.ndarray, " J"]
-    """h_0, h_1, ...: P times the update that follows a unit gradient, over minus the step size, float64."""
-    params: Float[np.ndarray, " J"]
+    gradient: Float[np.ndarray, "... J"]
+    """h_0, h_1, ...: P times the update that follows a unit gradient, over minus the step size, float64. Where it
+    depends on the step number in a period of p steps, [p, J], cut off after 512 steps."""
+    params: Float[np.ndarray, "... J"]
     """d_0, d_1, ...: the update that follows parameters of 1, over minus the step size: weight decay; else zeros."""
     is_preconditioned: bool
     """Whether the optimizer divides by something that it learns from the gradients' size."""
+    cycle: Cycle | None = None
+    """The maps of all phases, where there is a period."""
+    scale: chex.ArrayTree | None = None
+    """Gain of every parameter, a pytree as the parameters with one number for a leaf whose entries are alike: 1 where
+    it is that of `gradient`, 0 where it is never moved. None where all are 1; with a preconditioner 0 or 1 only, since
+    P contains the gains."""
+    decay: chex.ArrayTree | None = None
+    """Where weight decay is not the same for all parameters: the curvature that it adds to each, on the diagonal of
+    P^-1/2 H P^-1/2, a pytree as `scale` is; `params` is then zeros. Else None."""
 
 
 def impulse_response(family: Callable[[Any], optax.GradientTransformation]) -> Float[np.ndarray, " J"]:
@@ -81,7 +104,7 @@ def of_gradients_alone(response: Response) -> Float[np.ndarray, " J"]:
     ValueError
         If the updates depend on the parameters.
     """
-    if np.any(response.params):
+    if np.any(response.params) or response.decay is not None:
         raise ValueError(
             "family: its updates depend on the parameters (weight decay), so its threshold depends on the "
             "curvature; gdx.critical_step(family, sharpness) solves for the step size"
@@ -89,7 +112,9 @@ def of_gradients_alone(response: Response) -> Float[np.ndarray, " J"]:
     return response.gradient
 
 
-def measure_response(family: Callable[[Any], optax.GradientTransformation]) -> Response:
+def measure_response(
+    family: Callable[[Any], optax.GradientTransformation], params: chex.ArrayTree | None = None
+) -> Response:
     """Measure what an optimizer makes of a gradient, and of the parameters, as a black box.
 
     The state's leaves that depend on the gradients' size but not on their sign are the preconditioner's: they are
@@ -100,6 +125,9 @@ def measure_response(family: Callable[[Any], optax.GradientTransformation]) -> R
     ----------
     family
         `step_size -> optax transformation`.
+    params
+        Parameters that it is for: arrays, tracers or shapes, of which structure and shapes are used. Needed where the
+        optimizer treats some of them otherwise than others. By default a small matrix stands in.
 
     Returns
     -------
@@ -109,20 +137,27 @@ def measure_response(family: Callable[[Any], optax.GradientTransformation]) -> R
     ------
     ValueError
         If the updates are not proportional to the step size, not linear in the gradients even so, use the loss or its
-        value, climb, couple parameters, are noisy, keep changing with the step number, depend on the parameters
-        otherwise than by a weight decay that no preconditioner divides, or remember more than `MAX_MEMORY` steps.
+        value, climb, couple parameters, are noisy, keep changing with the step number in no period, depend on the
+        parameters otherwise than by a weight decay that no preconditioner divides, treat entries otherwise than by a
+        factor or a decay of their own, or remember more than `MAX_MEMORY` steps.
 
     Notes
     -----
     A black box shows h / P but not where the one ends and the other begins. The scale is set so that the response sums
     to 1, as a running mean's does, or begins with 1, as heavy ball's does, whichever leaves a P closer to the size of
     the gradients that it was filled with.
+
+    Everything is tried at 256 successive steps after a burn-in of 2048 or more, at steps beyond 10,000 and 1,000,000 if
+    the state counts them, with impulses and with noise of three sizes, at rest and while the parameters move. What
+    shows nowhere there, as a bound on gradients of 1e7, cannot be seen.
     """
-    _check_family(family)
+    family = checked_family(family)
     # Concrete even where the caller is being traced: families close over numbers, not tracers.
     with jax.ensure_compile_time_eval(), jax.enable_x64(True):
         try:
-            return _measured(family)
+            if params is None:
+                return _of_all_alike(family)
+            return entrywise(family, params, measured_on)
         except EvaluatesLossError:
             raise ValueError(
                 "family: it evaluates the loss (a line search or Newton's method), so its updates are not linear in "
@@ -130,169 +165,148 @@ def measure_response(family: Callable[[Any], optax.GradientTransformation]) -> R
             ) from None
 
 
-def _check_family(family):
-    if not callable(family) or isinstance(family, optax.GradientTransformation):
+def _of_all_alike(family):
+    """The response where all entries are treated alike, or a refusal."""
+    try_out(family, _STAND_IN, "if it is made for certain parameters, pass them as params=")
+    found = measured_on(family, _STAND_IN)
+    alike = [np.all(shares == shares[0]) or is_close(shares, shares[0]) for shares in (found.gains, found.decays)]
+    if not all(alike) or differs_by_shape(family, found, _STAND_IN):
         raise ValueError(
-            f"family: {type(family).__name__} is no callable step_size -> optax transformation; pass optax.sgd, not "
-            "optax.sgd(0.1)"
+            "family: it treats some parameters otherwise than others, so one number is not its answer; pass the "
+            "parameters that it is for as params="
         )
-    made = family(1.0)
-    if not isinstance(made, optax.GradientTransformation):
-        raise ValueError(
-            f"family: it returns {type(made).__name__}, no optax transformation; return one, as optax.sgd does"
-        )
+    return found.response
 
 
-def _measured(family):
-    kinds = parities(family(1.0), _STAND_IN)
-    is_preconditioned = Parity.EVEN in kinds
-    length = FIRST_LENGTH
+class Measured(NamedTuple):
+    """A response, and what the entries of the stand-in have of it."""
+
+    response: Response
+    gains: Float[np.ndarray, " D"]
+    """Multiples of the response to gradients; 0 where an entry is never moved. With a preconditioner 0 or 1, since what
+    an entry has more of is part of that."""
+    decays: Float[np.ndarray, " D"]
+    """Multiples of the response to parameters."""
+    entry: int
+    """The entry that `response.gradient` belongs to."""
+    param_entry: int
+    """The entry that `response.params` belongs to."""
+    period: int
+    rising: tuple[bool, ...]
+    """Leaves of the state that count updates."""
+
+
+def measured_on(family: Callable[[Any], optax.GradientTransformation], stand_in: chex.ArrayTree) -> Measured:
+    """Measure the response on parameters of few entries.
+
+    Parameters
+    ----------
+    family
+        Checked.
+    stand_in
+        Zeros, float64.
+
+    Returns
+    -------
+    Measured
+
+    Raises
+    ------
+    ValueError
+        As `measure_response`.
+    """
+    watched = survey(family(1.0), stand_in)
+    is_preconditioned = Parity.EVEN in watched.kinds
+    if not watched.has_memory:
+        raise ValueError(
+            "family: it divides by the size of the last gradient alone, so its updates do not shrink with the "
+            "gradients (sign descent); no threshold holds"
+        )
+    bench = make_bench(family, stand_in, watched)
+    found, period, setting, (entry, param_entry) = _settled(bench, is_preconditioned)
+    gains, decays = entries_of(found)
+    check_sums(bench, found, gains, decays, is_preconditioned)
+    check_params(found, period, decays[entry], is_preconditioned)
+    rows, cycle = found._replace(gradient=found.gradient[:period], params=found.params[:period]), None
+    if period == 1:
+        gradient, params = _followed(bench, rows, setting, entry, param_entry)
+    else:
+        gradient, params, cycle = rows.gradient, rows.params, cycle_of(bench, watched.kinds, setting, entry, rows)
+    if np.sum(gradient) < 0:
+        raise ValueError("family: its updates climb the loss; change their sign, say with optax.scale(-1.0)")
+    if is_preconditioned:
+        scale = _scale(found, gradient)
+        gradient = gradient / scale
+        cycle = cycle and cycle._replace(from_gradient=cycle.from_gradient / scale, gradient=cycle.gradient / scale)
+        gains = np.sign(gains)
+    response = Response(gradient, params, is_preconditioned, cycle)
+    return Measured(response, gains, decays, entry, param_entry, period, watched.rising)
+
+
+def _settled(bench, is_preconditioned):
+    """Findings after a burn-in that is long enough, their period, the setting and the entry that they belong to."""
+    entries, burn_in = (0, 0), BURN_IN
     while True:
-        measure = _measurement(family, kinds, length)
-        response, decay = measure(), measure(amplitude=0.0, param=1.0)
-        if not np.all(np.isfinite(response + decay)):
+        found = findings(bench, is_preconditioned, burn_in, LATE, *entries)
+        if not np.all(np.isfinite([found.gradient, found.params])):
             raise ValueError(
                 "family: its response to a unit gradient is not finite: it uses the value of the loss, or divides by "
                 "0; it has no threshold"
             )
-        if length == FIRST_LENGTH:
-            _check_linear(measure, response, kinds)
-        used = max(_used(response), _used(decay))
-        if used <= length // 2:
-            break
+        speaking = _speaking(found, entries)
+        if speaking != entries:
+            entries = speaking
+            continue
+        if not np.any(found.gradient):
+            raise ValueError("family: a unit gradient gives no update; it has no threshold")
+        check_alone(found)
+        check_amplitudes(found, is_preconditioned)
+        is_over = max(_used(found.gradient), _used(found.params)) <= FIRST_LENGTH // 2
+        # A bias correction fades as slowly as the memory that it corrects.
+        if is_over or burn_in >= MAX_MEMORY or period_of(found) is not None:
+            jump = LATE if is_preconditioned else 0
+            return found, check_time(found, is_preconditioned), Setting(burn_in, jump=jump), entries
+        burn_in *= 4
+
+
+def _speaking(found, entries):
+    """Entries that gradients and parameters move: others than those asked where these are silent."""
+    speaking = []
+    pairs = (("everywhere", found.gradient), ("params everywhere", found.params))
+    for entry, (name, rows) in zip(entries, pairs, strict=True):
+        moves = np.flatnonzero(np.any(found.heads[name] != 0, axis=0))
+        speaking.append(entry if np.any(rows) or not moves.size else int(moves[0]))
+    return tuple(speaking)
+
+
+def _followed(bench, found, setting, entry, param_entry):
+    """Both responses, [J], until they have faded."""
+    gradient, params, length = found.gradient[0], found.params[0], FIRST_LENGTH
+    while max(_used(gradient), _used(params)) > length // 2:
         if length >= MAX_MEMORY:
             raise ValueError(
                 f"family: it remembers a gradient for more than {MAX_MEMORY} steps, so its threshold cannot be measured"
             )
         length *= 4
-    if _used(response) == 0:
-        raise ValueError("family: a unit gradient gives no update; it has no threshold")
-    _check_step_size(measure, response)
-    _check_time(measure, response, kinds)
-    _check_params(measure, response, decay, kinds)
-    if np.sum(response) < 0:
-        raise ValueError("family: its updates climb the loss; change their sign, say with optax.scale(-1.0)")
-    if is_preconditioned:
-        response = response / _scale(measure, response)
-    return Response(response[:used], decay[:used], is_preconditioned)
-
-
-def _measurement(family, kinds, length):
-    """Compile the response once, for any step size, size of the impulse and time of it."""
-    # A bias correction fades as slowly as the memory it corrects.
-    early = max(BURN_IN, length)
-    is_preconditioned = Parity.EVEN in kinds
-    unit = BACKGROUND * FAINT if is_preconditioned else 1.0
-    counting = counters(family(1.0), _STAND_IN)
-
-    @jax.jit
-    def updates(step_size, amplitude, param, burn_in, standing, jump, background):
-        transformation = family(step_size)
-        update = update_of(transformation)
-        signs = jnp.asarray(np.random.default_rng(0).choice([-1.0, 1.0], 2 * early + length))
-
-        def step(state, time):
-            impulse, is_after = jnp.where(time == burn_in, 1.0, 0.0), time >= burn_in
-            filling = jnp.where(is_after, 0.0, background * signs[time]) if is_preconditioned else 0.0
-            gradient = _everywhere(filling, in_first=amplitude * impulse)
-            params = _everywhere(standing, in_first=param * impulse)
-            if is_preconditioned:
-                state = change(state, {Parity.ODD: lambda leaf: jnp.where(time == burn_in, 0.0, leaf)}, kinds)
-            found, new = update(gradient, state, params)
-            # Held fixed from the impulse on: the state's old leaf stays.
-            return hold(new, state, kinds, is_after), found
-
-        start = jax.tree.map(jnp.asarray, transformation.init(_everywhere(standing)))
-        if is_preconditioned:
-            structure = jax.tree.structure(start)
-            start = jax.tree.map(lambda leaf, counts: leaf + jump * counts, start, structure.unflatten(counting))
-        return jax.lax.scan(step, start, jnp.arange(2 * early + length))[1]
-
-    def measure(step_size=1.0, amplitude=1.0, param=0.0, late=False, standing=0.0, jump=LATE, background=BACKGROUND):
-        burn_in = 2 * early if late else early
-        found = updates(step_size, amplitude * unit, param * unit, burn_in, standing * unit, jump, background)
-        found = np.asarray(found)[burn_in : burn_in + length]
-        if not standing:
-            _check_alone(found)
-        return -found[:, 0, 0] / (step_size * unit * (amplitude or param))
-
-    return measure
-
-
-def _everywhere(value, in_first=0.0):
-    return jnp.asarray(_STAND_IN + value).at[0, 0].add(in_first)
-
-
-def _check_alone(found):
-    """Refuse a response, [J, 2, 2], in which other entries move than the one that had a gradient."""
-    found = found.reshape(len(found), -1)
-    if np.all(np.isfinite(found)) and np.max(np.abs(found[:, 1:])) > 1e-9 * np.max(np.abs(found[:, 0])):
-        raise ValueError(
-            "family: entries without a gradient move too (it adds noise, or couples parameters), so no threshold of "
-            "one curvature holds"
-        )
+        both = [Experiment(entry=entry, impulse=1.0), Experiment(entry=param_entry, param=1.0)]
+        gradient, params = bench.play([setting], both, length, 1, 0).series
+    used = max(_used(gradient), _used(params))
+    return gradient[:used], params[:used]
 
 
 def _used(response):
-    large = np.abs(response) > 1e-16 * np.max(np.abs(response), initial=0.0)
+    size = np.max(np.abs(response), axis=tuple(range(np.ndim(response) - 1)))
+    large = size > 1e-16 * np.max(size, initial=0.0)
     return int(np.flatnonzero(large)[-1]) + 1 if np.any(large) else 0
 
 
-def _scale(measure, response):
+def _scale(found, gradient):
     """1/P of a faint impulse, by the convention of `measure_response`."""
+    if len(gradient.shape) == 2:
+        return np.sum(gradient)
     # An impulse of the background's own size leaves a second moment as it is, and early counts are what its bias
     # correction is made for: there P is the background, or near it, and what it multiplies is h_0.
-    first = BACKGROUND * measure(amplitude=1 / FAINT, jump=0)[0]
-    candidates = [value for value in (1.0, response[0] / np.sum(response)) if value > 0]
+    first = FAINT * BACKGROUND * found.others["first"][0]
+    candidates = [value for value in (1.0, gradient[0] / np.sum(gradient)) if value > 0]
     natural = min(candidates, key=lambda value: abs(np.log(value / first)), default=1.0) if first > 0 else 1.0
-    return response[0] / natural if response[0] > 0 else np.sum(response)
-
-
-def _check_step_size(measure, response):
-    halved = measure(step_size=0.5)
-    if _is_close(0.5 * halved, response):
-        raise ValueError(
-            "family: its updates are not proportional to the step size, they ignore it; use the argument, as in "
-            "lambda step_size: optax.sgd(step_size)"
-        )
-    if not _is_close(halved, response):
-        raise ValueError("family: its updates are not proportional to the step size, so no multiple of it is critical")
-
-
-def _check_linear(measure, response, kinds):
-    # Two amplitudes, one tiny: a clipped gradient or an eps under a root shows at only one of them.
-    if not (_is_close(measure(amplitude=3.0), response) and _is_close(measure(amplitude=-1e-3), response)):
-        even_so = ", not even with its preconditioner held fixed" if Parity.EVEN in kinds else ""
-        raise ValueError(f"family: its updates are not linear in the gradients{even_so}; no threshold holds")
-
-
-def _check_time(measure, response, kinds):
-    late = measure(late=True)
-    if Parity.EVEN in kinds:
-        # An accumulator has grown meanwhile: the preconditioner is another one, the rest must not be.
-        late, response = late / np.max(np.abs(late)), response / np.max(np.abs(response))
-    if not _is_close(late, response):
-        raise ValueError("family: its updates keep changing with the step number, so no one threshold holds")
-
-
-def _check_params(measure, response, decay, kinds):
-    doubled = measure(amplitude=0.0, param=-2.0)
-    # Where the memory is emptied before the impulse, a decay that runs through it begins anew.
-    steady = np.cumsum(decay) if Parity.EVEN in kinds else np.sum(decay)
-    if not (_is_close(doubled, decay) and _is_close(measure(standing=1.0) - steady, response)):
-        raise ValueError(
-            "family: its updates depend on the parameters otherwise than by weight decay, so no one threshold holds"
-        )
-    if not _used(decay):
-        return
-    if not _is_close(measure(amplitude=0.0, param=1.0, step_size=0.5), decay):
-        raise ValueError("family: its weight decay is not proportional to the step size, so it cannot be solved for")
-    if Parity.EVEN in kinds and not _is_close(measure(amplitude=0.0, param=1.0, background=2 * BACKGROUND), decay):
-        raise ValueError(
-            "family: its weight decay is divided by the preconditioner too; put l2 into the loss, where it is curvature"
-        )
-
-
-def _is_close(found, expected):
-    largest = max(float(np.max(np.abs(expected))), 1e-300)
-    return np.allclose(found, expected, rtol=1e-6, atol=1e-9 * largest)
+    return gradient[0] / natural if gradient[0] > 0 else np.sum(gradient)

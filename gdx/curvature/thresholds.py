@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gdx.curvature.cycles import critical_of
+from gdx.curvature.gains import smallest_real_gain
 from gdx.curvature.responses import Response, measure_response, of_gradients_alone
 
 if TYPE_CHECKING:
+    import chex
     import optax
-    from jaxtyping import Float
 
 
-def curvature_threshold(family: Callable[[Any], optax.GradientTransformation]) -> float:
+def curvature_threshold(
+    family: Callable[[Any], optax.GradientTransformation], params: chex.ArrayTree | None = None
+) -> float:
     """Critical step size times curvature, for an optimizer that is linear in the gradient history.
 
     The optimizer is a black box: its impulse response h_0, h_1, ... (the update that follows a unit gradient,
@@ -26,10 +30,16 @@ def curvature_threshold(family: Callable[[Any], optax.GradientTransformation]) -
     their preconditioner P held fixed: the threshold is then of step_size times the largest eigenvalue of
     P^-1/2 H P^-1/2, with P from `preconditioner`.
 
+    Where the answer depends on the step number in a period of up to 128 steps (accumulation over several batches,
+    cyclic step sizes, restarts), the map of parameter and memory over one period takes the place of H(z).
+
     Parameters
     ----------
     family
         `step_size -> optax transformation`.
+    params
+        Parameters that it is for, of which structure and shapes are used; needed where it treats some otherwise than
+        others. Where it gives them step sizes of their own, these are part of P.
 
     Returns
     -------
@@ -49,7 +59,7 @@ def curvature_threshold(family: Callable[[Any], optax.GradientTransformation]) -
     Any step size serves for measuring a linear optimizer; 1 is used, and 1/2 checks the proportionality. The
     thresholds of Adam and its kin are those of arXiv 2207.14484.
     """
-    return threshold_of(measure_response(family))
+    return threshold_of(measure_response(family, params))
 
 
 def threshold_of(response: Response) -> float:
@@ -70,11 +80,15 @@ def threshold_of(response: Response) -> float:
     ValueError
         If the updates depend on the parameters.
     """
-    return smallest_real_gain(of_gradients_alone(response))
+    of_gradients_alone(response)
+    return step_at(response, 1.0)
 
 
 def critical_step(
-    family: Callable[[Any], optax.GradientTransformation], sharpness: float, preconditioner: float = 1.0
+    family: Callable[[Any], optax.GradientTransformation],
+    sharpness: float,
+    preconditioner: float = 1.0,
+    params: chex.ArrayTree | None = None,
 ) -> float:
     """Step size at which an optimizer loses a minimum of given curvature, weight decay included.
 
@@ -91,6 +105,8 @@ def critical_step(
         1. At least 0.
     preconditioner
         P, a number above 0: what the optimizer divides by in that direction.
+    params
+        As in `curvature_threshold`.
 
     Returns
     -------
@@ -100,7 +116,8 @@ def critical_step(
     Raises
     ------
     ValueError
-        As `curvature_threshold`, or if a number is out of range.
+        As `curvature_threshold`, if a number is out of range, or if parameters have step sizes or decays of their own:
+        then no one curvature of the bare Hessian decides.
 
     Notes
     -----
@@ -111,7 +128,15 @@ def critical_step(
         raise ValueError(f"sharpness: {sharpness} is outside [0, inf); where curvature is negative no step is stable")
     if not (np.isfinite(preconditioner) and preconditioner > 0):
         raise ValueError(f"preconditioner: {preconditioner} is outside (0, inf); leave it out for 1")
-    return step_at(measure_response(family), float(sharpness) / float(preconditioner))
+    response = measure_response(family, params)
+    is_uneven = response.decay is not None or (response.scale is not None and not response.is_preconditioned)
+    if is_uneven:
+        raise ValueError(
+            "family: its step sizes or weight decays differ between parameters, so no one curvature decides; "
+            "gdx.edge_margin measures the right one, or divide gdx.curvature_threshold(family, params) by "
+            "gdx.sharpness(loss, params, preconditioner=gdx.preconditioner(family, opt_state, params)).value"
+        )
+    return step_at(response, float(sharpness) / float(preconditioner))
 
 
 def step_at(response: Response, sharpness: float) -> float:
@@ -129,47 +154,6 @@ def step_at(response: Response, sharpness: float) -> float:
     float
         As `critical_step`.
     """
+    if response.cycle is not None:
+        return critical_of(response.cycle, sharpness)
     return smallest_real_gain(sharpness * response.gradient + response.params)
-
-
-def smallest_real_gain(response: Float[np.ndarray, " J"]) -> float:
-    """Find the smallest positive real value of (1 - z) / R(z) on the unit circle without z = 1.
-
-    Parameters
-    ----------
-    response
-        r_0, r_1, ..., of which R(z) = sum_j r_j z^-j, [J].
-
-    Returns
-    -------
-    float
-        Infinite where there is none.
-    """
-    powers = np.arange(len(response))
-
-    def gain(angle):
-        z = np.exp(1j * angle)
-        transfer = np.sum(response * np.exp(-1j * angle * powers))
-        return np.inf if transfer == 0 else (1 - z) / transfer
-
-    size = max(1 << 14, 1 << (4 * len(response) - 1).bit_length())
-    angles = 2 * np.pi * np.arange(1, size // 2 + 1) / size
-    transfer = np.fft.rfft(response, size)[1:]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        values = (1 - np.exp(1j * angles)) / transfer
-    candidates = [values[-1].real] if abs(transfer[-1]) > 1e-12 * np.max(np.abs(transfer)) else []
-    # The last angle is pi itself, where the gain is real up to rounding: not a crossing but a candidate.
-    imaginary = values.imag[:-1]
-    for i in np.flatnonzero(np.sign(imaginary[1:]) * np.sign(imaginary[:-1]) < 0):
-        low, high = angles[i], angles[i + 1]
-        for _ in range(60):
-            middle = 0.5 * (low + high)
-            if np.sign(gain(middle).imag) == np.sign(gain(low).imag):
-                low = middle
-            else:
-                high = middle
-        # Through a zero of R the sign changes too, by way of infinity.
-        if abs(gain(low) - gain(high)) <= 1e-6 * abs(gain(low)):
-            candidates.append(gain(low).real)
-    positive = [value for value in candidates if np.isfinite(value) and value > 0]
-    return float(min(positive, default=np.inf))

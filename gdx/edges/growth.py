@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gdx.edges.estimates import Found, nothing
-from gdx.edges.probing import WIDTH, Probe, Traces
+from gdx.edges.probing import WIDTH, Probe
+from gdx.edges.traces import Traces
 
 if TYPE_CHECKING:
     import chex
@@ -33,8 +34,6 @@ RANK = 1e-12
 SAFETY = 10.0
 """Agreement of a few interpolations may be luck."""
 MAX_ROUNDS = 12
-RUNAWAY = 30.0
-"""Logarithm of how much a run has to grow at a constant rate to show that its recursion is linear."""
 
 
 class Slopes(NamedTuple):
@@ -87,27 +86,6 @@ def _lane(logs):
 def _slope(values):
     times = np.arange(values.size) - 0.5 * (values.size - 1)
     return float(times @ (values - values.mean()) / (times @ times))
-
-
-def is_linear(traces: Traces) -> bool:
-    """Say whether some run grew by many orders of magnitude at one rate, as only a linear recursion does.
-
-    Parameters
-    ----------
-    traces
-        Of runs well beyond the edge.
-
-    Returns
-    -------
-    bool
-    """
-    rates = slopes(traces)
-    for column, rate, risen in zip(traces.changes[1:].T, rates.half, rates.risen, strict=True):
-        if rate > 0 and risen >= RUNAWAY:
-            several, fewer = (leading_rate(_window(column), samples)[0] for samples in (SAMPLES[0], SAMPLES[-1]))
-            if abs(several - fewer) <= 1e-6 * abs(several):
-                return True
-    return False
 
 
 def zero_of_growth(probe: Probe, key: chex.PRNGKey, lower: float, upper: float) -> Found:

@@ -7,38 +7,21 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gdx.edges.estimates import Found, nothing
-from gdx.edges.probing import WIDTH, Probe, Traces
+from gdx.edges.probing import WIDTH, Probe
+from gdx.edges.traces import Sides
 
 if TYPE_CHECKING:
     import chex
-    from jaxtyping import Bool
 
 MAX_ROUNDS = 40
 FLOOR = 4 * np.finfo(float).eps
 """Rounding moves an orbit on the boundary of a basin by this much of its step size."""
 
 
-def departed(traces: Traces, tolerance: float) -> Bool[np.ndarray, " S"]:
-    """Say which runs certainly do not converge: they escaped, or settled into a cycle away from a minimum.
-
-    Parameters
-    ----------
-    traces
-        Of runs [S].
-    tolerance
-        Of convergence, relative to the first gradient norm.
-
-    Returns
-    -------
-    array
-    """
-    return traces.escaped | (traces.cycles & ~traces.arrived(tolerance))
-
-
-def two_sided(probe: Probe, key: chex.PRNGKey, lower: float, upper: float, tolerance: float) -> Found:
+def two_sided(probe: Probe, key: chex.PRNGKey, lower: float, upper: float, sides: Sides) -> Found:
     """Narrow an edge from both sides, to the last bit where the horizon allows.
 
-    Between a run that reaches the tolerance and one that escapes or cycles lie the undecided ones, which linger near
+    Between a run that succeeds and one that certainly fails lie the undecided ones, which linger near
     the boundary of the basin; their interval shrinks exponentially with the horizon.
 
     Parameters
@@ -46,9 +29,9 @@ def two_sided(probe: Probe, key: chex.PRNGKey, lower: float, upper: float, toler
     probe, key
         Whose runs.
     lower, upper
-        Step sizes of a run that converges and of one that does not.
-    tolerance
-        Of convergence, relative to the first gradient norm.
+        Step sizes of a run that succeeds and of one that does not.
+    sides
+        What success and failure are.
 
     Returns
     -------
@@ -61,9 +44,9 @@ def two_sided(probe: Probe, key: chex.PRNGKey, lower: float, upper: float, toler
         if points.size == 0:
             break
         traces = probe(points, key)
-        arrived, left = traces.arrived(tolerance), departed(traces, tolerance)
+        arrived, left = sides.met(traces), sides.failed(traces)
         if np.any(arrived) and np.any(left) and points[arrived].max() > points[left].min():
-            return nothing("convergence and escape alternate within the bracket, so that it holds no single edge")
+            return nothing("success and failure alternate within the bracket, so that it holds no single edge")
         lower = max([lower, *points[arrived]])
         upper = min([upper, *points[left]])
         undecided = [p for p in {*undecided, *points[~arrived & ~left]} if lower < p < upper]

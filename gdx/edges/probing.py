@@ -2,104 +2,46 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gdx.edges.traces import Traces
 from gdx.problems.base import Problem
-from gdx.stepping import Family, TrainState, gradient_norm, train_step
+from gdx.stepping import Family, TrainState, frozen_params, gradient_norm, train_step
 
 if TYPE_CHECKING:
     import chex
-    from jaxtyping import Bool, Float
 
 WIDTH = 16
 """Runs side by side, S; always as many, so that nothing compiles twice."""
-TAIL = 64
-"""Steps of the tail that has to stay below the tolerance, as in a sweep."""
-BLOCKS = 8
-"""Blocks of the tail's length, spread over the second half of a run, that are compared with each other."""
-STATIONARY = 1e-9
-"""Largest relative change between those blocks, and from a step to the one after next, of a cycle of two."""
-PARTS, CLIMB = 4, 1.01
-"""Parts of the second half of a run, each of which a growing norm leaves this many times larger than the last."""
-VISIBLE = 1e-9
-"""Smallest gradient norm of a cycle, relative to the first."""
-BLOW_UP_FACTOR = 1e12
-"""As in a sweep."""
+MAX_PERIOD = 32
+"""Longest period of an optimizer that is looked for, as of gradients that are accumulated."""
+AFFINE_PLACES = np.concatenate(
+    [sign * np.geomspace(1e-2, 1e4, WIDTH // 2)[: WIDTH // 2 - (sign < 0)] for sign in (1, -1)]
+)
+"""Distances along a line, in units of the start's own, at which gradients are compared; WIDTH - 1 of them."""
 
 
-class Traces(NamedTuple):
-    """What was seen of runs at `step_sizes`, ascending or not."""
+def coarsest_eps(state: TrainState) -> float:
+    """Give the machine precision of the narrowest floating leaf: an optimizer may keep a memory in float32.
 
-    step_sizes: Float[np.ndarray, " S"]
-    norms: Float[np.ndarray, "T S"]
-    """Gradient norms."""
-    changes: Float[np.ndarray, "T S"]
-    """Logarithm of the norm of the gradient's change since the last step; -inf at the first step."""
-    losses: Float[np.ndarray, "2 S"]
-    """First and last."""
-    states: TrainState
-    """At the end, leaves [S, ...]."""
+    Parameters
+    ----------
+    state
+        Of one run or many.
 
-    @property
-    def escaped(self) -> Bool[np.ndarray, " S"]:
-        """Whether a run was no longer finite, or its loss beyond the blow-up bound, at the end."""
-        bound = BLOW_UP_FACTOR * np.maximum(np.abs(self.losses[0]), 1)
-        return ~np.isfinite(self.norms[-1]) | ~(np.abs(self.losses[1] - self.losses[0]) <= bound)
-
-    def arrived(self, tolerance: float) -> Bool[np.ndarray, " S"]:
-        """Say which runs kept their gradient norm at or below the tolerance over the whole tail.
-
-        Parameters
-        ----------
-        tolerance
-            Relative to the first gradient norm.
-
-        Returns
-        -------
-        array
-        """
-        with np.errstate(invalid="ignore"):
-            return ~self.escaped & ~self.grows & (np.max(self.norms[-TAIL:], axis=0) <= tolerance * self.norms[0])
-
-    @property
-    def grows(self) -> Bool[np.ndarray, " S"]:
-        """Whether the gradient norm climbs all through the second half of a run.
-
-        Just above an edge a run may come very close to a minimum, and stay there for as long as its one unstable
-        direction takes to grow.
-        """
-        parts = np.array_split(self.norms[self.norms.shape[0] // 2 :], PARTS)
-        with np.errstate(invalid="ignore"):
-            largest = np.stack([np.max(part, axis=0) for part in parts])
-            return np.all(largest[1:] > CLIMB * largest[:-1], axis=0)
-
-    @property
-    def cycles(self) -> Bool[np.ndarray, " S"]:
-        """Whether the gradient norm came back every two steps and no longer drifted, above zero."""
-        num_steps = self.norms.shape[0]
-        if num_steps < 4 * TAIL:
-            return np.zeros(self.step_sizes.size, bool)
-        ends = np.linspace(num_steps // 2, num_steps, BLOCKS).astype(int)
-        with np.errstate(invalid="ignore", over="ignore"):
-            means = np.stack([np.mean(self.norms[end - TAIL : end] ** 2, axis=0) for end in ends[-BLOCKS // 2 :]])
-            last = self.norms[-TAIL:] ** 2
-            drift = np.max(np.abs(means - means[-1]), axis=0)
-            flutter = np.max(np.abs(last[2:] - last[:-2]), axis=0)
-            # Runs at rest at the level of rounding repeat as well.
-            visible = means[-1] > VISIBLE**2 * self.norms[0] ** 2
-            return ~self.escaped & visible & (np.maximum(drift, flutter) <= STATIONARY * means[-1])
-
-    @property
-    def levels(self) -> Float[np.ndarray, " S"]:
-        """Mean of the squared gradient norm over the tail."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            return np.mean(self.norms[-TAIL:] ** 2, axis=0)
+    Returns
+    -------
+    float
+    """
+    leaves = jax.tree.leaves((state.params, state.model_state, state.opt_state))
+    return max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves if _is_floating(leaf))
 
 
 class Probe:
@@ -107,15 +49,32 @@ class Probe:
 
     Attributes
     ----------
+    problem, family, num_steps
+        As given.
+    step : TrainStep
+        Of one run.
+    period : int
+        Steps after which the optimizer does the same again, as `find_period` found it.
+    flow : callable
+        `flow(state, num_steps) -> state` of one run.
     num_runs, num_gradients : int
         Spent so far.
     """
 
     def __init__(self, problem: Problem | Callable[[Any], Problem], family: Family, num_steps: int):
+        self.problem, self.family = problem, family
         self.num_steps, self.num_runs = num_steps, 0
-        self._step = train_step(problem, family)
+        self.step = train_step(problem, family)
+        self.period = 1
         self._watch = jax.jit(self._watched)
-        self._start = jax.jit(jax.vmap(self._step.init, in_axes=(0, None)))
+        many = jax.vmap(self.step.update)
+        self.flow = jax.jit(
+            lambda state, count: jax.lax.fori_loop(0, count, lambda _, at: self.step.update(at)[0], state)
+        )
+        self._advance = jax.jit(lambda states, count: jax.lax.fori_loop(0, count, lambda _, at: many(at)[0], states))
+        # What one period of steps adds, up to the longest: a step that only gathers gradients adds nothing.
+        self._next = jax.jit(lambda states: optax.tree.sub(self._advance(states, MAX_PERIOD).params, states.params))
+        self._start = jax.jit(jax.vmap(self.step.init, in_axes=(0, None)))
 
     @property
     def num_gradients(self) -> int:
@@ -140,6 +99,60 @@ class Probe:
         padded = np.full(WIDTH, np.asarray(step_sizes)[-1], np.result_type(float))
         padded[: len(step_sizes)] = step_sizes
         return self._start(jnp.asarray(padded, jnp.result_type(float)), key)
+
+    def one_start(self, step_size: float, key: chex.PRNGKey) -> TrainState:
+        """Make the state that one run begins with.
+
+        Parameters
+        ----------
+        step_size, key
+            Of the run.
+
+        Returns
+        -------
+        TrainState
+        """
+        return jax.tree.map(lambda leaf: leaf[0], self.start([step_size], key))
+
+    def is_affine(self, key: chex.PRNGKey, step_size: float) -> bool:
+        """Say whether a whole step is an affine map of parameters and memory, near the start and far from it.
+
+        Parameters
+        ----------
+        key
+            One typed key: around whose start.
+        step_size
+            Any valid one.
+
+        Returns
+        -------
+        bool
+            Along a random line, over six orders of magnitude: what is not seen there is not known.
+        """
+        states = self.start([step_size], key)
+        rng = np.random.default_rng(0)
+        size = float(optax.tree.norm(jax.tree.map(lambda leaf: leaf[0], states.params))) or 1.0
+        number = sum(leaf[0].size for leaf in jax.tree.leaves(states.params))
+        sizes = np.concatenate([[0.0], size * AFFINE_PLACES]) / math.sqrt(number)
+
+        def along(leaf):
+            if not _is_floating(leaf):
+                return leaf
+            direction = rng.normal(size=leaf.shape[1:])
+            return leaf + jnp.asarray(sizes.reshape(-1, *(1,) * direction.ndim) * direction, leaf.dtype)
+
+        params, opt_state = jax.tree.map(along, (states.params, states.opt_state))
+        new = jax.vmap(self.advance)(states._replace(params=params, opt_state=opt_state))
+        leaves = [leaf for leaf in jax.tree.leaves((new.params, new.opt_state)) if _is_floating(leaf)]
+        flat = np.concatenate([np.reshape(np.asarray(leaf, float), (WIDTH, -1)) for leaf in leaves], axis=1)
+        if not np.all(np.isfinite(flat)):
+            return False
+        slopes = (flat[1:] - flat[0]) / sizes[1:, None]
+        # A small difference of large numbers is known to rounding only.
+        eps = coarsest_eps(states)
+        rounding = 500 * eps * np.abs(flat).max() / np.abs(sizes[1:, None])
+        largest = np.abs(slopes).max()
+        return bool(largest > 0 and np.all(np.abs(slopes - slopes[-1]) <= max(1e-9, 64 * eps) * largest + rounding))
 
     def __call__(self, step_sizes: Any, key: chex.PRNGKey, source: TrainState | None = None) -> Traces:
         """Run from a start, or from where one run ended.
@@ -178,8 +191,8 @@ class Probe:
             jax.tree.map(lambda leaf: leaf[:count], states),
         )
 
-    def depends_on_count(self, traces: Traces) -> bool:
-        """Say whether the next update would be another one had more steps come before it.
+    def find_period(self, traces: Traces) -> int:
+        """Say after how many steps the optimizer does the same again, whatever number of steps came before.
 
         Parameters
         ----------
@@ -188,39 +201,77 @@ class Probe:
 
         Returns
         -------
-        bool
-            True under a schedule, and under a bias correction that has not faded.
+        int
+            1 for most; the number of gradients that are accumulated; 0 under a schedule, and under a bias correction
+            that has not faded. It is kept as `period`.
         """
-        leaves = jax.tree.leaves(traces.states.opt_state)
-        if not any(jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in leaves):
-            return False
+        counts = [jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(traces.states.opt_state)]
+        candidates = range(1, MAX_PERIOD + 1) if any(counts) else range(1, 2)
+        self.period = next((period for period in candidates if self._repeats(traces.states, period)), 0)
+        return self.period
 
-        def later(leaf):
-            return 2 * leaf + 1 if jnp.issubdtype(leaf.dtype, jnp.integer) else leaf
+    def _repeats(self, states, period):
+        """Whether the next updates stay the same when the counts are those of many periods later, by two distances."""
+        later = self._advance(states, period)
 
-        aged = traces.states._replace(opt_state=jax.tree.map(later, traces.states.opt_state))
-        move = jax.jit(jax.vmap(lambda state: optax.tree.sub(self._step.update(state)[0].params, state.params)))
-        as_it_is, as_it_would_be = move(traces.states), move(aged)
+        def aged(times):
+            def age(new, old):
+                if not jnp.issubdtype(old.dtype, jnp.integer):
+                    return old
+                # A count that comes back by itself, as that of accumulated gradients, is as old as ever.
+                return old + (new - old) * (old // jnp.maximum(new - old, 1) + times)
+
+            return states._replace(opt_state=jax.tree.map(age, later.opt_state, states.opt_state))
+
+        as_it_is = self._next(states)
         size = np.asarray(jax.vmap(gradient_norm)(as_it_is))
-        change = np.asarray(jax.vmap(gradient_norm)(optax.tree.sub(as_it_is, as_it_would_be)))
         usable = np.isfinite(size) & (size > 0)
-        return bool(np.any(change[usable] > 1e-9 * size[usable]))
+        for times in (1, 2):
+            change = np.asarray(jax.vmap(gradient_norm)(optax.tree.sub(as_it_is, self._next(aged(times)))))
+            if np.any(change[usable] > 1e-9 * size[usable]):
+                return False
+        return True
+
+    def advance(self, state: TrainState) -> TrainState:
+        """Make one period of steps of one run; traceable.
+
+        Parameters
+        ----------
+        state
+            Of one run.
+
+        Returns
+        -------
+        TrainState
+        """
+        if self.period == 1:
+            return self.step.update(state)[0]
+        return jax.lax.scan(lambda at, _: (self.step.update(at)[0], None), state, length=self.period)[0]
 
     def _watched(self, states):
-        update = jax.vmap(self._step.update)
+        update = jax.vmap(self.step.update)
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), states)
+        frozen = frozen_params(self.problem, self.family, one)
+
+        def norms_of(gradient):
+            return jax.vmap(lambda tree: gradient_norm(tree, frozen))(gradient)
 
         def body(carry, _):
             states, before, _ = carry
             states, view = update(states)
-            change = jax.vmap(gradient_norm)(optax.tree.sub(view.gradient, before))
-            norm = jax.vmap(gradient_norm)(view.gradient)
+            change = norms_of(optax.tree.sub(view.gradient, before))
+            norm = norms_of(view.gradient)
             return (states, view.gradient, view.loss), (norm, jnp.log(change))
 
         # The first step is taken apart: it says what a gradient looks like, and the first loss.
         states, view = update(states)
-        first = jax.vmap(gradient_norm)(view.gradient)
+        first = norms_of(view.gradient)
         carry = (states, view.gradient, view.loss)
         (states, _, loss), (norms, changes) = jax.lax.scan(body, carry, length=self.num_steps - 1)
         norms = jnp.concatenate([first[None], norms])
         changes = jnp.concatenate([jnp.full_like(first, -jnp.inf)[None], changes])
         return states, (norms, changes), jnp.stack([view.loss, loss])
+
+
+def _is_floating(leaf):
+    return jnp.issubdtype(leaf.dtype, jnp.floating)

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdx.checks import inside
+
 if TYPE_CHECKING:
     import chex
 
@@ -184,12 +186,12 @@ def check_problem(candidate: Problem, key: chex.PRNGKey) -> None:
     Raises
     ------
     ValueError
-        If the parameters are not floating, or the loss is not a floating scalar.
+        If the parameters are not floating, the loss is not a floating scalar, or one of the functions raises.
     """
-    try:
-        params, state = jax.eval_shape(candidate.init, key)
-    except TypeError as error:
-        raise ValueError(f"init: {error}; {_ARRAYS_ALONE}") from None
+    started = _shapes("init", candidate.init, key)
+    if not (isinstance(started, tuple) and len(started) == 2):
+        raise ValueError(f"init: it returns {type(started).__name__}, not a pair; return (params, state)")
+    params, state = started
     leaves = jax.tree.leaves_with_path(params)
     if not leaves:
         raise ValueError("init: the parameters have no leaves; return a pytree of floating arrays")
@@ -202,15 +204,28 @@ def check_problem(candidate: Problem, key: chex.PRNGKey) -> None:
             )
     batch, batches = None, candidate.batches
     if batches is not None:
-        # A named tuple such as `Epochs` cannot be weakly referenced, which JAX asks of functions.
-        batch = jax.eval_shape(lambda *at: batches(*at), key, jax.ShapeDtypeStruct((), jnp.int32))
-    result = jax.eval_shape(candidate.loss, params, state, batch)
+        batch = _shapes("batches", batches, key, jax.ShapeDtypeStruct((), jnp.int32))
+    result = _shapes("loss", candidate.loss, params, state, batch)
     if not (isinstance(result, tuple) and len(result) == 2):
         raise ValueError(f"loss: it returns {type(result).__name__}, not a pair; return (scalar, state)")
     _require_scalar("loss", result[0])
     _require_same_state(result[1], state)
     if candidate.full_loss is not None:
-        _require_scalar("full_loss", jax.eval_shape(candidate.full_loss, params, state))
+        _require_scalar("full_loss", _shapes("full_loss", candidate.full_loss, params, state))
+
+
+def _shapes(name, function, *args):
+    """The shapes of what a function of the caller's returns; what is wrong with it is told by its name."""
+
+    def named(*args):
+        with inside(name):
+            return function(*args)
+
+    try:
+        return jax.eval_shape(named, *args)
+    except TypeError as error:
+        # Inside the function it would have been told already: so it is what comes back.
+        raise ValueError(f"{name}: it returns something that is no array; {_ARRAYS_ALONE}") from error
 
 
 def _sign(maximise):

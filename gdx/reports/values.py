@@ -51,7 +51,8 @@ def new_table(title: str, *columns: str, text: bool = False) -> Table:
 
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD)
     for i, column in enumerate(columns):
-        table.add_column(column, justify="left" if text or i == 0 else "right", no_wrap=i == 0)
+        # A word that is longer than its column goes on in the next line; by default its end would be cut off.
+        table.add_column(column, justify="left" if text or i == 0 else "right", no_wrap=i == 0, overflow="fold")
     return table
 
 

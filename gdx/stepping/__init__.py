@@ -3,7 +3,7 @@
 from gdx.stepping.ordering import batch_of
 from gdx.stepping.resolving import Family, resolve_problem, transformation_of
 from gdx.stepping.state import Orders, TrainState, View
-from gdx.stepping.training import TrainStep, evaluation, gradient_norm, search_failed, train_step
+from gdx.stepping.training import TrainStep, evaluation, frozen_params, gradient_norm, search_failed, train_step
 
 __all__ = [
     "Family",
@@ -13,6 +13,7 @@ __all__ = [
     "View",
     "batch_of",
     "evaluation",
+    "frozen_params",
     "gradient_norm",
     "resolve_problem",
     "search_failed",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import optax
 
+from gdx.checks import inside
+from gdx.curvature.families import as_transformation
 from gdx.problems.base import Problem
 
 Family = Callable[[Any], optax.GradientTransformation]
@@ -32,7 +34,10 @@ def resolve_problem(problem: Problem | Callable[[Any], Problem], hyperparams: An
     ValueError
         If it is neither.
     """
-    here = problem if isinstance(problem, Problem) or not callable(problem) else problem(hyperparams)
+    here = problem
+    if callable(problem) and not isinstance(problem, Problem):
+        with inside("problem"):
+            here = problem(hyperparams)
     if not isinstance(here, Problem):
         raise ValueError(f"problem: {type(here).__name__} is no gdx.Problem; make one with gdx.problem(init, loss)")
     return here
@@ -62,10 +67,21 @@ def transformation_of(family: Family, hyperparams: Any) -> optax.GradientTransfo
             f"family: {type(family).__name__} is not callable; pass a callable step_size -> optax transformation, "
             "such as optax.sgd, not optax.sgd(0.1)"
         )
-    transformation = family(hyperparams)
-    if not isinstance(transformation, optax.GradientTransformation):
+    with inside("family"):
+        try:
+            made = family(hyperparams)
+        except KeyError as error:
+            name = error.args[0] if error.args else None
+            if not isinstance(hyperparams, Mapping) or name in hyperparams:
+                raise
+            raise ValueError(
+                f"family: it asks for hyperparams[{name!r}], where there are {', '.join(map(repr, hyperparams))}; "
+                "pass what it takes"
+            ) from error
+    transformation = as_transformation(made)
+    if transformation is None:
         raise ValueError(
-            f"family: it returns {type(transformation).__name__}, no optax transformation; "
+            f"family: it returns {type(made).__name__}, no optax transformation; "
             "pass a callable step_size -> optax transformation, such as optax.sgd"
         )
     return optax.with_extra_args_support(transformation)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -9,7 +10,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdx.checks import inside
 from gdx.problems.base import Epochs, Problem
+from gdx.stepping.carrying import begun, carried, loss_like, updates_of
+from gdx.stepping.frozen import never_moved, without_frozen
+from gdx.stepping.keys import batch_key
 from gdx.stepping.ordering import batch_of, draw_orders, reaches
 from gdx.stepping.resolving import Family, resolve_problem, transformation_of
 from gdx.stepping.state import TrainState, View
@@ -50,12 +55,14 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family, *, b
     TrainStep
         `init(hyperparams, key)` and `update(state)`; both can be jitted, vmapped and scanned. Parameters and
         optimizer state keep their dtypes: a traced momentum or step size would otherwise promote float32 and
-        bfloat16 leaves, and a scan would fail.
+        bfloat16 leaves, and a scan would fail. A whole number of a state that becomes a fraction with the first update
+        is one from the start.
 
     Raises
     ------
     ValueError
-        On the first call, if the family does not return an optax transformation.
+        On the first call, if the family does not return an optax transformation, a state changes its structure or
+        shape, or something is raised inside the problem or the optimizer, whose name stands in front.
 
     Examples
     --------
@@ -66,11 +73,14 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family, *, b
 
     def init(hyperparams, key):
         here = resolve_problem(problem, hyperparams)
-        params, model_state = _strong(here.init(key))
-        opt_state = _strong(transformation_of(family, hyperparams).init(params))
-        batch_key = None if here.batches is None else jax.random.fold_in(key, 0)
-        state = TrainState(hyperparams, batch_key, params, model_state, opt_state, jnp.zeros((), jnp.int32))
-        return renew(state)
+        with inside("init"):
+            params, model_state = here.init(key)
+        transformation = transformation_of(family, hyperparams)
+        with inside("family"):
+            opt_state: Any = transformation.init(params)
+        draws = None if here.batches is None else batch_key(key)
+        start = TrainState(hyperparams, draws, params, model_state, opt_state, jnp.zeros((), jnp.int32))
+        return begun(here, transformation, renew(start))
 
     def renew(state):
         here = resolve_problem(problem, state.hyperparams)
@@ -89,22 +99,19 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family, *, b
         transformation = transformation_of(family, state.hyperparams)
         if block is None and isinstance(here.batches, Epochs):
             state = jax.lax.cond(is_due(state), renew, lambda state: state, state)
-        batch = batch_of(here, state)
-
-        def value_fn(params):
-            return here.loss(params, state.model_state, batch)[0]
-
-        (loss, model_state), gradient = jax.value_and_grad(here.loss, has_aux=True)(
-            state.params, state.model_state, batch
-        )
-        updates, opt_state = transformation.update(
-            gradient, state.opt_state, state.params, value=loss, grad=gradient, value_fn=value_fn
-        )
-        params = optax.apply_updates(state.params, updates)
+        with inside("batches"):
+            batch = batch_of(here, state)
+        with inside("loss"):
+            (loss, model_state), gradient = jax.value_and_grad(here.loss, has_aux=True)(
+                state.params, state.model_state, batch
+            )
+        updates, opt_state = updates_of(here, transformation, state, batch, loss, gradient)
+        with inside("family"):
+            params = optax.apply_updates(state.params, updates)
         moved = state._replace(
-            params=params,
-            model_state=_cast_like(model_state, state.model_state),
-            opt_state=_cast_like(opt_state, state.opt_state),
+            params=carried("family: what its updates make of the parameters", params, state.params),
+            model_state=carried("loss: its state", model_state, state.model_state),
+            opt_state=carried("family: its state", opt_state, state.opt_state),
             step=state.step + 1,
         )
         return moved, View(state.params, loss, gradient, state.step, search_failed(opt_state))
@@ -113,7 +120,7 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family, *, b
 
 
 def evaluation(
-    problem: Problem | Callable[[Any], Problem],
+    problem: Problem | Callable[[Any], Problem], frozen: chex.ArrayTree | None = None
 ) -> Callable[[TrainState], tuple[jax.Array, jax.Array]]:
     """Make a function `state -> (loss, gradient norm)` of what verdicts are about.
 
@@ -122,6 +129,8 @@ def evaluation(
     problem
         A Problem, or a callable `hyperparams -> Problem`. Its `full_loss` is evaluated where it has one,
         otherwise the loss on the batch that comes next.
+    frozen
+        Parameters that never move, as `frozen_params` gives them; the norm leaves them out.
 
     Returns
     -------
@@ -136,27 +145,84 @@ def evaluation(
                 return here.full_loss(params, state.model_state)
             return here.loss(params, state.model_state, batch_of(here, state))[0]
 
-        loss, gradient = jax.value_and_grad(value)(state.params)
-        return loss, gradient_norm(gradient)
+        with inside("loss" if here.full_loss is None else "full_loss"):
+            loss, gradient = jax.value_and_grad(value)(state.params)
+        return loss, gradient_norm(gradient, frozen)
 
     return evaluate
 
 
-def gradient_norm(gradient: chex.ArrayTree) -> jax.Array:
-    """Euclidean norm over all leaves, accumulated in float32 or wider.
+def frozen_params(
+    problem: Problem | Callable[[Any], Problem], family: Family, state: TrainState
+) -> chex.ArrayTree | None:
+    """Find the parameters that an optimizer provably never moves, at any hyperparameters; nothing is computed.
+
+    Parameters
+    ----------
+    problem, family
+        As in `train_step`.
+    state
+        Of one run, or its shapes.
+
+    Returns
+    -------
+    pytree of NumPy bool, or None
+        As the parameters, True where nothing moves; None where that is nowhere.
+
+    Raises
+    ------
+    ValueError
+        If the optimizer moves nothing at all.
+    """
+    found = []
+
+    def look(state):
+        here = resolve_problem(problem, state.hyperparams)
+        transformation = transformation_of(family, state.hyperparams)
+
+        def update(gradient, opt_state, params):
+            inner = state._replace(opt_state=opt_state, params=params)
+            return updates_of(here, transformation, inner, batch_of(here, inner), loss_like(params), gradient)
+
+        found.append(never_moved(transformation.init, update, state.params))
+
+    jax.eval_shape(look, state)
+    leaves = jax.tree.leaves(found[0])
+    if all(leaf.all() for leaf in leaves) and any(leaf.size for leaf in leaves):
+        raise ValueError("family: its updates are zero whatever the gradient; pass one that moves some parameter")
+    return found[0] if any(leaf.any() for leaf in leaves) else None
+
+
+def gradient_norm(gradient: chex.ArrayTree, frozen: chex.ArrayTree | None = None) -> jax.Array:
+    """Euclidean norm over all leaves, accumulated in float32 or wider, whose squares neither overflow nor vanish.
 
     Parameters
     ----------
     gradient
         Pytree of floating arrays.
+    frozen
+        Entries to leave out, as `frozen_params` gives them.
 
     Returns
     -------
     array
         A number.
     """
-    wide = jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), gradient)
-    return optax.tree.norm(wide)
+    leaves = [leaf for leaf in jax.tree.leaves(without_frozen(gradient, frozen)) if leaf.size]
+    dtype = functools.reduce(jnp.promote_types, [leaf.dtype for leaf in leaves], jnp.float32)
+    wide = [leaf.astype(dtype) for leaf in leaves]
+    largest = functools.reduce(jnp.maximum, [jnp.max(jnp.abs(leaf)) for leaf in wide], jnp.zeros((), dtype))
+    # A power of two changes no digit, so that the norm is the plain one wherever that is a number.
+    far = jnp.finfo(dtype).maxexp // 8
+    up, down = jnp.asarray(2.0 ** (5 * far), dtype), jnp.asarray(2.0 ** (-5 * far), dtype)
+    is_small, is_large = largest < 2.0 ** (-2.5 * far), largest > 2.0 ** (2.75 * far)
+
+    def scaled(leaf):
+        # One of three, not times one of three: XLA would square a constant gradient and the factor each by itself.
+        return jnp.where(is_small, leaf * up, jnp.where(is_large, leaf * down, leaf))
+
+    total = sum((jnp.sum(scaled(leaf) ** 2) for leaf in wide), jnp.zeros((), dtype))
+    return jnp.sqrt(total) * jnp.where(is_small, down, jnp.where(is_large, up, jnp.ones((), dtype)))
 
 
 def search_failed(opt_state: optax.OptState) -> jax.Array | None:
@@ -177,12 +243,3 @@ def search_failed(opt_state: optax.OptState) -> jax.Array | None:
     found += [error > 0 for _, error in optax.tree.get_all_with_path(opt_state, "decrease_error")]
     found += [error > 0 for _, error in optax.tree.get_all_with_path(opt_state, "curvature_error")]
     return jnp.any(jnp.stack(found)) if found else None
-
-
-def _strong(tree):
-    """Arrays without weak types, so that what a scan carries keeps its type."""
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.asarray(leaf).dtype), tree)
-
-
-def _cast_like(new, old):
-    return jax.tree.map(lambda n, o: n if n.dtype == o.dtype else n.astype(o.dtype), _strong(new), old)

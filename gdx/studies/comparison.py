@@ -12,7 +12,7 @@ import numpy as np
 from gdx.problems.surface_catalog import Landscape
 from gdx.stepping import Family
 from gdx.studies.trajectory import trajectory
-from gdx.sweeps.inputs import check_count
+from gdx.sweeps.inputs import check_horizon, check_memory
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -112,7 +112,10 @@ def compare(
     A step size chosen on the very run that is shown flatters every method alike. It says what a method can do on this
     landscape, not what it does untuned.
     """
-    num_steps = check_count("num_steps", landscape.num_steps if num_steps is None else num_steps, "pass a number")
+    num_steps = check_horizon("num_steps", landscape.num_steps if num_steps is None else num_steps, "pass a number")
+    # Of every path the place, the loss and the gradient norm.
+    kept = num_steps * len(STEP_SIZES) * 4 * jnp.result_type(float).itemsize
+    check_memory(f"num_steps: {num_steps} steps, all of which are kept,", kept, "pass fewer of them")
     start = _check_start(landscape, landscape.start if start is None else start)
     _check_contestants(contestants)
     problem = landscape.make(start=start)

@@ -4,19 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
+from gdx.checks import own_rules
 from gdx.curvature import EigenStatus, OneStepStatus, measure_response, one_step_edge, sharpness, step_at
 from gdx.curvature.preconditioners import make_reader
+from gdx.curvature.scalings import own_scale
 from gdx.edges import Edge, critical_step_size
-from gdx.problems.base import Problem, check_problem
+from gdx.problems.base import Epochs, Problem, check_problem
 from gdx.stepping import Family, train_step
 from gdx.studies.predictions import judged_loss
+from gdx.studies.step_reading import StepRow, reading, tolerance_of
+from gdx.sweeps import Interrupted, Sweep, sweep
+from gdx.sweeps.driver import EVALUATIONS
 from gdx.sweeps.inputs import check_count
+from gdx.sweeps.sizing import choose_blocks
+from gdx.verdicts import Answer, training_level
 
 if TYPE_CHECKING:
     import chex
@@ -27,25 +35,12 @@ FORWARD_COST = 1 / 3
 """Gradients that an evaluation of the loss alone is counted as."""
 BELOW_EDGE = 0.5
 """Share of the last success at which the minimum is looked for: well inside, and not so slow."""
+LATE = 10
+"""The last one of so many parts of a run says whether it has trained."""
+DEAD = 0.1
+"""Share of the way from chance to the best loss of the search that a dead run does not get beyond."""
 RTOL = 1e-4
 """Of curvatures, relative residual."""
-
-
-class StepRow(NamedTuple):
-    """One of the step sizes."""
-
-    name: str
-    value: float
-    """A step size; NaN where there is none, and `note` says why."""
-    error: float
-    """How well the value is known for what it is, absolute: of a bracket its width, of an eigenvalue what its residual
-    allows. Not its distance from any other row."""
-    cost: float
-    """What it took, in gradients over all data: a Hessian product counts as two, an evaluation of the loss as a third,
-    and a run as its whole horizon."""
-    meaning: str
-    note: str
-    """Where the number comes from, or why there is none."""
 
 
 class StepTable(NamedTuple):
@@ -55,15 +50,32 @@ class StepTable(NamedTuple):
     edge: Edge
     reading: str
     num_steps: int
+    unit: str
+    """Of the costs."""
 
 
+class InterruptedTable(Interrupted):
+    """Ctrl-C during a step table; beside the runs and the edge of `gdx.Interrupted`, the rows so far.
+
+    Attributes
+    ----------
+    table : StepTable or None
+        None where nothing can be read off the runs yet.
+    """
+
+    def __init__(self, runs: Any, step_sizes: Any, edge: Edge | None, table: StepTable | None):
+        super().__init__(runs, step_sizes, edge)
+        self.table = table
+
+
+@own_rules()
 def step_table(
     problem: Problem,
     family: Family,
     key: chex.PRNGKey,
     *,
     num_steps: int,
-    criterion: str | None = "converged",
+    criterion: str | None = None,
     tolerance: float = 1e-6,
     rtol: float | None = None,
     progress: Callable[[int, int], None] | None = None,
@@ -94,11 +106,17 @@ def step_table(
     ------
     ValueError
         If an argument is out of range, or the problem or family cannot be run.
+    InterruptedTable
+        On Ctrl-C, with the rows so far in its `table`.
 
     Notes
     -----
-    The curvature of an optimizer that divides by a preconditioner is that of the preconditioned Hessian: at the start
-    with the preconditioner after one update, at the minimum with the one that the run ended with.
+    The curvature of an optimizer that divides by a preconditioner is that of the preconditioned Hessian. At the start
+    that preconditioner is what one update leaves, little more than the size of the first gradient, entry by entry; so
+    the Hessian is of the same loss, that of the first batch. It belongs to the first few steps alone, and often lies
+    far from every other row. At the minimum the preconditioner is the one that the run ended with, and the Hessian that
+    of the whole loss. Where that run has not trained, the row says so, and has no number where the loss is back at that
+    of learning nothing: the flat place where a network died is stable at any step size.
 
     Examples
     --------
@@ -111,22 +129,33 @@ def step_table(
     if not isinstance(problem, Problem):
         raise ValueError(f"problem: {type(problem).__name__} is no gdx.Problem; make one with gdx.problem(init, loss)")
     check_problem(problem, key)
-    edge = critical_step_size(
-        problem,
-        family,
-        keys=key[None],
-        num_steps=num_steps,
-        criterion=criterion,
-        tolerance=tolerance,
-        rtol=rtol,
-        progress=progress,
-    )
-    rows = [*_theory_rows(problem, family, key, edge), *_measured_rows(edge), *_known_rows(problem, family)]
-    return StepTable(tuple(rows), edge, _reading(rows, edge), num_steps)
+    run = sweep(problem, family, num_steps=num_steps, tolerance=tolerance)
+    rows: list[StepRow] = []
+    edge = None
+    try:
+        edge = critical_step_size(keys=key[None], run=run, criterion=criterion, rtol=rtol, progress=progress)
+        for row in _theory_rows(problem, family, key, edge):
+            rows.append(row)
+        return _table([*rows, *_measured_rows(edge, run), *_known_rows(problem, family, key)], edge, num_steps, problem)
+    except Interrupted as interrupted:
+        edge = getattr(interrupted, "edge", None)
+        table = None if edge is None else _table([*rows, *_measured_rows(edge, run)], edge, num_steps, problem)
+        raise InterruptedTable(interrupted.runs, interrupted.step_sizes, edge, table) from interrupted
+    except KeyboardInterrupt as interrupted:
+        if edge is None or edge.runs is None:
+            raise
+        table = _table([*rows, *_measured_rows(edge, run)], edge, num_steps, problem)
+        raise InterruptedTable(edge.runs, edge.step_sizes, edge, table) from interrupted
+
+
+def _table(rows, edge, num_steps, problem):
+    counts = problem.batches is None or isinstance(problem.batches, Epochs)
+    unit = "gradients over all data" if counts else "gradients, of batches whose share of the data is not known"
+    return StepTable(tuple(rows), edge, reading(rows, edge), num_steps, unit)
 
 
 def _theory_rows(problem, family, key, edge):
-    """Curvature at both ends of a run, and the one-step edge between them."""
+    """Curvature at both ends of a run, and the one-step edge between them, one after another."""
     names = ("curvature at the start", "one-step edge", "curvature at the minimum")
     meanings = (
         "stability, if curvature stayed as it is at the start",
@@ -135,61 +164,137 @@ def _theory_rows(problem, family, key, edge):
     )
     if problem.batches is not None and problem.full_loss is None:
         note = "the loss of a batch is not one loss; give the problem a full_loss"
-        return [_missing(name, meaning, note) for name, meaning in zip(names, meanings, strict=True)]
+        yield from (_missing(name, meaning, note) for name, meaning in zip(names, meanings, strict=True))
+        return
     start, run = _runner(problem, family)
-    first, half = run(1.0, key, 1), run(0.5, key, 1)
-    rows = [
-        _curvature_row(names[0], meanings[0], problem, family, (*start(key), first.opt_state), 0),
-        _one_step_row(names[1], meanings[1], problem, start(key), first, half),
-    ]
-    if not edge.last_success.lower > 0:
-        note = "no run succeeds, so no minimum is reached"
-        return [*rows, _missing(names[2], meanings[2], note)]
-    step_size = BELOW_EDGE * edge.last_success.lower
-    end = run(step_size, key, edge.horizon)
+    (first, _), (half, _) = run(1.0, key, 1), run(0.5, key, 1)
+    try:
+        reader = make_reader(family, first.params)
+    except ValueError as error:
+        note = str(error).removeprefix("family: ")
+        yield _missing(names[0], meanings[0], note)
+        yield _one_step_row(names[1], meanings[1], problem, start(key), first, half)
+        yield _missing(names[2], meanings[2], note)
+        return
+    yield _start_row(names[0], meanings[0], problem, reader, start(key), first)
+    yield _one_step_row(names[1], meanings[1], problem, start(key), first, half)
+    step_size = _well_inside(edge)
+    if step_size is None:
+        yield _missing(names[2], meanings[2], "no run succeeds, so no minimum is reached")
+        return
+    end, late_loss = run(step_size, key, edge.horizon)
+    after = f"after {edge.horizon} steps of {step_size:.4g}"
+    is_dead, remark = _trained(edge, float(late_loss))
+    if is_dead:
+        row = _missing(names[2], meanings[2], f"none was reached {after}: {remark}")
+        yield row._replace(cost=edge.horizon * _share(problem))
+        return
     row = _curvature_row(
-        names[2], meanings[2], problem, family, (end.params, end.model_state, end.opt_state), edge.horizon
+        names[2], meanings[2], reader, judged_loss(problem, end.model_state), end.params, end.opt_state
     )
-    return [*rows, row._replace(note=f"{row.note}, after {edge.horizon} steps of {step_size:.4g}")]
+    note = f"{row.note}, {after}" + (f"; {remark}" if remark else "")
+    yield row._replace(note=note, cost=row.cost + edge.horizon * _share(problem))
+
+
+def _share(problem):
+    """Of the data that one step sees; where that is not known, 1."""
+    return 1 / problem.batches.num_steps if isinstance(problem.batches, Epochs) else 1.0
+
+
+def _well_inside(edge):
+    """Step size of a run that succeeded, as near as there is to the middle between nothing and the last success."""
+    met = edge.step_sizes[np.any(edge.answers == Answer.MET, axis=1)]
+    if met.size == 0:
+        return None
+    return float(met[np.argmin(np.abs(np.log(met / (BELOW_EDGE * met[-1]))))])
+
+
+def _trained(edge, late_loss):
+    """Whether a run is dead, and what is to be said of it; nothing where it has trained."""
+    level = training_level(edge.runs)
+    if not math.isfinite(level.best):
+        return False, ""
+    if not math.isfinite(level.halfway):
+        return False, "no run of the search has learned more than its start knew, or not within this horizon"
+    if late_loss <= level.halfway:
+        return False, ""
+    told = f"loss {late_loss:.4g} where learning nothing has {level.chance:.4g} and the best run {level.best:.4g}"
+    if late_loss < level.chance - DEAD * (level.chance - level.best):
+        return False, f"that run is worse than halfway trained, {told}"
+    return True, f"that run has not trained, {told}"
 
 
 def _runner(problem, family):
+    """Make `(step size, key, steps) -> state, mean training loss of the last part`."""
     step = train_step(problem, family)
 
     @jax.jit
     def run(step_size, key, num_steps):
-        return jax.lax.fori_loop(0, num_steps, lambda _, state: step.update(state)[0], step.init(step_size, key))
+        length = jnp.maximum(num_steps // LATE, 1)
+
+        def move(count, carry):
+            state, total = carry
+            state, view = step.update(state)
+            return state, total + jnp.where(count >= num_steps - length, view.loss, 0).astype(total.dtype)
+
+        start = step.init(step_size, key), jnp.zeros((), jnp.result_type(float))
+        state, total = jax.lax.fori_loop(0, num_steps, move, start)
+        return state, total / length
 
     return problem.init, lambda step_size, key, num_steps: run(
         jnp.asarray(step_size, jnp.result_type(float)), key, num_steps
     )
 
 
-def _curvature_row(name, meaning, problem, family, place, num_gradients):
+def _start_row(name, meaning, problem, reader, start, first):
+    """Curvature at the start: of the whole loss, or of the first batch's where the preconditioner comes from that."""
+    params, model_state = start
+    loss, share, is_preconditioned = judged_loss(problem, model_state), 1.0, reader.response.is_preconditioned
+    if is_preconditioned and problem.batches is not None:
+        batch, share = problem.batches(first.key, jnp.zeros((), jnp.int32)), _share(problem)
+        loss = lambda params: problem.loss(params, model_state, batch)[0]  # noqa: E731
+    row = _curvature_row(name, meaning, reader, loss, params, first.opt_state, share)
+    if is_preconditioned and math.isfinite(row.value):
+        whose = "both of the first batch" if problem.batches is not None else "both of the first step"
+        said = "that preconditioner is the size of one gradient, entry by entry, and soon another"
+        return row._replace(note=f"{row.note}, {whose}; {said}")
+    return row
+
+
+def _curvature_row(name, meaning, reader, loss, params, opt_state, share=1.0):
     """Critical step size of the quadratic that a loss looks like at one place."""
-    params, model_state, opt_state = place
-    loss = judged_loss(problem, model_state)
+    response = reader.response
+    is_bent = response.is_preconditioned or response.scale is not None
+
+    @jax.jit
+    def measured(params, opt_state):
+        diagonal = reader.read(opt_state, params) if is_bent else None
+        return sharpness(*own_scale(loss, params, diagonal, response.decay), rtol=RTOL)
+
     try:
-        reader = make_reader(family, params)
-
-        @jax.jit
-        def measured(params, opt_state):
-            return sharpness(loss, params, preconditioner=reader.read(opt_state, params), rtol=RTOL)
-
         found = measured(params, opt_state)
-        curvature, residual = float(found.value), float(found.residual)
-        if int(found.status) == EigenStatus.NONFINITE:
-            return _missing(name, meaning, "the curvature there is not finite")
-        if curvature <= 0:
-            return _missing(name, meaning, f"the largest curvature there is {curvature:.3g}, not positive")
-        value = step_at(reader.response, curvature)
-        # A larger curvature by the residual, within which an eigenvalue is sure to lie.
-        error = value - step_at(reader.response, curvature + residual)
     except ValueError as error:
         return _missing(name, meaning, str(error).removeprefix("family: ").removeprefix("loss: "))
-    hessian = "preconditioned Hessian" if reader.response.is_preconditioned else "Hessian"
-    spent = num_gradients + PRODUCT_COST * int(found.num_products)
-    return StepRow(name, value, error, spent, meaning, f"largest eigenvalue {curvature:.6g} of the {hessian}")
+    curvature, residual = float(found.value), float(found.residual)
+    spent = PRODUCT_COST * share * int(found.num_products)
+    if int(found.status) == EigenStatus.NONFINITE:
+        return _missing(name, meaning, "the curvature there is not finite")._replace(cost=spent)
+    if curvature <= 0:
+        note = f"the largest curvature there is {curvature:.3g}, not positive"
+        return _missing(name, meaning, note)._replace(cost=spent)
+    value = step_at(response, curvature)
+    if not math.isfinite(value):
+        note = f"no step size is too large for a curvature of {curvature:.6g}"
+        return _missing(name, meaning, note)._replace(cost=spent)
+    # A larger curvature by the residual, within which an eigenvalue is sure to lie.
+    error = value - step_at(response, curvature + residual)
+    hessian = "preconditioned Hessian" if response.is_preconditioned else "Hessian"
+    if response.decay is not None or (response.scale is not None and not response.is_preconditioned):
+        hessian += " under the parameters' own step sizes and decays"
+    note = f"largest eigenvalue {curvature:.6g} of the {hessian}"
+    if found.status == EigenStatus.NOT_CONVERGED:
+        note += f", not converged: a residual of {residual:.2g} is left"
+    return StepRow(name, value, error, spent, meaning, note)
 
 
 def _one_step_row(name, meaning, problem, start, first, half):
@@ -215,86 +320,57 @@ def _one_step_row(name, meaning, problem, start, first, half):
     )
 
 
-def _measured_rows(edge):
+def _measured_rows(edge, run: Sweep):
+    """What runs show: brackets of one horizon, and an estimate without one."""
+    spent = _runs_cost(edge, run)
+    what = f"{edge.criterion}{tolerance_of(edge)} within {edge.horizon} steps"
     rows = []
-    runs = len(edge.step_sizes) * edge.horizon
-    what = f"{edge.criterion} (tolerance {edge.tolerance:g}) within {edge.horizon} steps"
     ends = (
-        (
-            "measured: first failure",
-            edge.first_failure,
-            edge.first_failure.upper,
-            "smallest step size that fails",
-        ),
-        (
-            "measured: last success",
-            edge.last_success,
-            edge.last_success.lower,
-            "largest step size that succeeds",
-        ),
+        ("measured: first failure", edge.first_failure, 1, "smallest step size that fails"),
+        ("measured: last success", edge.last_success, 0, "largest step size that succeeds"),
     )
-    for name, pair, value, meaning in ends:
+    for name, pair, end, meaning in ends:
+        value = pair[end]
         if not (math.isfinite(value) and value > 0):
-            rows.append(_missing(name, meaning, f"{edge.status.value}: {what}")._replace(cost=runs))
+            rows.append(_missing(name, meaning, f"{edge.status.value}: {what}")._replace(cost=spent))
+        elif math.isfinite(pair.upper) and pair.lower > 0:
+            rows.append(StepRow(name, value, pair.upper - pair.lower, spent, meaning, what))
         else:
-            ended = "" if math.isfinite(pair.upper) else "; the scan ends there, and not the success"
-            rows.append(StepRow(name, value, pair.upper - pair.lower, runs, meaning, what + ended))
+            bound = "at most" if end else "at least"
+            note = f"{what}; the search ends there, so this is a bound and no measurement"
+            rows.append(StepRow(name, value, math.inf, spent, meaning, note, bound))
     meaning = "the edge that runs without a horizon would see"
     found = edge.estimate
     if found is None or not math.isfinite(found.value):
         reason = f'the criterion "{edge.criterion}" has none' if found is None else found.reason
         return [*rows, _missing("measured: endless run", meaning, reason)]
     note = f"{found.kind.value}, by {found.method}: {found.reason}"
-    return [*rows, StepRow("measured: endless run", found.value, found.error, found.num_gradients, meaning, note)]
+    cost = found.num_gradients * _share(run.problem)
+    return [*rows, StepRow("measured: endless run", found.value, found.error, cost, meaning, note)]
 
 
-def _known_rows(problem, family):
+def _runs_cost(edge, run):
+    """Steps made, each with its share of the data, and the full loss's gradients where that is what is judged."""
+    problem, steps = run.problem, float(np.sum(edge.runs.steps))
+    cost = steps * _share(problem)
+    if problem.batches is not None and problem.full_loss is not None:
+        blocks = choose_blocks(run.num_steps, run.tail, spares_watching=True)
+        cost += steps / run.num_steps * blocks.number * min(EVALUATIONS, blocks.watch)
+    return cost
+
+
+def _known_rows(problem, family, key):
     known = problem.known
     if known is None or known.min_sharpness is None:
         return []
     name, meaning = "closed form", "beyond it no minimum is stable"
     try:
-        response = measure_response(family)
+        response = measure_response(family, jax.eval_shape(problem.init, key)[0])
     except ValueError as error:
         return [_missing(name, meaning, str(error).removeprefix("family: "))]
-    if response.is_preconditioned:
-        return [_missing(name, meaning, "it is known of the Hessian, not of the preconditioned one")]
+    if response.is_preconditioned or response.scale is not None or response.decay is not None:
+        return [_missing(name, meaning, "it is known of the Hessian as it is, which this optimizer bends")]
     return [StepRow(name, step_at(response, known.min_sharpness), 0.0, 0.0, meaning, known.source)]
-
-
-def _reading(rows, edge):
-    """How to read disagreement, in one short paragraph about the numbers at hand."""
-    values = {row.name: row.value for row in rows}
-    measured = values["measured: endless run"]
-    if not math.isfinite(measured):
-        measured = values["measured: last success"]
-    said = [
-        "The rows answer different questions, so they may differ by orders of magnitude and all be right: train by the "
-        "measured ones."
-    ]
-    if not math.isfinite(measured):
-        said = ["No run succeeded, so the other rows stand unmeasured: a longer horizon or another criterion may tell."]
-    for name, low, high in (
-        (
-            "curvature at the start",
-            "the run leaves the place where it began for a flatter one",
-            "the curvature grows on the way",
-        ),
-        (
-            "curvature at the minimum",
-            "beyond that minimum's edge flatter ones are in reach",
-            "something else than the loss of that minimum stops the runs: the start's basin, or the horizon",
-        ),
-    ):
-        is_known = math.isfinite(values[name]) and math.isfinite(edge.last_success.upper)
-        ratio = measured / values[name] if is_known else 1.0
-        if ratio > 1.05:
-            said.append(f"The {name} is {ratio:.3g} times too cautious: {low}.")
-        elif ratio < 0.95:
-            said.append(f"The {name} promises {1 / ratio:.3g} times too much: {high}.")
-    if edge.first_failure.upper < 0.95 * edge.last_success.lower:
-        said.append("Some smaller steps fail already: between first failure and last success the start decides.")
-    return " ".join(said)
 
 
 def _missing(name, meaning, note):

@@ -8,9 +8,10 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdx.checks import own_rules
 from gdx.problems.base import Problem, check_problem
 from gdx.stepping import gradient_norm, train_step, transformation_of
-from gdx.sweeps.inputs import check_count
+from gdx.sweeps.inputs import check_horizon, check_memory
 
 if TYPE_CHECKING:
     import chex
@@ -26,6 +27,7 @@ class Trajectory(NamedTuple):
     gradient_norm: Float[Array, " T+1"]
 
 
+@own_rules()
 def trajectory(
     problem: Problem, transformation: optax.GradientTransformation, key: chex.PRNGKey, *, num_steps: int
 ) -> Trajectory:
@@ -55,7 +57,7 @@ def trajectory(
     --------
     >>> path = gdx.trajectory(gdx.problems.quartic(), optax.sgd(0.1), jax.random.key(0), num_steps=100)
     """
-    num_steps = check_count("num_steps", num_steps, "pass the number of updates")
+    num_steps = check_horizon("num_steps", num_steps, "pass the number of updates")
     if not isinstance(transformation, optax.GradientTransformation):
         raise ValueError(
             f"transformation: {type(transformation).__name__} is no optax transformation; "
@@ -65,6 +67,9 @@ def trajectory(
     if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key) or shape != ():
         raise ValueError(f"key: {type(key).__name__} of shape {shape} is not one typed key; pass jax.random.key(0)")
     check_problem(problem, key)
+    start = jax.tree.leaves(jax.eval_shape(lambda key: problem.init(key)[0], key))
+    size = 16 + sum(leaf.size * leaf.dtype.itemsize for leaf in start)
+    check_memory(f"num_steps: {num_steps} steps, all of which are kept,", num_steps * size, "pass fewer of them")
 
     def family(_):
         return transformation

@@ -98,6 +98,9 @@ def _watch(move, evaluate, slots, settings):
         memory = jax.vmap(_memory_distance)(train, reference) if knows_repetition else None
         return moved, memory
 
+    def norm_of(gradient):
+        return gradient_norm(gradient, settings.frozen)
+
     def body(carry, row):
         train, watched, evaluated = carry
         moved, memory = distances(train)
@@ -107,7 +110,7 @@ def _watch(move, evaluate, slots, settings):
         train, watched, view = move(train, watched)
         if evaluate is not None:
             return (train, watched, evaluated), (view.loss, *evaluated, moved, memory)
-        norm = jax.vmap(gradient_norm)(view.gradient) if settings.gradients else None
+        norm = jax.vmap(norm_of)(view.gradient) if settings.gradients else None
         return (train, watched, None), (None, view.loss, norm, moved, memory)
 
     evaluated = None

@@ -11,15 +11,26 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from gdx.checks import check_number, check_process, own_rules
 from gdx.observers import Observer, search_failures
 from gdx.problems.base import Problem, check_problem
-from gdx.stepping import Family, evaluation, resolve_problem, train_step, transformation_of
-from gdx.sweeps.inputs import check_count, check_family, check_hyperparams, check_keys, check_stopping
+from gdx.stepping import Family, evaluation, frozen_params, resolve_problem, train_step, transformation_of
+from gdx.stepping.keys import shares_draws
+from gdx.sweeps.inputs import (
+    check_count,
+    check_family,
+    check_horizon,
+    check_hyperparams,
+    check_keys,
+    check_stopping,
+    check_total,
+)
 from gdx.sweeps.lanes import make_engine
 from gdx.sweeps.runs import Runs, Stopping
 from gdx.sweeps.sizing import LIGHT_BYTES, choose_blocks, choose_slots, work_bytes
 from gdx.sweeps.state import SEARCH_FAILURES, Queue, Settings
 from gdx.sweeps.training import make_start
+from gdx.sweeps.watching import check_observers, check_watching
 
 if TYPE_CHECKING:
     import chex
@@ -90,7 +101,8 @@ class Sweep:
         hyperparams
             Step sizes [S], or a pytree of arrays [S].
         keys
-            Typed random keys [R]; runs with one key start alike and see the same batches.
+            Typed random keys [R] of any kind, or legacy ones [R, 2]; runs with one key start alike and see the same
+            batches.
         progress
             Called as `progress(finished, total)` a few times a second; not inside a trace.
 
@@ -107,14 +119,15 @@ class Sweep:
         Interrupted
             On Ctrl-C, with what was finished.
         """
-        hyperparams, keys, num_points, num_repeats = self.check(hyperparams, keys)
-        engine = self._engine(hyperparams, keys)
-        if _is_traced((hyperparams, keys)):
-            return _run_traced(engine, hyperparams, keys, num_points, num_repeats)
-        key_data = np.asarray(jax.random.key_data(keys))
-        grid = _Grid(jax.tree.map(np.asarray, hyperparams), key_data, jax.random.key_impl(keys), num_repeats)
-        flat = self._stream(engine, grid, num_points * num_repeats, progress)
-        return jax.tree.map(lambda leaf: leaf.reshape(num_points, num_repeats, *leaf.shape[1:]), flat)
+        with own_rules():
+            hyperparams, keys, num_points, num_repeats = self.check(hyperparams, keys)
+            engine = self._engine(hyperparams, keys)
+            if _is_traced((hyperparams, keys)):
+                return _run_traced(engine, hyperparams, keys, num_points, num_repeats)
+            key_data = np.asarray(jax.random.key_data(keys))
+            grid = _Grid(jax.tree.map(np.asarray, hyperparams), key_data, jax.random.key_impl(keys), num_repeats)
+            flat = self._stream(engine, grid, num_points * num_repeats, progress)
+            return jax.tree.map(lambda leaf: leaf.reshape(num_points, num_repeats, *leaf.shape[1:]), flat)
 
     def check(self, hyperparams: chex.ArrayTree, keys: chex.PRNGKey) -> tuple[Any, jax.Array, int, int]:
         """Refuse what a call would refuse, without compiling anything.
@@ -133,15 +146,17 @@ class Sweep:
         ValueError
             As a call.
         """
-        keys = check_keys(keys)
-        hyperparams, num_points = check_hyperparams(hyperparams)
-        self._engine(hyperparams, keys)
+        with own_rules():
+            keys = check_keys(keys)
+            hyperparams, num_points = check_hyperparams(hyperparams)
+            _, bytes_per_run, _ = self._engine(hyperparams, keys)
+            check_total(num_points, keys.shape[0], bytes_per_run)
         return hyperparams, keys, num_points, keys.shape[0]
 
     def _engine(self, hyperparams, keys):
         signature = _signature(hyperparams, keys)
         if signature not in self._programs:
-            self._programs[signature] = (self._build(hyperparams, keys), {})
+            self._programs[signature] = (*self._build(hyperparams, keys), {})
         return self._programs[signature]
 
     def _build(self, hyperparams, keys):
@@ -161,8 +176,16 @@ class Sweep:
         jax.eval_shape(check, point, key)
         step = train_step(self.problem, self.family, block=self.tail)
         state = jax.eval_shape(step.init, point, key)
-        self.step_bytes = size = work_bytes(step.update, state)
-        searches = jax.eval_shape(step.update, state)[1].search_failed is not None
+        program, (_, view) = jax.make_jaxpr(step.update, return_shape=True)(state)
+        if shares_draws(program.jaxpr):
+            raise ValueError(
+                "keys: a step draws random numbers with keys of the kind rbg, which runs side by side would share; "
+                "draw them with jax.random.key(0, impl='threefry2x32')"
+            )
+        self.step_bytes = size = work_bytes(program.jaxpr)
+        searches = view.search_failed is not None
+        summary_bytes = check_watching(self._options["observers"], state.params, view)
+        frozen = frozen_params(self.problem, self.family, state)
         if self.slots is None:
             self.slots = choose_slots(size, jax.default_backend())
         blocks = choose_blocks(
@@ -178,12 +201,14 @@ class Sweep:
             options["evaluate_every"] = max(self.tail // EVALUATIONS, 1)
         if searches:
             options["observers"] = options["observers"] | {SEARCH_FAILURES: search_failures}
-        settings = Settings(blocks=blocks, slots=self.slots, is_apart=apart[0], **options)
+        settings = Settings(blocks=blocks, slots=self.slots, is_apart=apart[0], frozen=frozen, **options)
         step = train_step(self.problem, self.family, block=blocks.coast + blocks.watch)
-        return make_engine(step, evaluation(self.problem), make_start(self.problem, settings), settings)
+        engine = make_engine(step, evaluation(self.problem, frozen), make_start(self.problem, settings), settings)
+        # None of a run's own facts is wider than a float64.
+        return engine, 8 * len(Runs._fields) + summary_bytes
 
     def _stream(self, program, grid, total, progress):
-        engine, compiled = program
+        engine, _, compiled = program
         queue = grid.queue(0, total)
         if "segment" not in compiled:
             started = time.perf_counter()
@@ -250,7 +275,8 @@ def sweep(
     tail
         The window W at the end of a run that verdicts are about, steps; shortened to the horizon.
     tolerance
-        A run has converged when its gradient norm is at most this times the first one over a whole tail.
+        A run has converged when its gradient norm is at most this times the first one over a whole tail. Gradients of
+        parameters that the optimizer provably never moves do not count.
     stopping
         Which rules may end a run early; by default those that cannot mistake a pause for the end, see `Stopping`.
     blow_up_factor
@@ -290,18 +316,17 @@ def sweep(
     >>> run = gdx.sweep(gdx.problems.quartic(), optax.sgd, num_steps=2_000)
     >>> runs = run(jnp.geomspace(0.1, 1.5, 64), jax.random.split(jax.random.key(0), 8))
     """
-    num_steps = check_count("num_steps", num_steps, "pass the horizon in steps")
+    check_process()
+    num_steps = check_horizon("num_steps", num_steps)
     tail = check_count("tail", tail, "pass a window in steps")
     if evaluate_every is not None:
         evaluate_every = check_count("evaluate_every", evaluate_every, "pass 1 to evaluate at every step")
     if slots is not None:
         slots = check_count("slots", slots, "leave it out for a fixed rule")
     for name, value in {"tolerance": tolerance, "blow_up_factor": blow_up_factor}.items():
-        if not (np.isfinite(value) and value > 0):
-            raise ValueError(f"{name}: {value} is outside (0, inf); the default suits most problems")
-    unknown = set(facts) - set(FACTS)
-    if unknown:
-        raise ValueError(f"facts: {sorted(unknown)} are unknown; choose among {FACTS}")
+        check_number(name, value, 0, np.inf, "the default suits most problems")
+    if not isinstance(facts, Collection) or not set(facts) <= set(FACTS):
+        raise ValueError(f"facts: {facts!r} are not all known; choose among {FACTS}")
     stopping = Stopping() if stopping is None else stopping
     check_stopping(stopping, facts)
     options = {
@@ -312,7 +337,7 @@ def sweep(
         "gradients": "gradient" in facts,
         "cycles": "cycles" in facts,
         "evaluate_every": evaluate_every,
-        "observers": dict(observers or {}),
+        "observers": check_observers(observers),
     }
     return Sweep(problem, family, num_steps, tail, options)
 
@@ -338,7 +363,7 @@ class _Grid:
 
 
 def _run_traced(program, hyperparams, keys, num_points, num_repeats):
-    engine, _ = program
+    engine, _, _ = program
     total = num_points * num_repeats
     lanes = jnp.arange(total, dtype=jnp.int32)
     queue = Queue(

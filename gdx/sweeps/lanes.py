@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from gdx.stepping import TrainStep
+from gdx.stepping.keys import for_each
 from gdx.sweeps.advancing import make_advance
 from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.state import SEARCH_FAILURES, Log, Peaks, Queue, Settings, Slots
@@ -171,7 +172,8 @@ def _admit(fresh, slots, queue, next_row):
 
     def let_in(slots):
         # A free slot that gets no lane replays the last one, so that it always holds sensible numbers.
-        new = jax.vmap(fresh)(_rows(queue, jnp.clip(row, 0, queue.length - 1)))
+        lane, hyperparams, key = _rows(queue, jnp.clip(row, 0, queue.length - 1))
+        new = for_each(lambda key, lane, hyperparams: fresh((lane, hyperparams, key)), key, lane, hyperparams)
         new = new._replace(lane=jnp.where(takes, new.lane, -1))
         return jax.tree.map(lambda n, o: jnp.where(_column(free, n), n, o), new, slots)
 

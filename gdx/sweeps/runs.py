@@ -145,8 +145,8 @@ class Runs(NamedTuple):
     first_training_loss: Fact
     """Of the loss that is trained on, at the start: with batches the mean over the first eight of them."""
     null_loss: Fact
-    """The same of a model that has learned nothing: `Known.chance` where that is known, else with all parameters zero,
-    where a network's output is constant; may be NaN."""
+    """The same of a model that has learned nothing: `Known.chance` where that is known, else about the best that a
+    network can do whose weights are all zero, so that its output is a constant; may be NaN."""
     minimum: Fact
     """`Known.minimum` of the problem, NaN where it is unknown."""
     middle_loss: Fact

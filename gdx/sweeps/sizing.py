@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
+
+from gdx.stepping.keys import programs_in
 
 CACHE_BYTES = {"cpu": 14 << 20}
 """Working set that the lanes of one step may share, by backend; others get `DEVICE_BYTES`."""
@@ -17,6 +17,8 @@ LIGHT_BYTES = 16 << 10
 """Below this a step is so cheap that watching every step of it would cost more than the step."""
 COAST_WINDOWS = 20
 """Windows' worth of steps between two watched windows of a light problem, at most."""
+MAX_CANDIDATES = 1 << 16
+"""Numbers of blocks that are tried for the one that fits a horizon best."""
 
 
 class Blocks(NamedTuple):
@@ -29,21 +31,27 @@ class Blocks(NamedTuple):
     """Steps of the first block that do not move, where the horizon is no multiple of a block."""
 
 
-def work_bytes(update: Callable[..., Any], *args: Any) -> int:
-    """Bytes of all intermediate values of one call, from its jaxpr: how much cache one lane asks for.
+def work_bytes(program: Any) -> int:
+    """Bytes of all intermediate values of one call: how much cache one lane asks for.
 
     Parameters
     ----------
-    update
-        A traceable function.
-    *args
-        Its arguments, or their shapes.
+    program
+        The jaxpr of a function.
 
     Returns
     -------
     int
+        A loop's body counts once, of the branches of a condition the largest.
     """
-    return _jaxpr_bytes(jax.make_jaxpr(update)(*args).jaxpr)
+    total = 0
+    for equation in program.eqns:
+        inner = [work_bytes(part) for part in programs_in(equation)]
+        if not inner:
+            total += sum(_bytes(variable.aval) for variable in equation.outvars)
+        else:
+            total += max(inner) if equation.primitive.name == "cond" else sum(inner)
+    return total
 
 
 def choose_slots(bytes_per_lane: int, backend: str) -> int:
@@ -96,21 +104,11 @@ def choose_blocks(num_steps: int, window: int, *, spares_watching: bool, watches
         return Blocks(number, 0, watch, number * watch - num_steps)
     spread = min(COAST_WINDOWS, num_steps // (8 * watch)) if spares_watching else 1
     most = max(num_steps // (watch * max(spread, 1)), 1)
-    candidates = range(most, max(most // 2, 1) - 1, -1)
+    # Of a very long horizon not every way to cut it is looked at: what is left over is small beside it in any case.
+    candidates = range(most, max(most // 2, most - MAX_CANDIDATES, 1) - 1, -1)
     number = min(candidates, key=lambda count: (-num_steps % count, -count))
     length = -(-num_steps // number)
     return Blocks(number, length - watch, watch, number * length - num_steps)
-
-
-def _jaxpr_bytes(jaxpr):
-    total = 0
-    for equation in jaxpr.eqns:
-        inner = [value for value in equation.params.values() if hasattr(value, "eqns") or hasattr(value, "jaxpr")]
-        if inner:
-            total += sum(_jaxpr_bytes(getattr(value, "jaxpr", value)) for value in inner)
-        else:
-            total += sum(_bytes(variable.aval) for variable in equation.outvars)
-    return total
 
 
 def _bytes(aval):

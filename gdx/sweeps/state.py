@@ -36,6 +36,8 @@ class Settings(NamedTuple):
     is_apart: bool
     """Whether verdicts are about another loss than the one that is trained on."""
     observers: Mapping[str, Observer]
+    frozen: Any = None
+    """Parameters that never move, as `gdx.stepping.frozen_params` gives them; gradient norms leave them out."""
 
     @property
     def keeps_first_bad(self) -> bool:

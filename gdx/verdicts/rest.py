@@ -168,7 +168,7 @@ def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
     scale = xp.maximum(abs(facts.first_loss), abs(facts.best_loss))
     visible = xp.maximum(limit**2 * fallen, ROUNDING * eps * scale)
     burst_late = (facts.last_quarter_rise > visible) & (facts.last_quarter_rise > FADING * facts.third_quarter_rise)
-    grown = facts.tail_gradient_norm_max > GROWTH * facts.calm_gradient_norm
+    grown = facts.tail_gradient_norm_max / GROWTH > facts.calm_gradient_norm
     above_rounding = facts.tail_gradient_norm_max > ROUNDING * eps * facts.first_gradient_norm
     # Towards a minimum the gradient sinks by a factor a step, towards a flat saddle by a power of their number.
     sunk = xp.log(facts.first_gradient_norm / facts.tail_gradient_norm_max)

@@ -12,15 +12,30 @@ from gdx.studies.verification import (
     laboratories,
     phases,
     rates,
+    regressions,
     stochastic,
     tails,
     thresholds,
+    wells,
 )
 from gdx.studies.verification.base import Check, Claim, Verification, run_checks
 
 __all__ = ["Check", "Claim", "Verification", "verification_checks", "verify"]
 
-SUBJECTS = (thresholds, edges, factorizations, tails, laboratories, phases, doublings, stochastic, rates, controls)
+SUBJECTS = (
+    thresholds,
+    edges,
+    wells,
+    regressions,
+    factorizations,
+    tails,
+    laboratories,
+    phases,
+    doublings,
+    stochastic,
+    rates,
+    controls,
+)
 
 
 def verification_checks() -> list[Check]:

@@ -1,0 +1,70 @@
+"""What comes back from a family, as an optax transformation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import optax
+
+
+def as_transformation(made: Any) -> optax.GradientTransformation | None:
+    """Turn what a family returns into an optax transformation.
+
+    Parameters
+    ----------
+    made
+        A transformation; an object that says what its transformation is, as `optax.MultiSteps` does; or any object with
+        functions `init(params)` and `update(gradient, state, params)`.
+
+    Returns
+    -------
+    optax.GradientTransformation or None
+        None where it is none of these.
+    """
+    if isinstance(made, optax.GradientTransformation):
+        return made
+    parts: list[Any] = [getattr(made, name, None) for name in ("gradient_transformation", "init", "update")]
+    make, init, update = parts
+    if callable(make) and not isinstance(made, type):
+        return as_transformation(make())
+    if callable(init) and callable(update) and not isinstance(made, type):
+        return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
+    return None
+
+
+def checked_family(family: Any) -> Callable[[Any], optax.GradientTransformation]:
+    """Check that a family is a callable that returns transformations.
+
+    Parameters
+    ----------
+    family
+        `step_size -> optax transformation`.
+
+    Returns
+    -------
+    callable
+        The same, whatever kind of transformation it returns.
+
+    Raises
+    ------
+    ValueError
+        If it is no callable, or what comes back at a step size of 1 is no transformation.
+    """
+    if not callable(family) or as_transformation(family) is not None:
+        raise ValueError(
+            f"family: {type(family).__name__} is no callable step_size -> optax transformation; pass optax.sgd, not "
+            "optax.sgd(0.1)"
+        )
+
+    def transformation(step_size):
+        made = family(step_size)
+        found = as_transformation(made)
+        if found is None:
+            raise ValueError(
+                f"family: it returns {type(made).__name__}, no optax transformation; return one, as optax.sgd does"
+            )
+        return found
+
+    transformation(1.0)
+    return transformation

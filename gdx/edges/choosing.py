@@ -1,0 +1,350 @@
+"""Which estimator applies to the edge of a start.
+
+A number is given only where two roads lead to it that could disagree: the runs on both sides of the edge, and what is
+known without them (the linearised step where runs come to rest, the growth rate, the cycles above).
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gdx.edges.estimates import EstimateKind, Found, nothing
+from gdx.edges.growth import slopes, zero_of_growth
+from gdx.edges.hard import two_sided
+from gdx.edges.oscillation import NARROWEST, WIDEST, ladder, settled, zero_of_gradient
+from gdx.edges.probing import WIDTH, Probe
+from gdx.edges.resting import LocalEdge, local_edge, minimum_of_affine, nowhere
+from gdx.edges.traces import Sides, Traces
+
+if TYPE_CHECKING:
+    import chex
+
+SURVEY = (0.5, 0.7, 0.85, 0.95, 0.99, 1.01, 1.03, 1.07, 1.12, 1.2, 1.35, 1.55, 1.8, 2.2, 3.0, 4.0)
+"""Multiples of the last success at which runs are looked at first."""
+NEAR = 4.0
+"""A run is near a loss of stability while its rate times the horizon is below this many times ln(1/tolerance)."""
+ROUNDS = 3
+COARSEST = 1e-2
+"""Largest relative error that is still worth a number."""
+AFTERMATH = np.geomspace(1e-9, 3e-2, WIDTH)
+"""Relative distances above an edge of a basin at which runs must not succeed again."""
+SLOWEST = 2.0
+"""How fast, at least, a multiplier passes 1 with the logarithm of the step size: gradient descent's does so."""
+FLANK = 5
+"""Runs below a loss of stability that must all succeed."""
+AGREES = 1e-9
+"""Relative difference between two roads that is rounding and nothing else."""
+
+
+class Choice(NamedTuple):
+    """What was decided, and by which method."""
+
+    kind: EstimateKind
+    method: str
+    found: Found
+    reason: str
+    """One sentence for a person."""
+
+    @property
+    def is_local(self) -> bool:
+        """Whether a minimum loses its stability there, rather than a start its basin."""
+        return self.kind in (EstimateKind.LINEAR, EstimateKind.SOFT, EstimateKind.HARD)
+
+
+class Start(NamedTuple):
+    """Whose edge is looked for, and what a finite sweep saw of it."""
+
+    probe: Probe
+    key: chex.PRNGKey
+    sides: Sides
+    lower: float
+    """Largest step size below the first failure at which the start met the criterion."""
+    upper: float
+    """The first failure."""
+    last: float
+    """Where answers alternate, the step size beyond which it never succeeded; else 0."""
+    depth: float = 0.0
+    """Logarithm of how far below its first gradient norm a run got: far beyond rounding where a minimum lies at 0."""
+
+    @property
+    def resolution(self) -> float:
+        """What the horizon leaves open of a multiplier that passes 1."""
+        return math.log(1 / self.sides.tolerance) / self.probe.num_steps
+
+    @property
+    def unseen(self) -> float:
+        """The same for a mode that must first grow from where the run came closest to rest."""
+        return max(self.depth, math.log(1 / np.finfo(float).eps)) / self.probe.num_steps
+
+
+def choose(start: Start) -> Choice:
+    """Find the estimator that applies, and hold its number against the runs.
+
+    Parameters
+    ----------
+    start
+        Whose edge, and its bracket.
+
+    Returns
+    -------
+    Choice
+        Of kind `NONE` with the reason where no number can be trusted.
+    """
+    survey = start.probe(start.lower * np.array(SURVEY), start.key)
+    if not start.probe.find_period(survey):
+        return _none("a step depends on how many came before it (a schedule, or a bias correction)")
+    start = start._replace(depth=_depth(survey))
+    return _checked(start, _decide(start, survey))
+
+
+def _depth(survey):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        depths = np.log(survey.norms[0]) - np.log(np.min(survey.norms, axis=0))
+    # Exact zeros are as deep as numbers go.
+    return float(np.clip(np.max(depths, initial=0.0, where=~np.isnan(depths)), 0.0, -math.log(np.finfo(float).tiny)))
+
+
+def _decide(start, survey):
+    if start.probe.is_affine(start.key, start.lower):
+        return _linear(start, survey)
+    narrowed, below, why_not = _narrowed(start, survey)
+    local = (
+        nowhere("no run below the first failure comes to rest within the horizon")
+        if below is None
+        else (local_edge(start.probe, start.probe.one_start(below.step_size, start.key), below.state, below.step_size))
+    )
+    found = _local(narrowed, local)
+    if found is not None:
+        return found
+    if why_not:
+        return _none(why_not)
+    return _from_runs(narrowed, local)
+
+
+def _linear(start, survey):
+    """Of a loss that is quadratic all the way: threshold over its largest curvature, or the zero of the growth rate."""
+    place = minimum_of_affine(start.probe, start.key, start.lower)
+    if place.is_number:
+        found, method = Found(place.value, place.error), "eigenvalue"
+    else:
+        rates = slopes(survey).half
+        # Beyond the edge growth is plain to see; far below, what has decayed to rounding may seem to grow.
+        decays = survey.step_sizes[np.isfinite(rates) & (rates < 0)]
+        below = float(decays.max(initial=0.0))
+        grows = survey.step_sizes[np.isfinite(rates) & (rates > 0) & (survey.step_sizes > below)]
+        if decays.size == 0 or grows.size == 0:
+            return _none("no run decays below the step sizes at which runs grow")
+        found, method = zero_of_growth(start.probe, start.key, below, float(grows.min())), "growth rate"
+    return _worth(EstimateKind.LINEAR, method, found, "runs grow at a constant rate beyond it")
+
+
+class Below(NamedTuple):
+    """The run that is nearest to the edge among those that come to rest below it."""
+
+    step_size: float
+    state: Any
+
+
+class Seen(NamedTuple):
+    """What all rounds of runs so far say, arrays [P]."""
+
+    step_sizes: Any
+    ok: Any
+    """Whether a run certainly succeeds."""
+    gone: Any
+    """Whether it certainly fails, above the last success of the sweep."""
+
+
+def _narrowed(start, survey):
+    """The nearest runs on both sides, one that succeeds and one that certainly fails; the first one's end; why not."""
+    looked = [survey]
+    lower, upper = start.lower, min(start.upper, 2 * start.lower)
+    seen = _seen(start, looked)
+    for _ in range(ROUNDS):
+        looked.append(start.probe(np.linspace(lower, upper, WIDTH), start.key))
+        seen = _seen(start, looked)
+        # Beyond the first failure a start may come to rest again, by way of a saddle: those are no neighbours.
+        limit = min(seen.step_sizes[seen.gone].min(initial=math.inf), start.upper)
+        below = seen.ok & (seen.step_sizes < limit)
+        if not below.any():
+            return start, None, "no run below the first failure comes to rest within the horizon"
+        lower = float(seen.step_sizes[below].max())
+        upper = min(float(seen.step_sizes[seen.step_sizes > lower].min(initial=math.inf)), start.upper)
+        # Closer than what the horizon resolves of a loss of stability there is nothing more to learn.
+        if upper - lower <= lower * start.resolution:
+            break
+    at_rest = _nearest_at_rest(looked, start.sides, lower)
+    if not seen.gone.any():
+        why_not = "beyond the first failure runs neither escape nor settle into a cycle within the horizon"
+        return start._replace(lower=lower), at_rest, why_not
+    nearest = float(seen.step_sizes[seen.gone].min())
+    narrowed = start._replace(lower=lower, upper=nearest)
+    if np.any(seen.ok & (seen.step_sizes > lower) & (seen.step_sizes < nearest)):
+        return narrowed, at_rest, "beyond the first failure runs come to rest again before any certainly does not"
+    return narrowed, at_rest, ""
+
+
+def _seen(start, looked: list[Traces]) -> Seen:
+    step_sizes, ok, failed = (
+        np.concatenate(columns)
+        for columns in zip(*((t.step_sizes, start.sides.met(t), start.sides.failed(t)) for t in looked), strict=True)
+    )
+    return Seen(step_sizes, ok, failed & (step_sizes > start.lower))
+
+
+def _nearest_at_rest(looked: list[Traces], sides, lower):
+    """End of the run at the largest step size up to `lower` that has come to rest, in whichever round it was made."""
+    best = None
+    for traces in looked:
+        for lane in np.flatnonzero(traces.arrived(sides.tolerance) & (traces.step_sizes <= lower)):
+            step_size = float(traces.step_sizes[lane])
+            if best is None or step_size > best.step_size:
+                best = Below(step_size, jax.tree.map(lambda leaf, at=lane: leaf[at], traces.states))
+    return best
+
+
+def _local(start, local: LocalEdge):
+    """The edge of the place where runs come to rest, if the runs on both sides of it agree; else None."""
+    if not local.is_number or local.num_flat:
+        return None
+    resolution, unseen = start.resolution / local.slope, start.unseen / local.slope
+    # A run that certainly fails stands above the edge; one that succeeds may have come close on its way out.
+    is_between = start.lower * (1 - unseen) <= local.value <= start.upper * (1 + AGREES)
+    shift = max(local.drift, 0.0) / local.slope
+    if not (is_between and shift <= resolution):
+        return None
+    flanks = start.probe(local.value * (1 + _flanks(resolution)), start.key)
+    is_below = flanks.step_sizes < local.value
+    met = start.sides.met(flanks)
+    fails = ~is_below & ~met
+    # Just above, a run may still be on its way out at the end; further off it may come to another minimum.
+    nearby = local.value * (1 + max(2 * unseen, 3 * NARROWEST))
+    if not (np.all(met[is_below]) and np.any(fails & (flanks.step_sizes <= nearby))):
+        return None
+    kind, reason = _kind_above(flanks, fails)
+    if start.sides.criterion == "bounded" and kind is not EstimateKind.HARD:
+        return None
+    found = Found(local.value * (1 - shift), local.error + shift * local.value)
+    return _worth(kind, "eigenvalue", found, reason)
+
+
+def _flanks(resolution):
+    """Relative distances on both sides of an edge, all but the nearest beyond what the horizon leaves open."""
+    below = np.geomspace(2, 8, FLANK) * resolution
+    return np.concatenate([-below[::-1], np.geomspace(NARROWEST, 1.25 * WIDEST, WIDTH - FLANK)])
+
+
+def _kind_above(above, beyond):
+    """What becomes of runs just above a loss of stability."""
+    nearest = int(np.flatnonzero(beyond)[0])
+    bounded = beyond & ~above.escaped
+    if above.escaped[nearest]:
+        return EstimateKind.HARD, "runs escape beyond it"
+    levels = above.levels[bounded]
+    if levels.size > 1 and levels[0] < 0.5 * levels[-1]:
+        return EstimateKind.SOFT, "beyond it the gradient norm rises from zero"
+    return EstimateKind.JUMP, "runs cycle beyond it, at once at a finite gradient norm"
+
+
+def _from_runs(start, local):
+    """Where the place of rest does not tell: from the cycles above, or from both sides."""
+    above = ladder(start.probe, start.key, start.lower)
+    rate = slopes(above).half[0]
+    # A minimum that stands alone and is stable beyond a certain failure is not what ends there.
+    is_beyond = local.is_number and local.num_flat == 0 and local.value > start.upper * (1 + AGREES)
+    is_local = not is_beyond and start.sides.criterion != "bounded" and abs(rate) <= NEAR * start.resolution
+    if is_local:
+        above = settled(start.probe, start.key, start.lower, above, start.sides.tolerance)
+    beyond = ~start.sides.met(above) & (above.step_sizes > start.lower)
+    if np.sum(above.cycles & beyond) >= 2 and start.sides.criterion != "bounded":
+        found = zero_of_gradient(start.probe, start.key, above)
+        nearest = above.step_sizes[above.cycles & beyond].min()
+        is_near = is_local or found.value - start.lower <= start.lower * start.resolution
+        # The place of rest below the edge must still be stable there, and not much beyond.
+        is_stable = not local.is_number or start.lower * (1 - start.unseen) <= local.value
+        is_near &= is_stable
+        if is_near and found.is_number and start.lower <= found.value + found.error and found.value < nearest:
+            return _worth(EstimateKind.SOFT, "oscillating side", found, "beyond it the gradient norm rises from zero")
+    return _two_sided(start, above, beyond, is_local)
+
+
+def _two_sided(start, above, beyond, is_local):
+    sides = start.sides
+    gone = sides.failed(above) & beyond
+    lower, upper = start.lower, start.upper
+    first_escapes, falls = True, False
+    if gone.any():
+        at = int(np.argmax(gone))
+        first_escapes = bool(above.escaped[at])
+        upper = min(upper, float(above.step_sizes[at]))
+        cycles = above.levels[above.cycles & beyond]
+        falls = cycles.size > 1 and bool(cycles[0] < 0.5 * cycles[-1])
+    # A run of the ladder may converge beyond the one that was the last so far.
+    inside = sides.met(above) & (above.step_sizes < upper)
+    lower = max([lower, *above.step_sizes[inside]])
+    found = two_sided(start.probe, start.key, lower, upper, sides)
+    if is_local:
+        # Just above a loss of stability what grows may begin at rounding, and a run arrives before it is seen.
+        found = found._replace(error=found.error + start.unseen * found.value)
+    found = _with_zone(start, found)
+    if first_escapes:
+        kind = EstimateKind.HARD if is_local else EstimateKind.BASIN
+        reason = "runs escape beyond it" if is_local else "beyond it this start leaves its basin and escapes"
+    elif is_local and falls:
+        kind, reason = EstimateKind.SOFT, "runs cycle beyond it, too few of them stationary for a fit"
+    elif is_local:
+        kind, reason = EstimateKind.JUMP, "runs cycle beyond it, at once at a finite gradient norm"
+    else:
+        kind, reason = EstimateKind.JUMP, "beyond it this start ends in a cycle; the minimum is still stable"
+    return _worth(kind, "two-sided search", found, reason)
+
+
+def _with_zone(start, found):
+    """Widen the bar to the zone above a basin's edge in which this start succeeds again."""
+    if not found.is_number:
+        return found
+    traces = start.probe(found.value * (1 + AFTERMATH), start.key)
+    again = traces.step_sizes[start.sides.met(traces) & (traces.step_sizes > found.value + found.error)]
+    furthest = max([*again, start.last])
+    if furthest == 0.0:
+        return found
+    if furthest > found.value * (1 + COARSEST):
+        return nothing(
+            f"from {found.value:.6g} to {furthest:.6g} success and failure of this start alternate, so that its first "
+            "crossing is no edge"
+        )
+    return found._replace(error=max(found.error, furthest - found.value))
+
+
+def _checked(start, choice):
+    """Hold a number against the bracket that the sweep's own runs have made."""
+    found = choice.found
+    is_held = choice.method == "eigenvalue" and choice.kind is not EstimateKind.LINEAR
+    if choice.kind is EstimateKind.NONE or is_held:
+        return choice
+    # A basin's edge is the same at every horizon; a loss of stability is seen too early or too late.
+    below = above = AGREES
+    if choice.is_local:
+        below = math.log(1 / np.finfo(float).eps) / start.probe.num_steps / SLOWEST
+        above = start.resolution / SLOWEST
+    below, above = (part + found.error / found.value for part in (below, above))
+    if start.lower * (1 - below) <= found.value <= start.upper * (1 + above):
+        return choice
+    runs = f"{start.lower:.6g} .. {start.upper:.6g}"
+    return _none(f"two roads disagree: the {choice.method} says {found.value:.6g}, the runs {runs}")
+
+
+def _worth(kind, method, found, reason):
+    if not found.is_number:
+        return _none(found.reason)
+    if not found.error <= COARSEST * found.value:
+        return _none(f"the best estimate, {found.value:.3g} +- {found.error:.1g}, is too coarse")
+    return Choice(kind, method, found, reason)
+
+
+def _none(reason):
+    return Choice(EstimateKind.NONE, "", nothing(reason), reason)
