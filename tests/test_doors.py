@@ -358,6 +358,16 @@ def test_settings_that_are_none_are_refused(options, words):
         gdx.sweep(QUARTIC, optax.sgd, **{"num_steps": 10} | options)
 
 
+@pytest.mark.parametrize("tolerance", [float("nan"), 0, -1.0, "1e-6"])
+def test_a_tolerance_that_is_none_is_refused_wherever_it_is_asked_for(tolerance):
+    run = gdx.sweep(QUARTIC, optax.sgd, num_steps=10)
+    with pytest.raises(ValueError, match="tolerance: "):
+        gdx.critical_step_size(QUARTIC, optax.sgd, keys=keys(1), run=run, tolerance=tolerance)
+    facts = gdx.Runs(**{name: np.ones((1, 1)) for name in gdx.Runs._fields} | {"observed": {}})
+    with pytest.raises(ValueError, match="tolerance: "):
+        gdx.verdicts(facts, tolerance)
+
+
 COUNTING = gdx.Observer(lambda params: 0, lambda count, view: count + 1, lambda count: count)
 
 

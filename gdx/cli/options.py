@@ -20,13 +20,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gdx.checks import first_line
+from gdx.sweeps import Interrupted
 
 PLAIN_WIDTH = 80
 """Columns of a terminal that says it has none."""
 BLOCK_BYTES = 1 << 16
 """Room that a disk must have for a first look."""
-
-from gdx.sweeps import Interrupted
 
 
 class Precision(enum.StrEnum):

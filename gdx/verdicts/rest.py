@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from gdx.checks import check_number
 from gdx.sweeps import Runs, Stop
 from gdx.sweeps.state import is_bad
 
@@ -96,7 +97,8 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
     Notes
     -----
     Verdicts are tried in the order diverged, stranded, undecided and aperiodic where a quiet tail is contradicted,
-    converged, cycling, settling, undecided, aperiodic. Cycling stands before settling since a symmetric cycle has one loss at all its points, which never rises.
+    converged, cycling, settling, undecided, aperiodic. Cycling stands before settling since a symmetric cycle has one
+    loss at all its points, which never rises.
 
     A tail says nothing of bursts that are further apart than it is long. So runs that are quiet in the tail are
     contradicted by a loss that climbed, in the last quarter of the horizon, above that of a window before, by more
@@ -158,6 +160,8 @@ def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
     -------
     Evidence
     """
+    if isinstance(tolerance, (int, float, str)):
+        check_number("tolerance", tolerance, 0, float("inf"), "leave it out for the sweep's")
     limit = facts.tolerance if tolerance is None else tolerance
     eps = xp.finfo(facts.first_loss.dtype).eps
     ended_bad = (facts.stopped == Stop.NONFINITE) | (facts.stopped == Stop.BLOWN_UP)
