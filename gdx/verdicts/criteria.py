@@ -159,7 +159,7 @@ def default_criterion(problem: Any, runs: Runs, tolerance: float | None = None) 
     if not usable.any():
         return "converged"
     best = np.min(facts.late_loss[usable])
-    within = np.sqrt(np.finfo(facts.late_loss.dtype).eps) * max(np.median(facts.first_training_loss[usable]) - best, 0)
+    within = np.sqrt(jnp.finfo(facts.late_loss.dtype).eps) * max(np.median(facts.first_training_loss[usable]) - best, 0)
     is_best = usable & (facts.late_loss <= best + within)
     return "converged" if np.mean(verdict[is_best] == Verdict.CONVERGED) >= 0.5 else "trains"
 
