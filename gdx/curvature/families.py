@@ -28,7 +28,7 @@ def as_transformation(made: Any) -> optax.GradientTransformation | None:
     if callable(make) and not isinstance(made, type):
         return as_transformation(make())
     if callable(init) and callable(update) and not isinstance(made, type):
-        return optax.GradientTransformation(init, update)
+        return optax.GradientTransformation(init, update)  # pyright: ignore[reportArgumentType]
     return None
 
 

@@ -302,11 +302,14 @@ def _used(response):
 
 def _scale(found, gradient):
     """1/P of a faint impulse, by the convention of `measure_response`."""
-    if len(gradient.shape) == 2:
+    if gradient.ndim == 2:
         return np.sum(gradient)
-    # An impulse of the background's own size leaves a second moment as it is, and early counts are what its bias
+    if gradient[0] <= 0:
+        return np.sum(gradient)
+    # Gradients of the background's own size leave a second moment as it is, and early counts are what its bias
     # correction is made for: there P is the background, or near it, and what it multiplies is h_0.
-    first = FAINT * BACKGROUND * found.others["first"][0]
+    firsts = FAINT * BACKGROUND * found.heads["first"][0]
     candidates = [value for value in (1.0, gradient[0] / np.sum(gradient)) if value > 0]
-    natural = min(candidates, key=lambda value: abs(np.log(value / first)), default=1.0) if first > 0 else 1.0
-    return gradient[0] / natural if gradient[0] > 0 else np.sum(gradient)
+    # Of parameters with step sizes of their own, the one that fits best speaks.
+    pairs = [(abs(np.log(value / first)), value) for value in candidates for first in firsts if first > 0]
+    return gradient[0] / min(pairs, default=(0.0, 1.0))[1]
