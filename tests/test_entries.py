@@ -84,9 +84,10 @@ def map_of(family, step_size, num_steps=1):
     return np.asarray(moved(jnp.eye(start.size)))
 
 
-def growth(family, step_size, num_steps, skipped):
+def growth(family, step_size, num_steps):
     """Largest magnitude of an eigenvalue, but for those of what is never moved."""
-    return np.sort(np.abs(np.linalg.eigvals(map_of(family, step_size, num_steps))))[-1 - skipped]
+    found = np.linalg.eigvals(map_of(family, step_size, num_steps))
+    return np.max(np.abs(found[np.abs(found - 1) > 1e-12]))
 
 
 def edge_of(family):
@@ -102,21 +103,21 @@ def slow(*row):
 
 
 @pytest.mark.parametrize(
-    ("family", "num_steps", "skipped"),
+    ("family", "num_steps"),
     [
-        slow(scaled, 1, 0),
-        slow(grouped, 1, 0),
-        (frozen, 1, 2),
-        slow(decayed_in_part, 1, 0),
-        slow(decayed_beside, 1, 0),
-        (grouped_and_decayed, 1, 0),
-        slow(every_third, 3, 0),
+        slow(scaled, 1),
+        slow(grouped, 1),
+        (frozen, 1),
+        slow(decayed_in_part, 1),
+        slow(decayed_beside, 1),
+        (grouped_and_decayed, 1),
+        slow(every_third, 3),
     ],
 )
-def test_the_edge_is_where_the_closed_loop_begins_to_grow(family, num_steps, skipped):
+def test_the_edge_is_where_the_closed_loop_begins_to_grow(family, num_steps):
     edge = edge_of(family)
-    assert growth(family, (1 - 1e-6) * edge, num_steps, skipped) < 1 + 1e-12
-    assert growth(family, (1 + 1e-6) * edge, num_steps, skipped) > 1 + 1e-8
+    assert growth(family, (1 - 1e-6) * edge, num_steps) < 1 + 1e-12
+    assert growth(family, (1 + 1e-6) * edge, num_steps) > 1 + 1e-8
 
 
 def test_a_margin_follows_groups_and_masks():
@@ -187,7 +188,8 @@ def test_what_is_never_moved_has_no_curvature():
     gradient = jax.grad(bowl)(START)
     state = family(0.1).update(gradient, family(0.1).init(START), START)[1]
     divisor = gdx.preconditioner(family, state, START)
-    assert np.all(np.isinf(divisor["a"])) and np.all(np.isfinite(divisor["b"]))
+    assert np.all(np.isinf(divisor["a"]))
+    assert np.all(np.isfinite(divisor["b"]))
     scale = 1 / np.sqrt(np.asarray(divisor["b"]).ravel())
     expected = np.linalg.eigvalsh(scale[:, None] * HESSIAN[2:, 2:] * scale).max()
     np.testing.assert_allclose(gdx.sharpness(bowl, START, preconditioner=divisor).value, expected, rtol=1e-9)

@@ -9,7 +9,7 @@ import typer
 
 from gdx import optimizers, reports, studies
 from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
-from gdx.cli.options import Precision, Scale, progress_bar, refusals, say, show
+from gdx.cli.options import Precision, Scale, progress_bar, refusals, say, show, stopping_early
 from gdx.reports.values import span
 from gdx.sweeps import Interrupted
 
@@ -60,7 +60,7 @@ def edge(
             "replacement": replacement,
         }
         try:
-            with progress_bar(quiet or as_json) as progress:
+            with stopping_early(), progress_bar(quiet or as_json) as progress:
                 found = studies.step_table(
                     made,
                     family,

@@ -110,7 +110,7 @@ def findings(
 
 def starts_for(num_entries: int) -> int:
     """Successive starts of the count that are tried on a stand-in of so many entries."""
-    return int(np.clip(MOST_NUMBERS // num_entries, 2 * NOISE_LENGTH, MOST_STARTS))
+    return int(np.clip(MOST_NUMBERS // num_entries, NOISE_LENGTH, MOST_STARTS))
 
 
 def period_of(found: Findings) -> int | None:
@@ -163,27 +163,29 @@ def superposed(
     return expected
 
 
-def shares(heads: Float[np.ndarray, "H D"], reference: Float[np.ndarray, " J"]) -> Float[np.ndarray, " D"] | None:
+def shares(heads: Float[np.ndarray, "H D"], rows: Float[np.ndarray, "S J"]) -> Float[np.ndarray, " D"] | None:
     """Multiples of one response that all entries show; None where an entry's has another shape.
 
     Parameters
     ----------
     heads
-        First updates of all entries.
-    reference
-        Of the entry that is measured.
+        First updates of all entries, from gradients or parameters of 1 for the first steps.
+    rows
+        Response of the entry that is measured, at successive starts.
 
     Returns
     -------
     array or None
         [D].
     """
-    reference = reference[:HEAD]
+    reference = np.zeros(HEAD)
+    for start in range(NOISE_LENGTH):
+        reference[start:] += rows[start, : HEAD - start]
     total = reference @ reference
     if total == 0:
         return np.zeros(heads.shape[1]) if not np.any(heads) else None
     found = reference @ heads / total
-    return found if is_close(np.outer(reference, found), heads) else None
+    return found if is_close(np.outer(reference, found), heads, share=1e-6) else None
 
 
 def is_close(found: Float[np.ndarray, "..."], expected: Float[np.ndarray, "..."], share: float = 1e-9) -> bool:

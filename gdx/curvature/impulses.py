@@ -26,7 +26,8 @@ FAR = (10_007, 1_000_003)
 FIRST_LENGTH = 1 << 10
 HEAD = 160
 """Steps for which the updates of all entries are kept."""
-NOISE_LENGTH = 48
+NOISE_LENGTH = 128
+"""Steps for which gradients go on that are no impulse; no period is longer."""
 BACKGROUND = 1.0
 """Size of the gradients that fill a second moment before it is held fixed."""
 FAINT = 1e-8
@@ -59,7 +60,7 @@ class Experiment(NamedTuple):
     """Of the parameters, flattened: the one that the impulses belong to."""
     impulse: Any = 0.0
     everywhere: Any = 0.0
-    """The gradient of all entries at the first step."""
+    """The gradient of all entries at the first steps."""
     noise: Any = 0.0
     """Size of random gradients of the first steps."""
     param: Any = 0.0
@@ -151,7 +152,7 @@ def make_bench(
         longest = jnp.max(settings.burn_in)
 
         def filled(setting, state, time):
-            sign = jnp.asarray(signs)[time % NUM_SIGNS]
+            sign = jnp.asarray(signs)[(time - longest + setting.burn_in) % NUM_SIGNS]
             gradient = jnp.full(size, setting.background * sign if is_preconditioned else 0.0)
             new = vector_update(setting.step_size)(gradient, state, jnp.full(size, setting.standing * unit))[1]
             # All settings end together; those with a shorter burn-in begin later.
@@ -180,8 +181,9 @@ def make_bench(
         time, noise, param_noise = inputs
         is_first = jnp.where(time == 0, 1.0, 0.0)
         here = jnp.zeros(size).at[experiment.entry].set(1.0)
-        gradient = is_first * (experiment.impulse * here + experiment.everywhere) + experiment.noise * noise
-        params = is_first * (experiment.param * here + experiment.param_everywhere)
+        is_on = jnp.where(time < NOISE_LENGTH, 1.0, 0.0)
+        gradient = is_first * experiment.impulse * here + is_on * experiment.everywhere + experiment.noise * noise
+        params = is_first * experiment.param * here + is_on * experiment.param_everywhere
         params = params + experiment.param_noise * param_noise + setting.standing
         found, new = vector_update(setting.step_size)(unit * gradient, state, unit * params)
         return found / (-unit * setting.step_size), hold(new, state, kinds)

@@ -124,8 +124,8 @@ def entries_of(found: Findings) -> tuple[Float[np.ndarray, " D"], Float[np.ndarr
     ValueError
         If an entry's response has another shape.
     """
-    gains = shares(found.heads["everywhere"], found.gradient[0])
-    decays = shares(found.heads["params everywhere"], found.params[0])
+    gains = shares(found.heads["everywhere"], found.gradient)
+    decays = shares(found.heads["params everywhere"], found.params)
     if gains is None:
         raise ValueError(
             "family: some parameters answer gradients by another memory than others (as with gradient descent on one "

@@ -13,7 +13,8 @@ import numpy as np
 from gdx.edges.choosing import Start, choose
 from gdx.edges.edge import Bracket, Edge
 from gdx.edges.estimates import Estimate, EstimateKind
-from gdx.edges.probing import Probe, Sides
+from gdx.edges.probing import Probe
+from gdx.edges.traces import Sides
 from gdx.problems.base import Problem
 from gdx.stepping import Family, resolve_problem, transformation_of
 from gdx.sweeps import Sweep
@@ -99,7 +100,7 @@ def estimate_of(run: Sweep, keys: chex.PRNGKey, edge: Edge) -> Estimate:
         )
     repeat, bracket, last = _longest(edge.step_sizes, edge.answers)
     needs_success = True
-    if math.isnan(bracket.lower) and edge.criterion == "converged" and getattr(edge, "runs", None) is not None:
+    if math.isnan(bracket.lower) and edge.criterion == "converged" and edge.runs is not None:
         # No run may come to rest within the horizon, and the edge be there all the same.
         repeat, bracket, last = _longest(edge.step_sizes, np.asarray(answers(edge.runs, "stable", edge.tolerance)))
         needs_success = False

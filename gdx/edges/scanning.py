@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdx.checks import own_rules
 from gdx.edges.edge import Edge
 from gdx.edges.estimating import estimate_of
 from gdx.edges.exploring import Exploration
@@ -44,6 +45,7 @@ class Search(NamedTuple):
     """Whether the scan may grow until it has seen both ends."""
 
 
+@own_rules()
 def critical_step_size(
     problem: Problem | Callable[[Any], Problem] | None = None,
     family: Family | None = None,
@@ -194,8 +196,9 @@ def find_edge(
     except KeyboardInterrupt as interrupted:
         if explored.runs is None:
             raise
-        if edge is None:
-            edge = edge_of(explored, wanted._replace(criterion=_criterion_of(explored, wanted)))
+        finished = explored.finished()
+        if edge is None and finished.runs is not None:
+            edge = edge_of(finished, wanted._replace(criterion=_criterion_of(finished, wanted)))
         raise Interrupted(explored.runs, explored.step_sizes, edge) from interrupted
     return edge
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gdx.checks import own_rules
 from gdx.curvature import EigenStatus, OneStepStatus, measure_response, one_step_edge, sharpness, step_at
 from gdx.curvature.preconditioners import make_reader
 from gdx.curvature.scalings import own_scale
@@ -67,6 +68,7 @@ class InterruptedTable(Interrupted):
         self.table = table
 
 
+@own_rules()
 def step_table(
     problem: Problem,
     family: Family,
