@@ -226,6 +226,7 @@ def check_of(name: str, made: Loss) -> Check:
         functools.partial(other_roads, made),
         AGREES,
         1,
+        fast=int(name == "exp"),
     )
 
 
