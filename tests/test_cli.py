@@ -221,9 +221,15 @@ def test_numbers_are_never_cut(columns, monkeypatch, capsys):
     )
     show(table, "a line")
     printed = capsys.readouterr().out
-    for whole in ("measured: last success", "0.973427 .. 0.97347", "0.123456789", "a line", "words"):
+    for whole in ("measured: last success", "0.973427 .. 0.97347", "0.123456789", "a line", "words", "means"):
         assert whole in printed
     assert "…" not in printed
+
+
+def test_a_width_of_0_is_no_width(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "0")
+    speak_plainly()
+    assert "COLUMNS" not in os.environ
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])

@@ -343,6 +343,8 @@ def test_what_gdx_itself_refuses_inside_a_family_keeps_its_own_words():
     ("options", "words"),
     [
         ({"tolerance": None}, "tolerance: None"),
+        ({"num_steps": True}, "num_steps: True"),
+        ({"facts": None}, "facts: None"),
         ({"tolerance": float("nan")}, "tolerance: nan"),
         ({"tolerance": "1e-6"}, "tolerance: '1e-6'"),
         ({"tolerance": True}, "tolerance: True"),
@@ -353,7 +355,7 @@ def test_what_gdx_itself_refuses_inside_a_family_keeps_its_own_words():
 )
 def test_settings_that_are_none_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
-        gdx.sweep(QUARTIC, optax.sgd, num_steps=10, **options)
+        gdx.sweep(QUARTIC, optax.sgd, **{"num_steps": 10} | options)
 
 
 COUNTING = gdx.Observer(lambda params: 0, lambda count, view: count + 1, lambda count: count)
@@ -442,3 +444,16 @@ def test_a_frozen_leaf_changes_no_edge_and_no_estimate():
     assert edge.last_success.lower == pytest.approx(1.9, rel=5e-2)
     assert edge.estimate.value == pytest.approx(1.9, abs=3 * edge.estimate.error)
     assert edge.estimate.error < 1e-6
+
+
+@pytest.mark.slow
+def test_a_bfloat16_problem_has_its_transition_and_its_file(tmp_path):
+    curvatures = jnp.asarray([1, 2, 3], jnp.bfloat16)
+    problem = gdx.problem(
+        lambda key: jax.random.normal(key, (3,), jnp.bfloat16), lambda w: jnp.sum(curvatures * w**2) / 2
+    )
+    found = gdx.studies.transition(problem, optax.sgd, keys=keys(2), num_steps=300, num_points=16)
+    # Of curvature 3; a bfloat16 has eight bits.
+    assert found.edge.last_success.lower == pytest.approx(2 / 3, rel=2**-5)
+    gdx.storage.save(gdx.storage.to_dataset(found.step_sizes, found.runs), tmp_path / "runs.nc")
+    assert gdx.storage.load(tmp_path / "runs.nc")["last_loss"].dtype == "float32"

@@ -72,6 +72,32 @@ def test_an_optimizer_without_a_threshold_has_no_prediction_but_a_reason():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("gain", [4.0, 0.0])
+def test_step_sizes_of_single_leaves_bend_the_curvature_that_predicts(gain):
+    hessian = np.asarray([[3.0, 1.0], [1.0, 2.0]])
+
+    def loss(w):
+        joined = jnp.stack([w["a"], w["b"]])
+        return 0.5 * joined @ hessian @ joined
+
+    problem = gdx.problem({"a": jnp.asarray(1.0), "b": jnp.asarray(-2.0)}, loss)
+
+    def family(step_size):
+        parts = {"one": optax.sgd(step_size), "other": optax.sgd(gain * step_size) if gain else optax.set_to_zero()}
+        return optax.partition(parts, {"a": "one", "b": "other"})
+
+    roots = np.sqrt([1.0, gain])
+    expected = 2 / np.linalg.eigvalsh(roots[:, None] * hessian * roots)[-1]
+    found = studies.predict(problem, family, keys(1))
+    assert {entry.name for entry in found.entries} == {"minimum", "start"}
+    np.testing.assert_allclose([entry.value for entry in found.entries], expected, rtol=1e-4)
+
+
+def test_a_minimum_without_curvature_predicts_nothing():
+    flat = gdx.problem(jnp.asarray([0.3, -0.7]), lambda w: jnp.sum(w**4))
+    assert studies.predictions.minimum_sharpness(flat, keys(1)[0]) is None
+
+
 def test_newton_finds_the_curvature_at_the_optimum():
     problem = gdx.problems.logistic_regression("breast-cancer")
     sharpness = studies.minimum_sharpness(problem, jax.random.key(0))

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import io
+import os
 import pathlib
 import sys
 import tempfile
@@ -18,13 +20,12 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gdx.checks import first_line
+from gdx.sweeps import Interrupted
 
 PLAIN_WIDTH = 80
 """Columns of a terminal that says it has none."""
 BLOCK_BYTES = 1 << 16
 """Room that a disk must have for a first look."""
-
-from gdx.sweeps import Interrupted
 
 
 class Precision(enum.StrEnum):
@@ -77,7 +78,12 @@ def say(text: str) -> None:
 
 
 def speak_plainly() -> None:
-    """Write a question mark for what the terminal's encoding lacks, where a traceback would cost all results."""
+    """Get results onto any terminal, whatever it says of itself.
+
+    What its encoding lacks becomes a question mark, where a traceback would cost all results; a width of 0 is none.
+    """
+    if os.environ.get("COLUMNS", "").strip() == "0":
+        del os.environ["COLUMNS"]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -99,17 +105,25 @@ def show(*parts: Any, soft_wrap: bool = True) -> None:
         console.width = narrow
         if isinstance(part, Table):
             unlimited = console.options.update(max_width=sys.maxsize)
-            _keep_whole(part, lambda cell, limit=unlimited: Measurement.get(console, limit, cell).maximum)
-            console.width = max(narrow, Measurement.get(console, unlimited, part).minimum)
+            console.width = max(
+                narrow, _width_without_cuts(part, functools.partial(Measurement.get, console, unlimited))
+            )
         console.print(part, soft_wrap=soft_wrap and isinstance(part, str), highlight=False)
 
 
-def _keep_whole(table, width_of):
-    """Give columns of numbers, and names that stand in front, the room that they need."""
+def _width_without_cuts(table, measure):
+    """Columns of a terminal on which no number, name or word of a table is cut; numbers and names then keep theirs."""
+    wraps = [column for column in table.columns if not (column.no_wrap or column.justify == "right")]
+    words = [measure(cell).minimum for column in wraps for cell in (column.header, *column.cells)]
     for column in table.columns:
-        if column.no_wrap or column.justify == "right":
-            column.no_wrap = True
-            column.min_width = max(width_of(cell) for cell in (column.header, *column.cells))
+        column.no_wrap = not any(column is other for other in wraps)
+        cells = (column.header, *column.cells)
+        # Columns of words are narrowed alike, so each is counted with the longest word of all.
+        column.min_width = max(measure(cell).maximum for cell in cells) if column.no_wrap else max(words)
+    width = measure(table).minimum
+    for column in wraps:
+        column.min_width = None
+    return width
 
 
 def check_writable(folder: pathlib.Path, *names: str) -> None:

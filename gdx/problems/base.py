@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.checks import first_line, inside
+from gdx.checks import inside
 
 if TYPE_CHECKING:
     import chex
@@ -225,7 +225,7 @@ def _shapes(name, function, *args):
         return jax.eval_shape(named, *args)
     except TypeError as error:
         # Inside the function it would have been told already: so it is what comes back.
-        raise ValueError(f"{name}: {first_line(error)}; {_ARRAYS_ALONE}") from error
+        raise ValueError(f"{name}: it returns something that is no array; {_ARRAYS_ALONE}") from error
 
 
 def _sign(maximise):

@@ -325,7 +325,7 @@ def sweep(
         slots = check_count("slots", slots, "leave it out for a fixed rule")
     for name, value in {"tolerance": tolerance, "blow_up_factor": blow_up_factor}.items():
         check_number(name, value, 0, np.inf, "the default suits most problems")
-    if not set(facts) <= set(FACTS):
+    if not isinstance(facts, Collection) or not set(facts) <= set(FACTS):
         raise ValueError(f"facts: {facts!r} are not all known; choose among {FACTS}")
     stopping = Stopping() if stopping is None else stopping
     check_stopping(stopping, facts)

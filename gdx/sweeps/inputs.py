@@ -41,7 +41,7 @@ def check_count(name: str, value: Any, remedy: str) -> int:
         If it is none.
     """
     try:
-        count = operator.index(value)
+        count = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         count = 0
     if count < 1:

@@ -20,6 +20,8 @@ LATE_SHARE = 10
 """The last 1/10 of the horizon is what a run is judged by as training."""
 FIRST_BATCHES = 8
 """Over which the loss at the start is averaged."""
+DROP = 0.01
+"""Share of the loss by which the first step of a search is to lower it, to first order."""
 
 
 def horizon_of(blocks: Blocks) -> int:
@@ -70,11 +72,46 @@ def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) 
 
         judges_it = here.batches is None and not settings.is_apart
         first = _wide(first_loss) if judges_it else loss_at(state.params)
-        null = loss_at(zeros) if chance is None else jnp.asarray(chance)
+        null = constant_loss(loss_at, zeros) if chance is None else jnp.asarray(chance)
         lowest = jnp.asarray(jnp.nan if minimum is None else minimum)
         return first, null.astype(first.dtype), lowest.astype(first_loss.dtype)
 
     return start
+
+
+def constant_loss(loss: Callable[[Any], jax.Array], zeros: Any) -> jax.Array:
+    """Give the loss of about the best constant prediction, which a network can make whatever else it has lost.
+
+    Parameters
+    ----------
+    loss
+        `loss(params) -> scalar`.
+    zeros
+        Parameters of zero.
+
+    Returns
+    -------
+    scalar
+        With all parameters zero nearly every network puts out a constant, and nothing but its last offsets has a
+        gradient: where fewer than half of the parameters have one, the lowest loss of a search along it, exact for
+        squared errors. Otherwise, as for a linear model, whose weights learn from there, the loss at zero.
+    """
+
+    def look(carry, is_first):
+        direction, before, slope_before, at = carry
+        params = jax.tree.map(lambda leaf, along: leaf - at.astype(leaf.dtype) * along, zeros, direction)
+        value, gradient = jax.value_and_grad(loss)(params)
+        direction = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), gradient, direction)
+        slope = _inner(direction, gradient).astype(value.dtype)
+        secant = at - _ratio(slope * (at - before), slope - slope_before)
+        ahead = jnp.where(is_first, _ratio(DROP * abs(value), slope), secant)
+        return (direction, at, slope, ahead), (value, _num_nonzero(gradient))
+
+    nothing = jnp.zeros_like(jax.eval_shape(loss, zeros))
+    looks = jnp.array([True, False, False])
+    _, (values, num_moved) = jax.lax.scan(look, (zeros, nothing, nothing, nothing), looks)
+    is_constant = 2 * num_moved[0] < sum(leaf.size for leaf in jax.tree.leaves(zeros))
+    return jnp.where(is_constant, jnp.fmin(values[0], jnp.fmin(values[1], values[2])), values[0])
 
 
 def follow_training(
@@ -125,7 +162,7 @@ def follow_training(
         middle_loss=jnp.where(holds_middle, total / length, facts.middle_loss),
         late_loss=jnp.where(ended_bad, jnp.nan, late),
         late_loss_max=jnp.where(ended_bad, jnp.nan, late_peak),
-        worst_loss=jnp.fmax(facts.worst_loss, jnp.fmax(peak, total / length)),
+        worst_loss=jnp.fmax(facts.worst_loss, total / length),
     )
     return facts, late_total
 
@@ -149,3 +186,16 @@ def mean_of_block(blocks: Blocks, coasted: jax.Array, trained: jax.Array) -> jax
 
 def _wide(loss):
     return loss.astype(jnp.promote_types(loss.dtype, jnp.float32))
+
+
+def _inner(one, other):
+    return sum(jnp.vdot(_wide(a), _wide(b)) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+
+
+def _ratio(above, below):
+    """Of two numbers, 0 where there is none."""
+    return jnp.where(below == 0, 0, above / jnp.where(below == 0, 1, below))
+
+
+def _num_nonzero(tree):
+    return sum(jnp.sum(leaf != 0) for leaf in jax.tree.leaves(tree))
