@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from gdx.problems.base import Problem
 from gdx.stepping import TrainState, resolve_problem
@@ -102,10 +103,12 @@ def constant_loss(loss: Callable[[Any], jax.Array], zeros: Any) -> jax.Array:
         params = jax.tree.map(lambda leaf, along: leaf - at.astype(leaf.dtype) * along, zeros, direction)
         value, gradient = jax.value_and_grad(loss)(params)
         direction = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), gradient, direction)
-        slope = _inner(direction, gradient).astype(value.dtype)
+        slope = optax.tree.vdot(jax.tree.map(_wide, direction), jax.tree.map(_wide, gradient))
+        slope = jnp.asarray(slope, value.dtype)
         secant = at - _ratio(slope * (at - before), slope - slope_before)
         ahead = jnp.where(is_first, _ratio(DROP * abs(value), slope), secant)
-        return (direction, at, slope, ahead), (value, _num_nonzero(gradient))
+        num_moved = optax.tree.sum(jax.tree.map(lambda leaf: jnp.sum(leaf != 0), gradient))
+        return (direction, at, slope, ahead), (value, jnp.asarray(num_moved))
 
     nothing = jnp.zeros_like(jax.eval_shape(loss, zeros))
     looks = jnp.array([True, False, False])
@@ -210,14 +213,6 @@ def _wide(loss):
     return loss.astype(jnp.promote_types(loss.dtype, jnp.float32))
 
 
-def _inner(one, other):
-    return sum(jnp.vdot(_wide(a), _wide(b)) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
-
-
 def _ratio(above, below):
     """Of two numbers, 0 where there is none."""
     return jnp.where(below == 0, 0, above / jnp.where(below == 0, 1, below))
-
-
-def _num_nonzero(tree):
-    return sum(jnp.sum(leaf != 0) for leaf in jax.tree.leaves(tree))
