@@ -15,7 +15,7 @@ BENCHES = sorted(
 
 
 # These compile for long.
-LONG = ("engine", "optimizers", "margin")
+LONG = ("engine", "optimizers", "margin", "truth")
 
 
 @pytest.mark.parametrize(

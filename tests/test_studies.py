@@ -72,6 +72,32 @@ def test_an_optimizer_without_a_threshold_has_no_prediction_but_a_reason():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("gain", [4.0, 0.0])
+def test_step_sizes_of_single_leaves_bend_the_curvature_that_predicts(gain):
+    hessian = np.asarray([[3.0, 1.0], [1.0, 2.0]])
+
+    def loss(w):
+        joined = jnp.stack([w["a"], w["b"]])
+        return 0.5 * joined @ hessian @ joined
+
+    problem = gdx.problem({"a": jnp.asarray(1.0), "b": jnp.asarray(-2.0)}, loss)
+
+    def family(step_size):
+        parts = {"one": optax.sgd(step_size), "other": optax.sgd(gain * step_size) if gain else optax.set_to_zero()}
+        return optax.partition(parts, {"a": "one", "b": "other"})
+
+    roots = np.sqrt([1.0, gain])
+    expected = 2 / np.linalg.eigvalsh(roots[:, None] * hessian * roots)[-1]
+    found = studies.predict(problem, family, keys(1))
+    assert {entry.name for entry in found.entries} == {"minimum", "start"}
+    np.testing.assert_allclose([entry.value for entry in found.entries], expected, rtol=1e-4)
+
+
+def test_a_minimum_without_curvature_predicts_nothing():
+    flat = gdx.problem(jnp.asarray([0.3, -0.7]), lambda w: jnp.sum(w**4))
+    assert studies.predictions.minimum_sharpness(flat, keys(1)[0]) is None
+
+
 def test_newton_finds_the_curvature_at_the_optimum():
     problem = gdx.problems.logistic_regression("breast-cancer")
     sharpness = studies.minimum_sharpness(problem, jax.random.key(0))
@@ -363,3 +389,18 @@ def test_the_edge_by_batch_size_is_that_of_the_mean_growth():
     np.testing.assert_allclose(found.first_failure, [one, 2.0], rtol=0.03)
     with pytest.raises(ValueError, match=r"batch_size: 3 .*\[1, 2\]"):
         gdx.studies.edges_by_batch_size(make, optax.sgd, (1, 3), **options)
+
+
+def test_the_curvature_where_a_run_came_to_rest_tells_a_saddle_from_a_minimum():
+    # Along y alone a saddle at 0 with curvature -1; minima at x = +-1 with curvatures 2 and 1.
+    def loss(w):
+        return 0.25 * (w[0] ** 2 - 1) ** 2 + 0.5 * w[1] ** 2
+
+    def started(h):
+        return gdx.problem(jnp.stack([h["x"], jnp.ones(())]), loss)
+
+    run = gdx.sweep(started, lambda h: optax.sgd(h["h"]), num_steps=200, observers={"end": gdx.observers.last_params})
+    runs = run({"x": np.asarray([0.0, 0.5]), "h": np.asarray([0.3, 0.3])}, keys(1))
+    assert gdx.converged(runs).all()
+    found = gdx.studies.curvature_at_rest(gdx.problem(jnp.ones(2), loss), runs.observed["end"])
+    np.testing.assert_allclose(found[:, 0], [-1.0, 1.0], atol=1e-6)

@@ -375,3 +375,17 @@ def test_float32_parameters_stay_float32_and_give_the_same_verdicts():
     chex.assert_type(runs.last_loss, np.float32)
     expected = [gdx.Verdict.CONVERGED, gdx.Verdict.CONVERGED, gdx.Verdict.CYCLING, gdx.Verdict.DIVERGED]
     assert gdx.verdicts(runs)[:, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(("tail", "num_steps", "slots"), [(64, 200, 8), (4, 3000, 64)])
+def test_the_best_loss_is_that_before_the_run_ended(tail, num_steps, slots):
+    # One step to the left each time: from 10.5 down to .5 at 5, up again, NaN below 2, and lower than ever beyond.
+    def loss(w):
+        return jnp.where(w > 2, jnp.abs(w - 5) + 0.5, jnp.where(w > -20, jnp.nan, 0.01 * w))
+
+    walk = optax.stateless(lambda gradient, params: jax.tree.map(lambda g: -jnp.ones_like(g), gradient))
+    run = gdx.sweep(gdx.problem(jnp.asarray(15.0), loss), lambda h: walk, num_steps=num_steps, tail=tail, slots=slots)
+    runs = run([0.1], keys(1))
+    assert runs.stopped[0, 0] == gdx.Stop.NONFINITE
+    assert runs.best_loss[0, 0] == 0.5
+    assert runs.first_bad_step[0, 0] == 13

@@ -32,6 +32,8 @@ COARSEST = 1e-2
 """Largest relative error that is still worth a number."""
 AFTERMATH = np.geomspace(1e-9, 3e-2, WIDTH)
 """Relative distances above an edge of a basin at which runs must not succeed again."""
+SLOWEST = 2.0
+"""How fast, at least, a multiplier passes 1 with the logarithm of the step size: gradient descent's does so."""
 FLANK = 5
 """Runs below a loss of stability that must all succeed."""
 AGREES = 1e-9
@@ -47,6 +49,11 @@ class Choice(NamedTuple):
     reason: str
     """One sentence for a person."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether a minimum loses its stability there, rather than a start its basin."""
+        return self.kind in (EstimateKind.LINEAR, EstimateKind.SOFT, EstimateKind.HARD)
+
 
 class Start(NamedTuple):
     """Whose edge is looked for, and what a finite sweep saw of it."""
@@ -57,7 +64,9 @@ class Start(NamedTuple):
     lower: float
     """Largest step size below the first failure at which the start met the criterion."""
     upper: float
-    """The first failure."""
+    """The first failure; of a narrowed bracket, the nearest certain one."""
+    first: float
+    """The first failure that the sweep saw, certain or not."""
     last: float
     """Where answers alternate, the step size beyond which it never succeeded; else 0."""
     depth: float = 0.0
@@ -206,7 +215,8 @@ def _local(start, local: LocalEdge):
         return None
     resolution, unseen = start.resolution / local.slope, start.unseen / local.slope
     # A run that certainly fails stands above the edge; one that succeeds may have come close on its way out.
-    is_between = start.lower * (1 - unseen) <= local.value <= start.upper * (1 + AGREES)
+    highest = min(start.upper * (1 + AGREES), start.first * (1 + resolution))
+    is_between = start.lower * (1 - unseen) <= local.value <= highest
     shift = max(local.drift, 0.0) / local.slope
     if not (is_between and shift <= resolution):
         return None
@@ -247,7 +257,9 @@ def _from_runs(start, local):
     """Where the place of rest does not tell: from the cycles above, or from both sides."""
     above = ladder(start.probe, start.key, start.lower)
     rate = slopes(above).half[0]
-    is_local = start.sides.criterion != "bounded" and abs(rate) <= NEAR * start.resolution
+    # A minimum that stands alone and is stable beyond a certain failure is not what ends there.
+    is_beyond = local.is_number and local.num_flat == 0 and local.value > start.upper * (1 + AGREES)
+    is_local = not is_beyond and start.sides.criterion != "bounded" and abs(rate) <= NEAR * start.resolution
     if is_local:
         above = settled(start.probe, start.key, start.lower, above, start.sides.tolerance)
     beyond = ~start.sides.met(above) & (above.step_sizes > start.lower)
@@ -317,9 +329,12 @@ def _checked(start, choice):
     is_held = choice.method == "eigenvalue" and choice.kind is not EstimateKind.LINEAR
     if choice.kind is EstimateKind.NONE or is_held:
         return choice
-    # Momentum's multipliers move faster with the step size than gradient descent's, at 2: its shift is smaller.
-    hidden = math.log(1 / np.finfo(float).eps) / start.probe.num_steps
-    below, above = (part / 2 + found.error / found.value for part in (hidden, start.resolution))
+    # A basin's edge is the same at every horizon; a loss of stability is seen too early or too late.
+    below = above = AGREES
+    if choice.is_local:
+        below = math.log(1 / np.finfo(float).eps) / start.probe.num_steps / SLOWEST
+        above = start.resolution / SLOWEST
+    below, above = (part + found.error / found.value for part in (below, above))
     if start.lower * (1 - below) <= found.value <= start.upper * (1 + above):
         return choice
     runs = f"{start.lower:.6g} .. {start.upper:.6g}"

@@ -11,7 +11,7 @@ import optax
 
 from gdx.problems.base import Known, Problem
 from gdx.problems.batching import finite_sum
-from gdx.problems.data import bundled, scale_features
+from gdx.problems.data import bundled, entropy, scale_features
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Shaped
@@ -71,7 +71,8 @@ def least_squares(
         return 0.5 * errors**2 + _penalty(params, l2)
 
     sharpness = float(np.linalg.eigvalsh(hessian)[-1])
-    known = Known(sharpness, float(minimum), None, "constant Hessian of least squares")
+    chance = 0.5 * float(np.var(outputs))
+    known = Known(sharpness, float(minimum), None, "constant Hessian of least squares", chance)
     init = _linear_init((inputs.shape[1],), ())
     return finite_sum(init, losses, (inputs, outputs), batch_size=batch_size, replacement=replacement, known=known)
 
@@ -109,7 +110,8 @@ def logistic_regression(
     Returns
     -------
     Problem
-        Params `{"weights": [F] or [F, classes], "bias": [] or [classes]}`, started at normal(0, 0.01).
+        Params `{"weights": [F] or [F, classes], "bias": [] or [classes]}`, started at normal(0, 0.01). Of closed
+        forms only `known.chance`, the loss of the best constant prediction.
 
     Raises
     ------
@@ -133,7 +135,8 @@ def logistic_regression(
         return cross_entropy(logits, y) + _penalty(params, l2)
 
     init = _linear_init((inputs.shape[1], *shape), shape)
-    return finite_sum(init, losses, (inputs, codes), batch_size=batch_size, replacement=replacement)
+    known = Known(source="entropy of the frequencies of classes", chance=entropy(codes))
+    return finite_sum(init, losses, (inputs, codes), batch_size=batch_size, replacement=replacement, known=known)
 
 
 def _penalty(params, l2):

@@ -145,8 +145,8 @@ class Runs(NamedTuple):
     first_training_loss: Fact
     """Of the loss that is trained on, at the start: with batches the mean over the first eight of them."""
     null_loss: Fact
-    """The same of a model that has learned nothing: `Known.chance` where that is known, else with all parameters zero,
-    where a network's output is constant; may be NaN."""
+    """The same of a model that has learned nothing: `Known.chance` where that is known, else about the best that a
+    network can do whose weights are all zero, so that its output is a constant; may be NaN."""
     minimum: Fact
     """`Known.minimum` of the problem, NaN where it is unknown."""
     middle_loss: Fact
@@ -158,6 +158,6 @@ class Runs(NamedTuple):
     late_loss_max: Fact
     """Largest of those that were watched: in the last tenth, or in the windows of W steps that end in it."""
     worst_loss: Fact
-    """Largest of the loss that is trained on at the start, in a window, and as the mean of a block; NaN not counted."""
+    """Largest mean over a block of steps of the loss that is trained on, or that at the start; NaN does not count."""
     observed: dict[str, Any]
     """Observers' summaries by name."""

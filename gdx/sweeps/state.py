@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import jax
     import numpy as np
 
+    from gdx.sweeps.runs import Fact
+
 
 SEARCH_FAILURES = "search failures"
 """Name of the observer behind the fact, among the user's own, which are identifiers."""
@@ -89,7 +91,7 @@ class Log(NamedTuple):
     filled: jax.Array
 
 
-def is_bad(loss: jax.Array, facts: Runs) -> jax.Array:
+def is_bad(loss: Fact, facts: Runs) -> Any:
     """Say whether a loss is not finite or beyond the run's bound.
 
     Parameters
@@ -106,7 +108,7 @@ def is_bad(loss: jax.Array, facts: Runs) -> jax.Array:
     return ~((loss <= upper) & (loss >= lower))
 
 
-def bounds(facts: Runs) -> tuple[jax.Array, jax.Array]:
+def bounds(facts: Runs) -> tuple[Any, Any]:
     """Give the losses between which a run has not blown up: a fall is none, unless it goes as far below zero.
 
     Parameters

@@ -152,7 +152,8 @@ def default_criterion(problem: Any, runs: Runs, tolerance: float | None = None) 
             return "trains"
         if problem.known is not None and problem.known.min_sharpness is not None:
             return "converged"
-    facts = Runs(*(value if name == "observed" else np.asarray(value) for name, value in runs._asdict().items()))
+    host = {name: np.asarray(value) for name, value in runs._asdict().items() if name != "observed"}
+    facts = Runs(**host, observed={})
     verdict = np.asarray(verdicts(facts, tolerance))
     usable = np.isfinite(facts.late_loss) & (verdict != Verdict.DIVERGED) & (facts.stopped != Stop.UNFINISHED)
     if not usable.any():

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 FADING = 0.25
 """Share of the third quarter's climbs that those of the last quarter stay below where a run comes to rest. Down to a
 tolerance t its loss sinks by a factor sqrt(t) from quarter to quarter, 1e-3 at the default one."""
-CLIMBS, LONG_CLIMBS, GROWTH = 3, 6, 100.0
+CLIMBS, LONG_CLIMBS, GROWTH = 3, 6, 10.0
 """Windows in a row, each with a larger gradient than the one before, and the factor above the calmest one, that tell a
 run which leaves again from one at rest; the second number where all that is within rounding of the first gradient."""
 CREEP = 0.5
@@ -171,7 +171,7 @@ def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
     scale = xp.maximum(abs(facts.first_loss), abs(facts.best_loss))
     visible = xp.maximum(limit**2 * fallen, ROUNDING * eps * scale)
     burst_late = (facts.last_quarter_rise > visible) & (facts.last_quarter_rise > FADING * facts.third_quarter_rise)
-    grown = facts.tail_gradient_norm_max > GROWTH * facts.calm_gradient_norm
+    grown = facts.tail_gradient_norm_max / GROWTH > facts.calm_gradient_norm
     above_rounding = facts.tail_gradient_norm_max > ROUNDING * eps * facts.first_gradient_norm
     # Towards a minimum the gradient sinks by a factor a step, towards a flat saddle by a power of their number.
     sunk = xp.log(facts.first_gradient_norm / facts.tail_gradient_norm_max)

@@ -20,7 +20,7 @@ NOTHING = 0.01
 """Share of the first loss below which parameters of zero are no chance level but a perfect fit."""
 LINEAR = 0.4
 """Share of a run's whole fall that its second half brings where it falls steadily, as at a step size far too small."""
-FALLING, WORSE = 0.1, 0.1
+FALLING, WORSE = 0.1, 0.25
 """Shares of the way from chance to the best by which a loss that falls has done so since the middle, and by which one
 that got worse than at the start exceeds that."""
 FLAT, SPAN = 0.02, 2.0
@@ -84,8 +84,8 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
 
     One that is not trained is too slow up to the smallest step size at which the same start trains clearly, and dead
     above, but for one that still falls and is nearer to halfway than to chance. Where there is no one step size, or no
-    start trains, it is too slow if its loss was never worse than at the start, and otherwise dead, or undecided where
-    it still falls.
+    start trains, it is too slow if its loss was never worse than at the start nor fell and came to rest, and otherwise
+    dead, or undecided where it still falls. A network that died without moving its loss then passes for too slow.
     """
     xp, facts = namespace(runs)
     level = training_level(runs)
@@ -100,10 +100,11 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     clear = late <= level.chance - 0.75 * gain
     clear &= below
     is_above, knows_order = _is_above(xp, facts.step_size, clear)
-    calmest = xp.min(xp.where(blown | seen.unfinished, xp.inf, facts.worst_loss))
-    was_worse = facts.worst_loss > xp.maximum(facts.first_training_loss, calmest) + WORSE * gain
-    is_worse = xp.where(knows_order, facts.late_loss > facts.first_training_loss + WORSE * gain, was_worse)
-    falls = facts.middle_loss - facts.late_loss > FALLING * gain
+    worst = xp.where(knows_order, facts.late_loss, facts.worst_loss)
+    since_start, since_middle = facts.first_training_loss - facts.late_loss, facts.middle_loss - facts.late_loss
+    came_to_rest = (since_start > FALLING * gain) & (since_middle < FALLING * since_start)
+    is_worse = (worst > facts.first_training_loss + WORSE * gain) | (~knows_order & came_to_rest)
+    falls = since_middle > FALLING * gain
     is_near = late < (level.chance + level.halfway) / 2
     codes = xp.select(
         [
