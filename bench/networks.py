@@ -162,7 +162,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--grid", action="store_true", help="print all that the referee saw")
-    parser.add_argument("--only", default="", help="part of the names of the models to run")
+    parser.add_argument("--only", nargs="*", default=[""], help="parts of the names of the models to run")
     parser.add_argument("--seed", type=int, default=0, help="of the starts and batches")
     options = parser.parse_args()
     # A toy compiles for seconds to run for milliseconds.
@@ -178,7 +178,11 @@ def main():
         f"{'s':>7s}{'CPU s':>7s}{'ref.':>7s}  " + "".join(f"{criterion:>20s}" for criterion in OTHERS)
     )
     keys = jax.random.split(jax.random.key(options.seed), num_seeds)
-    models = TOY if options.toy else {name: make for name, make in MODELS.items() if options.only in name}
+    models = (
+        TOY
+        if options.toy
+        else {name: make for name, make in MODELS.items() if any(part in name for part in options.only)}
+    )
     sizes = (num_points, num_steps, num_looks, options.grid)
     within = [compare(name, make(), keys, *sizes) for name, make in models.items()]
     print(f"\nwithin the bar: {sum(within)} of {len(within)}")

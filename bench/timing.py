@@ -42,8 +42,15 @@ def machine() -> str:
 
 
 def resident_gib() -> float:
-    """Largest resident memory of this process so far."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    """Largest resident memory of this process so far, without what it inherited from the one that started it."""
+    status = pathlib.Path("/proc/self/status")
+    if status.exists():
+        # The kernel's own high-water mark begins anew with a program; `ru_maxrss` takes its parent's along.
+        (peak,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM:"))
+        return int(peak.split()[1]) / 2**20
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # macOS counts in bytes, others in KiB.
+    return peak / (2**30 if platform.system() == "Darwin" else 2**20)
 
 
 def in_fresh_process(command: list[str]) -> dict[str, float]:

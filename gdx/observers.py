@@ -61,6 +61,9 @@ search_failures = Observer(
 )
 """Counts the steps at which the optimizer's line search or solver found no acceptable step."""
 
+last_params = Observer(init=lambda params: params, update=lambda last, view: view.params, summarise=lambda last: last)
+"""Keeps the parameters that a run's last step started from: where it came to rest, if it did."""
+
 
 def tail_statistics(window: Window) -> TailStatistics:
     """Reduce a window of one run to statistics; values that are not finite come through.
@@ -95,9 +98,9 @@ def cycle_period(moved: Float[Array, " W"]) -> Int[Array, ""]:
     """Smallest number of steps after which an orbit comes back, 0 where it does not twice within the window.
 
     Coming back means to within the square root of machine precision of the orbit's size, so that no scale is
-    assumed. The step after must come back to its own place too: an orbit a, b, a, c has period 4, not 2. And an orbit
-    must come back by as much more closely as it ever came before: near a doubling one of period 2 that still settles
-    returns after 4 steps better than after 2, but no better after 8 than after 4.
+    assumed. The step after must come back to its own place too: an orbit a, b, a, c has period 4, not 2. Nor is
+    an orbit of period 2 that still settles near a doubling one of period 4, though it comes back better after 4 steps
+    than after 2: it must do so by as much more closely than after a half or a third of the period.
 
     Parameters
     ----------
@@ -110,11 +113,12 @@ def cycle_period(moved: Float[Array, " W"]) -> Int[Array, ""]:
     """
     half = (moved.shape[0] - 1) // 2
     near = jnp.sqrt(jnp.finfo(moved.dtype).eps) * jnp.max(moved)
-    rows = jnp.arange(moved.shape[0], dtype=jnp.int32)
     once, twice, after = moved[1 : half + 1], moved[2 : 2 * half + 1 : 2], moved[2 : half + 2]
     back = (once <= near) & (twice <= near) & (jnp.abs(after - moved[min(1, half)]) <= near)
     period = _first(back)
-    before = jnp.min(jnp.where((rows >= 1) & (rows < period), moved, jnp.inf), initial=jnp.inf)
+    # Half of it is what a doubling, a third what a tripling would have come from; there the orbit must be apart.
+    parts = [jnp.where(period % part == 0, moved[period // part], jnp.inf) for part in (2, 3)]
+    before = jnp.where(period > 3, jnp.minimum(*parts), jnp.inf)
     has_settled = moved[period] <= jnp.minimum(near, jnp.sqrt(jnp.finfo(moved.dtype).eps) * before)
     return jnp.where(has_settled, period, 0)
 

@@ -76,7 +76,14 @@ def save(dataset: xarray.Dataset, path: str | pathlib.Path) -> None:
     path = pathlib.Path(path)
     partial = path.with_name(path.name + ".partial")
     try:
-        dataset.to_netcdf(partial, engine="h5netcdf")
+        try:
+            # In memory first: on a full disk HDF5 leaves files behind that it cannot close, and ends the process.
+            content = dataset.to_netcdf(engine="h5netcdf")
+        except ValueError:
+            # Before 2025 xarray writes this kind of file to a disk only.
+            dataset.to_netcdf(partial, engine="h5netcdf")
+        else:
+            partial.write_bytes(content)
         partial.replace(path)
     except BaseException:
         partial.unlink(missing_ok=True)

@@ -1,6 +1,7 @@
 """Strict settings for all tests, chosen before anything is traced."""
 
 import os
+import signal
 
 os.environ.setdefault("MPLBACKEND", "Agg")
 
@@ -29,3 +30,11 @@ def quick_compilation():
 def quick_compilation_here():
     """Do so for one test."""
     yield from _without_optimizations()
+
+
+@pytest.fixture
+def hears_ctrl_c():
+    """Let Ctrl-C be heard, here and in children, where the caller had it ignored as for a script's background job."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)

@@ -4,6 +4,7 @@ import pathlib
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 BENCHES = sorted(
@@ -14,7 +15,7 @@ BENCHES = sorted(
 
 
 # These compile for long.
-LONG = ("engine", "optimizers", "margin")
+LONG = ("engine", "optimizers", "margin", "truth")
 
 
 @pytest.mark.parametrize(
@@ -26,3 +27,12 @@ def test_a_benchmark_runs_at_toy_size(path):
     done = subprocess.run([sys.executable, str(path), "--toy"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "bar" in done.stdout
+
+
+def test_a_child_is_not_charged_with_its_parents_memory():
+    # 0.6 GiB, more than a process that has imported JAX takes.
+    ballast = np.ones(80_000_000)
+    code = f"import sys; sys.path.insert(0, {str(BENCHES[0].parent)!r}); import timing; print(timing.resident_gib())"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert 0.02 < float(done.stdout) < 0.55
+    assert ballast[-1] == 1

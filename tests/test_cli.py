@@ -1,16 +1,26 @@
+import errno
+import io
 import json
+import os
+import re
 import signal
 import subprocess
 import sys
 import time
+import types
 
 import jax
+import numpy as np
+import optax
 import pytest
 import xarray
+from cases import keys
 from typer.testing import CliRunner
 
 import gdx
+from gdx import reports, studies
 from gdx.cli import app
+from gdx.cli.options import show, speak_plainly, written
 
 SMALL = ["--step-sizes", "0.5:1.4:9", "--repeats", "3", "--num-steps", "1000"]
 
@@ -54,7 +64,10 @@ def test_json_is_one_object_with_everything_in_it(small):
     assert closed["predicts"] == "last_success"
     assert closed["source"]
     counts = found["verdicts"]
-    assert [sum(column) for column in zip(*counts.values(), strict=True)] == [3] * 9
+    # The grid, and what was refined around the edges.
+    assert len(found["step_sizes"]) > 9
+    assert [sum(column) for column in zip(*counts.values(), strict=True)] == [3] * len(found["step_sizes"])
+    assert found["estimate"]["value"] == pytest.approx(1.0, abs=found["estimate"]["error"])
     assert set(found["seconds"]) == {"compile", "run"}
     assert found["slots"] > 0
     assert "momentum" in found["hyperparameters"]
@@ -65,7 +78,8 @@ def test_the_files_are_a_picture_and_a_labelled_dataset(small):
     assert found["files"] == [str(folder / "transition.png"), str(folder / "transition.nc")]
     assert (folder / "transition.png").read_bytes().startswith(b"\x89PNG")
     dataset = xarray.load_dataset(folder / "transition.nc", engine="h5netcdf")
-    assert dataset.sizes == {"step_size": 9, "repeat": 3}
+    assert dataset.sizes == {"step_size": len(found["step_sizes"]), "repeat": 3}
+    assert dataset.attrs["estimate"] == found["estimate"]["value"]
     assert dataset.attrs["num_steps"] == 1000
     assert dataset.attrs["jax_version"] == jax.__version__
     assert dataset.attrs["gdx_version"] == gdx.__version__
@@ -152,6 +166,10 @@ def test_every_name_is_listed():
         (["nowhere:problem"], ["nowhere", "does not import"]),
         (["--criterion", "good"], ["good"]),
         (["--out", "/proc/nothing"], ["/proc/nothing", "cannot be written"]),
+        (["beale"], ["beale is a landscape", "gdx trajectory beale"]),
+        (["--num-steps", "99999999999999999999"], ["num_steps", "99999999999999999999"]),
+        (["--num-steps", "2147483648"], ["num_steps", "2147483648"]),
+        (["hard-partner", "--optimizer", "polyak-sgd", "--tolerance", "nan"], ["tolerance", "nan"]),
     ],
     ids=lambda value: " ".join(value),
 )
@@ -162,6 +180,88 @@ def test_wrong_arguments_are_one_sentence_and_exit_code_two(arguments, words, mo
     assert all(word in result.stderr for word in words), result.stderr
     assert "Traceback" not in result.stderr
     assert result.stdout == ""
+
+
+def test_a_folder_with_the_name_of_a_file_is_refused_before_anything_is_computed(tmp_path):
+    (tmp_path / "transition.nc").mkdir()
+    result = invoke("transition", "--out", str(tmp_path))
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert "transition.nc is a folder" in result.stderr
+
+
+def test_an_error_inside_a_users_loss_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "my_broken.py").write_text(
+        "import jax.numpy as jnp, gdx\nproblem = gdx.problem(jnp.ones(2), lambda w: jnp.dot(w, jnp.ones(3)))\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    for command in ("transition", "edge"):
+        result = invoke(command, "my_broken:problem")
+        assert result.exit_code == 2
+        assert re.fullmatch(r"gdx: loss: it raises TypeError: .*\n", result.stderr)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), RuntimeError("file write failed")])
+def test_a_disk_that_is_full_at_the_end_is_one_sentence(error, capsys):
+    def write():
+        raise error
+
+    assert written(write) == []
+    said = capsys.readouterr().err
+    assert said.startswith("gdx: out: the files could not be written (")
+    assert said.count("\n") == 1
+
+
+@pytest.mark.parametrize("columns", ["0", "1", "40", "300"])
+def test_numbers_are_never_cut(columns, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", columns)
+    table = reports.values.new_table("sizes", "", "step size", "aligned", "what it means")
+    table.columns[-1].justify = "left"
+    table.add_row(
+        "measured: last success", "0.973427 .. 0.97347", "0.123456789", "words that may go on in the next line"
+    )
+    show(table, "a line")
+    printed = capsys.readouterr().out
+    for whole in ("measured: last success", "0.973427 .. 0.97347", "0.123456789", "a line", "words", "means"):
+        assert whole in printed
+    assert "…" not in printed
+
+
+def test_a_width_of_0_is_no_width(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "0")
+    speak_plainly()
+    assert "COLUMNS" not in os.environ
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "cp1252"])
+def test_no_terminal_is_too_poor_for_results(encoding, monkeypatch):
+    raw = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(raw, encoding=encoding))
+    speak_plainly()
+    table = reports.values.new_table("größte", "name", "≥ λ")
+    table.add_row("naïve → ∞", "0.5")
+    show(table, "β = ½ …")
+    sys.stdout.flush()
+    printed = raw.getvalue().decode(encoding)
+    assert "0.5" in printed
+    assert "na" in printed
+
+
+def test_a_list_is_printed_in_ascii():
+    command = [sys.executable, "-m", "gdx", "list", "landscapes"]
+    poor = os.environ | {"PYTHONIOENCODING": "ascii", "LC_ALL": "C", "COLUMNS": "30"}
+    done = subprocess.run(command, capture_output=True, env=poor, check=True)
+    assert b"rosenbrock" in done.stdout
+    assert b"Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("value", "error"), [(0.0, 0.1), (-1.0, 0.1), (np.inf, 0.1), (1e4, np.inf), (1.0, 0.0), (np.nan, 1.0)]
+)
+def test_a_step_size_whose_digits_nobody_can_count_is_written_all_the_same(value, error):
+    row = studies.StepRow("one-step edge", value, error, 1.0, "meaning", "note")
+    settings = {"problem": "p", "optimizer": "o", "hyperparameters": {}, "criterion": "stable", "tolerance": 1.0}
+    settings |= {"repeats": 1, "num_steps": 1, "scale": None, "batch_size": None, "replacement": False}
+    assert reports.step_table_tables(types.SimpleNamespace(rows=[row], reading="reading"), settings)
 
 
 def interrupted(process):
@@ -176,6 +276,7 @@ def interrupted(process):
     return process.communicate()
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_leaves_what_is_finished_says_so_and_exits_130(tmp_path):
     # Adam counts its steps, so no run repeats and none ends before the horizon; those at 1e100 are not finite at once.
     command = [
@@ -209,6 +310,42 @@ def test_ctrl_c_leaves_what_is_finished_says_so_and_exits_130(tmp_path):
     assert set(stopped.ravel()) >= {gdx.Stop.UNFINISHED, gdx.Stop.NONFINITE}
 
 
+def test_where_its_caller_ignores_ctrl_c_the_command_does_so_too():
+    # As in a background job of a script, which Ctrl-C at the script's terminal is not meant for.
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = "import signal, gdx.cli; print(signal.getsignal(signal.SIGINT).name)"
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert done.stdout.strip() == "SIG_IGN"
+
+
+def test_ctrl_c_before_any_run_was_finished_is_one_sentence_and_130(monkeypatch, tmp_path):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    for command, name in (("transition", "transition"), ("edge", "step_table")):
+        monkeypatch.setattr(gdx.studies, name, interrupted)
+        result = invoke(command, "quartic", *(["--out", str(tmp_path)] if command == "transition" else []))
+        assert result.exit_code == 130
+        assert result.stderr.strip() == "gdx: interrupted: nothing was finished yet"
+
+
+def test_ctrl_c_in_gdx_edge_says_what_was_found_so_far(monkeypatch):
+    edge = gdx.critical_step_size(
+        gdx.problems.quartic(), optax.sgd, keys=keys(1), num_steps=50, bracket=(0.1, 3.0), rtol=0.5, estimate=False
+    )
+
+    def interrupted(*_, **__):
+        raise gdx.Interrupted(edge.runs, edge.step_sizes, edge)
+
+    monkeypatch.setattr(gdx.studies, "step_table", interrupted)
+    result = invoke("edge", "quartic")
+    assert result.exit_code == 130
+    assert f"of {len(edge.step_sizes)} step sizes so far, last success" in result.stderr
+
+
 def found_by(tmp_path, *arguments):
     result = invoke("transition", *arguments, "--json", "--out", str(tmp_path))
     assert result.exit_code == 0, result.output
@@ -229,9 +366,10 @@ def test_every_optimizer_of_the_catalogue_has_its_transition(name, tmp_path):
 @pytest.mark.slow
 def test_mini_batches_of_real_data_are_judged_by_the_full_loss(tmp_path):
     found = found_by(tmp_path, "breast-cancer", "--batch-size", "32", "--num-steps", "1000", "--repeats", "2")
-    assert (found["batch_size"], found["criterion"]) == (32, "improved")
-    # Logistic loss grows no faster than its weights, so a run that is beyond the edge still ends below its start.
+    assert (found["batch_size"], found["criterion"]) == (32, "trains")
+    # Logistic loss grows no faster than its weights: only far beyond the edge does it end above halfway to its start.
     assert found["last_success"]["lower"] > 1
+    assert found["last_success"]["upper"] < found["step_sizes"][-1]
 
 
 @pytest.mark.slow
@@ -241,7 +379,9 @@ def test_the_default_command_finds_the_closed_form(tmp_path):
     assert found["last_success"]["lower"] == pytest.approx(closed["value"], rel=5e-3)
     assert found["first_failure"]["upper"] == pytest.approx(closed["value"], rel=5e-3)
     assert found["limited_by"].startswith("the horizon")
-    assert [sum(column) for column in zip(*found["verdicts"].values(), strict=True)] == [32] * 128
+    columns = [sum(column) for column in zip(*found["verdicts"].values(), strict=True)]
+    assert columns == [32] * len(found["step_sizes"])
+    assert found["estimate"]["value"] == pytest.approx(closed["value"], abs=found["estimate"]["error"])
 
 
 @pytest.mark.slow
@@ -267,13 +407,17 @@ def test_raw_data_converge_nowhere_and_the_report_says_what_scaling_buys(tmp_pat
 
 
 @pytest.mark.slow
-def test_a_network_on_digits_runs_with_momentum(tmp_path):
-    # On the default grid, up to ten times the prediction, only single runs fail, and which of them is chaotic.
-    wide = ["--step-sizes", "0.3:1000:12"]
-    found = found_by(tmp_path, "digits-mlp", "--optimizer", "sgd", "--momentum", "0.9", *wide)
-    assert found["criterion"] == "stable"
-    assert [sum(column) for column in zip(*found["verdicts"].values(), strict=True)] == [4] * 12
+def test_a_network_on_digits_is_scanned_until_both_ends_of_its_transition_are_seen(tmp_path):
+    found = found_by(tmp_path, "digits-mlp", "--optimizer", "sgd", "--momentum", "0.9")
+    assert found["criterion"] == "trains"
+    columns = [sum(column) for column in zip(*found["verdicts"].values(), strict=True)]
+    assert columns == [4] * len(found["step_sizes"])
     (start,) = found["predicted"]
     assert start["threshold"] == pytest.approx(3.8)
-    assert start["value"] / 10 < found["first_failure"]["lower"]
-    assert found["last_success"]["upper"] < start["value"] * 30
+    # Ten times the prediction, where the grid ends, is not enough.
+    assert 5 * start["value"] < found["first_failure"]["lower"] <= found["last_success"]["lower"]
+    assert found["last_success"]["upper"] < found["step_sizes"][-1]
+    assert found["step_sizes"][0] < found["too_slow_below"] < start["value"]
+    verdicts = found["verdicts"]
+    assert verdicts["too_slow"][0] == 4
+    assert verdicts["dead"][-1] + verdicts["blown_up"][-1] == 4

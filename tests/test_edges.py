@@ -12,7 +12,7 @@ import gdx
 from gdx.edges import scanning
 from gdx.edges.growing import grow
 from gdx.edges.reading import read_edge, worth_refining
-from gdx.edges.starting import guessed_step
+from gdx.edges.starting import first_scan, guessed_step
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -193,18 +193,20 @@ def test_an_edge_beyond_the_first_scan_is_found_by_growing():
     assert edge.status is gdx.EdgeStatus.BRACKETED
 
 
-def heavy_bowl(scale):
-    """Mean of 2,000 squares, a step of which computes too much for a scan of twelve decades."""
-    rows = scale * jnp.asarray(np.random.default_rng(0).normal(size=(2000, 3)))
-    curvature = float(np.linalg.eigvalsh(np.asarray(rows.T @ rows / 2000))[-1])
-    return gdx.problem(jnp.ones(3), lambda w: 0.5 * jnp.mean((rows @ w) ** 2)), 2 / curvature
-
-
-def test_where_steps_are_dear_the_scan_is_short_around_what_curvature_says():
-    problem, edge_of_descent = heavy_bowl(1e-3)
-    edge = critical_step_size(problem, optax.sgd, keys=keys(1), num_steps=200, criterion="bounded", rtol=0.9)
-    assert edge.step_sizes.size < 16
-    assert edge.last_success.lower < edge_of_descent * 1.1 < edge.last_success.upper * 1.1
+def test_where_steps_are_dear_the_scan_is_short_and_where_runs_are_around_what_curvature_says():
+    rows = 1e-3 * jnp.asarray(np.random.default_rng(0).normal(size=(2000, 3)))
+    problem = gdx.problem(jnp.ones(3), lambda w: 0.5 * jnp.mean((rows @ w) ** 2))
+    edge_of_descent = 2 / float(np.linalg.eigvalsh(np.asarray(rows.T @ rows / 2000))[-1])
+    run = gdx.sweep(problem, optax.sgd, num_steps=200)
+    edge = critical_step_size(keys=keys(1), run=run, criterion="bounded", rtol=0.9)
+    # Less than half of the points of the wide scan over as many decades.
+    assert edge.step_sizes.size < 48
+    assert edge.last_success.lower < 1.1 * edge_of_descent < 1.1 * edge.last_success.upper
+    long = gdx.sweep(problem, optax.sgd, num_steps=10**6)
+    long.check([1.0], keys(1))
+    around = first_scan(long, keys(1))
+    assert around.size < 10
+    assert around[0] < 0.1 * edge_of_descent < edge_of_descent < 0.1 * around[-1]
 
 
 def test_the_guess_is_threshold_over_curvature_of_the_first_batch_if_there_is_one():
@@ -285,6 +287,12 @@ def test_where_one_starts_answers_alternate_finer_points_are_not_asked_for():
     wide[100:] = gdx.Answer.FAILED
     wide[110:180:10] = gdx.Answer.MET
     assert not worth_refining(halved, wide, "converged", 1e-6)
+    # By the loss that is reached one relapse is enough to say how wide the boundary is.
+    once = np.full((201, 1), gdx.Answer.MET, np.int8)
+    once[100:] = gdx.Answer.FAILED
+    once[170:175] = gdx.Answer.MET
+    assert worth_refining(halved, once, "converged", 1e-6)
+    assert not worth_refining(halved, once, "trains", 1e-6)
 
 
 def reaches(bound):

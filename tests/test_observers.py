@@ -78,3 +78,11 @@ def test_windows_of_every_size_are_reduced():
 def test_rounding_is_no_rise():
     noisy = jnp.asarray([1.0, 1.0 + 2e-16, 1.0, 1.0 + 1e-12])
     assert int(tail_statistics(Window(noisy, noisy, None, None)).loss_rises) == 1
+
+
+def test_a_cycle_of_two_that_still_settles_near_a_doubling_has_no_period_of_four():
+    # Its two points move by 1e-2 to and fro, by a ten-millionth less each time.
+    orbit = [step % 2 + 0.01 * (-1 + 1e-7) ** (step // 2) for step in range(64)]
+    assert int(cycle_period(distances(orbit))) == 0
+    settled = [step % 2 + 0.01 * (-1) ** (step // 2) for step in range(64)]
+    assert int(cycle_period(distances(settled))) == 4

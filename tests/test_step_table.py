@@ -1,5 +1,6 @@
 """The step sizes that go by one name, side by side."""
 
+import importlib
 import io
 import json
 import math
@@ -15,6 +16,8 @@ from typer.testing import CliRunner
 import gdx
 from gdx import reports
 from gdx.cli import app
+from gdx.studies import StepRow, StepTable
+from gdx.studies.step_reading import reading
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -86,6 +89,86 @@ def test_where_there_is_no_number_the_note_says_why():
         assert math.isnan(rows[name].value)
         assert "full_loss" in rows[name].note
     assert math.isnan(rows["measured: endless run"].value)
+
+
+X = np.random.default_rng(0).normal(size=(12, 3)) * np.asarray([1.0, 2.0, 0.5])
+
+
+@pytest.fixture(scope="module")
+def of_batches():
+    """Least squares with Adam, three batches an epoch."""
+    problem = gdx.problems.finite_sum(
+        jnp.asarray([1.0, -2.0, 3.0]), lambda w, x: 0.5 * (x @ w - 1.0) ** 2, jnp.asarray(X), batch_size=4
+    )
+    return problem, gdx.step_table(problem, optax.adam, jax.random.key(0), num_steps=60, criterion="improved")
+
+
+def test_curvature_at_the_start_and_what_adam_divides_it_by_are_of_the_same_batch(of_batches):
+    problem, table = of_batches
+    state = gdx.train_step(problem, optax.adam).init(1.0, jax.random.key(0))
+    rows, weights = (np.asarray(part) for part in problem.batches(state.key, 0))
+    residual = rows @ np.asarray(state.params) - 1.0
+    divisor = np.abs(rows.T @ (weights * residual)) + 1e-8
+    hessian = (rows.T * weights) @ rows / np.sqrt(np.outer(divisor, divisor))
+    row = rows_of(table)["curvature at the start"]
+    np.testing.assert_allclose(row.value, 38 / np.linalg.eigvalsh(hessian)[-1], rtol=1e-5)
+    assert "both of the first batch" in row.note
+
+
+def test_a_step_on_a_batch_costs_its_share_of_the_data(of_batches):
+    _, table = of_batches
+    steps = float(np.sum(table.edge.runs.steps))
+    cost = rows_of(table)["measured: last success"].cost
+    assert table.unit == "gradients over all data"
+    # A third for every step, and what judging takes: at most one gradient of the full loss for every eighth of a tail.
+    assert steps / 3 < cost <= steps / 3 + 8 * len(table.edge.step_sizes)
+
+
+def test_a_dead_network_has_no_curvature_at_a_minimum():
+    neuron = gdx.problem(jnp.asarray(0.5), lambda w: 0.5 * (jax.nn.relu(w) - 1.0) ** 2)
+    table = gdx.step_table(neuron, optax.sgd, jax.random.key(0), num_steps=100, criterion="converged")
+    row = rows_of(table)["curvature at the minimum"]
+    # Any step size above 2 leaps to where the gradient is 0, which is convergence.
+    assert math.isnan(row.value)
+    assert "has not trained, loss 0.5 where learning nothing has 0.125" in row.note
+    assert rows_of(table)["measured: last success"].value > 100
+
+
+def test_a_search_that_ends_at_a_success_gives_a_bound_and_no_measurement():
+    edge = gdx.Edge(
+        first_failure=gdx.Bracket(math.nan, math.nan),
+        last_success=gdx.Bracket(7.0, math.inf),
+        crossings=(),
+        too_slow_below=math.nan,
+        status=gdx.EdgeStatus.ALL_MEET,
+        criterion="converged",
+        tolerance=1e-6,
+        horizon=100,
+        repeats=1,
+        slots=1,
+        step_sizes=np.asarray([7.0]),
+        answers=np.zeros((1, 1), np.int8),
+    )
+    row = StepRow("measured: last success", 7.0, math.inf, 1.0, "largest", "the search ends there", "at least")
+    found = StepTable((row,), edge, reading((row,), edge), 100, "gradients over all data")
+    assert "Where that ends was not seen" in found.reading
+    settings = {"problem": "mine", "optimizer": "sgd", "hyperparameters": {}, "repeats": 1, "num_steps": 100}
+    settings |= {"scale": None, "batch_size": None}
+    cells = [list(column.cells) for column in reports.step_table_tables(found, settings)[1].columns]
+    assert cells[1:3] == [["at least 7"], [""]]
+
+
+def test_an_interrupted_table_keeps_the_rows_that_it_has(monkeypatch):
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(importlib.import_module("gdx.studies.step_table"), "_one_step_row", interrupted)
+    with pytest.raises(gdx.Interrupted) as caught:
+        gdx.step_table(BASIN, optax.sgd, jax.random.key(0), num_steps=100)
+    rows = rows_of(caught.value.table)
+    np.testing.assert_allclose(rows["curvature at the start"].value, 2 / 3, rtol=1e-4)
+    assert rows["measured: last success"].value > 0
+    assert "one-step edge" not in rows
 
 
 @pytest.mark.parametrize(

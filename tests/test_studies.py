@@ -1,4 +1,5 @@
 import functools
+import io
 import math
 
 import jax
@@ -8,10 +9,12 @@ import numpy as np
 import optax
 import pytest
 from cases import keys
+from rich.console import Console
 from scipy import optimize
 
 import gdx
 from gdx import plots, reports, storage, studies
+from gdx.edges.estimating import no_estimate
 
 FACTORIZATION = gdx.problems.scalar_factorization(1.0)
 
@@ -27,9 +30,23 @@ def test_a_transition_stands_beside_its_prediction(found):
     assert entries["closed_form"].predicts == "last_success"
     np.testing.assert_allclose(found.edge.last_success.lower, 1.0, rtol=5e-3)
     assert found.step_sizes[0] < 0.5 < 1.5 < found.step_sizes[-1]
-    assert found.runs.stopped.shape == (24, 6)
+    assert found.grid.shape == (24,)
     assert found.predictions.law is not None
     assert found.compile_seconds > 0
+
+
+def test_a_transition_keeps_every_run_those_around_the_edge_too(found):
+    assert found.runs.stopped.shape == (found.step_sizes.size, 6)
+    assert set(found.grid) < set(found.step_sizes)
+    around = np.abs(found.step_sizes / found.edge.last_success.lower - 1) < 1e-2
+    assert around.sum() > 10
+    np.testing.assert_array_equal(found.step_sizes, found.edge.step_sizes)
+
+
+def test_a_transition_gives_the_edge_without_the_horizons_shift(found):
+    shift = 1 - found.edge.last_success.lower
+    assert shift > 1e-3
+    assert abs(found.edge.estimate.value - 1) <= found.edge.estimate.error < 1e-3 * shift
 
 
 def test_verdict_counts_add_up_to_the_repeats(found):
@@ -55,6 +72,32 @@ def test_an_optimizer_without_a_threshold_has_no_prediction_but_a_reason():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("gain", [4.0, 0.0])
+def test_step_sizes_of_single_leaves_bend_the_curvature_that_predicts(gain):
+    hessian = np.asarray([[3.0, 1.0], [1.0, 2.0]])
+
+    def loss(w):
+        joined = jnp.stack([w["a"], w["b"]])
+        return 0.5 * joined @ hessian @ joined
+
+    problem = gdx.problem({"a": jnp.asarray(1.0), "b": jnp.asarray(-2.0)}, loss)
+
+    def family(step_size):
+        parts = {"one": optax.sgd(step_size), "other": optax.sgd(gain * step_size) if gain else optax.set_to_zero()}
+        return optax.partition(parts, {"a": "one", "b": "other"})
+
+    roots = np.sqrt([1.0, gain])
+    expected = 2 / np.linalg.eigvalsh(roots[:, None] * hessian * roots)[-1]
+    found = studies.predict(problem, family, keys(1))
+    assert {entry.name for entry in found.entries} == {"minimum", "start"}
+    np.testing.assert_allclose([entry.value for entry in found.entries], expected, rtol=1e-4)
+
+
+def test_a_minimum_without_curvature_predicts_nothing():
+    flat = gdx.problem(jnp.asarray([0.3, -0.7]), lambda w: jnp.sum(w**4))
+    assert studies.predictions.minimum_sharpness(flat, keys(1)[0]) is None
+
+
 def test_newton_finds_the_curvature_at_the_optimum():
     problem = gdx.problems.logistic_regression("breast-cancer")
     sharpness = studies.minimum_sharpness(problem, jax.random.key(0))
@@ -145,9 +188,9 @@ def test_a_dataset_holds_every_fact_and_comes_back_from_disk(found, tmp_path):
     dataset = storage.to_dataset(found.step_sizes, found.runs, settings)
     storage.save(dataset, tmp_path / "runs.nc")
     loaded = storage.load(tmp_path / "runs.nc")
-    assert loaded.sizes == {"step_size": 24, "repeat": 6}
+    assert loaded.sizes == {"step_size": found.step_sizes.size, "repeat": 6}
     for name, values in found.runs._asdict().items():
-        if name != "observed":
+        if name not in ("observed", "step_size"):
             np.testing.assert_array_equal(loaded[name], values)
     np.testing.assert_array_equal(loaded["verdict"], gdx.verdicts(found.runs))
     assert loaded["verdict"].attrs["flag_meanings"].split()[gdx.Verdict.CYCLING] == "cycling"
@@ -159,13 +202,47 @@ def test_observed_summaries_are_stored_with_their_own_dims(tmp_path):
     watcher = gdx.Observer(lambda params: params, lambda state, view: view.params, lambda state: {"last": state})
     runs = gdx.sweep(FACTORIZATION, optax.sgd, num_steps=20, observers={"w": watcher})([0.1, 0.2], keys(3))
     storage.save(storage.to_dataset([0.1, 0.2], runs), tmp_path / "runs.nc")
-    np.testing.assert_array_equal(storage.load(tmp_path / "runs.nc")["observed_w_last"], runs.observed["w"]["last"])
+    np.testing.assert_array_equal(storage.load(tmp_path / "runs.nc")["observed_w.last"], runs.observed["w"]["last"])
+
+
+def with_summaries(observed):
+    """Facts of no runs in particular, with these summaries."""
+    facts = {name: np.zeros((2, 3)) for name in gdx.Runs._fields}
+    return gdx.Runs(**facts | {"stopped": np.ones((2, 3), np.int8), "observed": observed})
+
+
+def test_no_two_summaries_become_one_variable_and_none_has_a_name_that_files_refuse(tmp_path):
+    names = {"low": {"loss": 1.0, "a/b": 2.0, "a%2Fb": 3.0, "a.b": 4.0}, "low_loss": 5.0, "low.loss": 6.0}
+    names |= {"pair": (7.0, {"0": 8.0}), "größe": 9.0, "low/loss": 10.0}
+    observed = jax.tree.map(lambda value: np.full((2, 3), value), names)
+    storage.save(storage.to_dataset([0.1, 0.2], with_summaries(observed)), tmp_path / "runs.nc")
+    stored = storage.load(tmp_path / "runs.nc")
+    values = {name: float(stored[name][0, 0]) for name in stored if name.startswith("observed")}
+    assert sorted(values.values()) == [float(value) for value in range(1, 11)]
+    assert values["observed_low.loss"] == 1
+    assert values["observed_low.a%2Fb"] == 2
+    assert values["observed_low_loss"] == 5
+
+
+def test_narrow_floats_are_stored_as_float32(tmp_path):
+    narrow = {"half": jnp.ones((2, 3), jnp.float16), "brain": jnp.ones((2, 3), jnp.bfloat16)}
+    runs = with_summaries(narrow)._replace(last_loss=jnp.full((2, 3), 0.5, jnp.bfloat16))
+    storage.save(storage.to_dataset([0.1, 0.2], runs), tmp_path / "runs.nc")
+    stored = storage.load(tmp_path / "runs.nc")
+    assert {stored[name].dtype.name for name in ("last_loss", "observed_half", "observed_brain")} == {"float32"}
+
+
+def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
+    (tmp_path / "runs.nc").mkdir()
+    with pytest.raises(OSError):
+        storage.save(storage.to_dataset([0.1, 0.2], with_summaries({})), tmp_path / "runs.nc")
+    assert [path.name for path in tmp_path.iterdir()] == ["runs.nc"]
 
 
 def test_the_picture_shows_all_runs_the_law_and_the_edges(found):
     upper, lower = plots.transition(found.step_sizes, found.runs, found.edge, law=found.predictions.law)
     shown = sum(len(collection.get_offsets()) for collection in upper.collections)
-    assert shown == 24 * 6
+    assert shown == found.step_sizes.size * 6
     labels = [text.get_text() for text in upper.get_legend().get_texts()]
     assert "theory's law" in labels
     assert any(label.startswith("last success") for label in labels)
@@ -174,6 +251,102 @@ def test_the_picture_shows_all_runs_the_law_and_the_edges(found):
     inside = np.isfinite(y)
     np.testing.assert_allclose(y[inside], found.predictions.law(x[inside]))
     assert lower.get_ylim() == (0, 1)
+    plt.close(upper.figure)
+
+
+def labels_of(axes):
+    return [text.get_text() for text in axes.get_legend().get_texts()]
+
+
+def test_a_scans_end_is_no_measurement_in_picture_table_and_ratio(found):
+    scanned = found.edge._replace(last_success=gdx.Bracket(1.2, math.inf), first_failure=gdx.Bracket(0.0, 0.6))
+    upper, lower = plots.transition(found.step_sizes, found.runs, scanned._replace(estimate=None))
+    assert {"last success at least 1.2", "first failure at most 0.6"} <= set(labels_of(upper))
+    drawn = [line.get_xdata()[0] for axes in (upper, lower) for line in axes.get_lines() if len(line.get_xdata())]
+    assert not {1.2, 0.6} & set(drawn)
+    plt.close(upper.figure)
+    text = as_text(reports.transition_tables(found._replace(edge=scanned), SETTINGS))
+    assert "at or above 1.2" in text
+    assert "at least 1.2" in text
+    assert math.isnan(gdx.studies.BatchSizeEdges((1,), (scanned,)).last_success[0])
+    measured = gdx.Bracket(1.0, 1.1)
+    assert math.isnan(studies.ScalingGain(1.0, 0.1, scanned.last_success, measured, "stable").measured_factor)
+    assert studies.ScalingGain(1.0, 0.1, measured, measured, "stable").measured_factor == 1.0
+
+
+SETTINGS = {"problem": "mine", "optimizer": "sgd", "hyperparameters": {}, "criterion": "converged", "repeats": 6}
+SETTINGS |= {"num_steps": 2000, "tolerance": 1e-6, "scale": None, "batch_size": None, "precision": "float64"}
+
+
+def as_text(parts):
+    console = Console(width=120, record=True, file=io.StringIO())
+    for part in parts:
+        console.print(part, highlight=False)
+    return console.export_text()
+
+
+def test_the_estimate_stands_in_picture_table_json_and_file(found):
+    value = found.edge.estimate.value
+    upper, _ = plots.transition(found.step_sizes, found.runs, found.edge)
+    assert any(label.startswith("endless run 1") for label in labels_of(upper))
+    assert any(line.get_xdata()[0] == value for line in upper.get_lines() if len(line.get_xdata()))
+    plt.close(upper.figure)
+    text = as_text(reports.transition_tables(found, SETTINGS))
+    assert "measured: endless run" in text
+    assert "endless run: soft edge" in text
+    said = reports.transition_json(found, SETTINGS, [])["estimate"]
+    assert (said["value"], said["kind"]) == (value, "soft")
+    assert reports.edge_attributes(found.edge)["estimate"] == value
+    without = found._replace(edge=found.edge._replace(estimate=no_estimate("it rains")))
+    assert "no edge of an endless run: it rains" in as_text(reports.transition_tables(without, SETTINGS))
+
+
+def test_training_is_shown_in_its_own_words(found):
+    trained = found._replace(edge=found.edge._replace(criterion="trains", estimate=None))
+    upper, lower = plots.transition(found.step_sizes, found.runs, trained.edge)
+    assert upper.get_ylabel() == "loss over the tail"
+    names = {verdict.name.lower().replace("_", " ") for verdict in gdx.TrainingVerdict}
+    assert "trained" in labels_of(lower)
+    assert set(labels_of(lower)) <= names
+    plt.close(upper.figure)
+    assert "trained" in as_text(reports.transition_tables(trained, SETTINGS))
+    counts = studies.verdict_counts(found.runs, "trains")
+    assert set(counts) == {verdict.name.lower() for verdict in gdx.TrainingVerdict}
+    np.testing.assert_array_equal(np.sum(list(counts.values()), axis=0), 6)
+
+
+def test_starts_that_disagree_are_said_and_drawn_to_disagree(found):
+    pairs = (gdx.Bracket(0.5, 0.51), gdx.Bracket(0.9, 0.91), gdx.Bracket(math.nan, math.nan))
+    apart = found.edge._replace(by_start=pairs, repeats=3)
+    assert apart.spread == pytest.approx(0.9 / 0.51)
+    text = as_text(reports.transition_tables(found._replace(edge=apart), SETTINGS))
+    assert "their own last successes lie from 0.5 to 0.9" in text
+    assert "1 of 3 starts succeed at no step size" in text
+    upper, _ = plots.transition(found.step_sizes, found.runs, apart)
+    assert "starts' own last successes" in labels_of(upper)
+    plt.close(upper.figure)
+
+
+def test_ctrl_c_in_the_first_scan_of_a_transition_loses_nothing_that_was_finished():
+    rounds = []
+
+    def progress(stage, finished, total):
+        if finished == total:
+            rounds.append(stage)
+        if rounds:
+            raise KeyboardInterrupt
+
+    arguments = {"keys": keys(2), "num_steps": 300, "num_points": 10, "criterion": "bounded"}
+    without_prediction = gdx.problem(jnp.ones(1), lambda w: 0.5 * jnp.sum(w**2) + jnp.sum(jnp.cosh(w)))
+    found = studies.transition(without_prediction, optax.sign_sgd, progress=progress, **arguments)
+    assert rounds == ["edges"]
+    assert found.interrupted
+    assert found.runs.stopped.shape == (found.step_sizes.size, 2)
+    assert np.all(found.runs.stopped != gdx.Stop.UNFINISHED)
+    assert found.edge.last_success.lower > 0
+    assert reports.transition_json(found, SETTINGS, [])["status"] == "interrupted"
+    assert "interrupted" in as_text(reports.transition_tables(found, SETTINGS))
+    upper, _ = plots.transition(found.step_sizes, found.runs, found.edge, window=found.window)
     plt.close(upper.figure)
 
 
@@ -216,3 +389,18 @@ def test_the_edge_by_batch_size_is_that_of_the_mean_growth():
     np.testing.assert_allclose(found.first_failure, [one, 2.0], rtol=0.03)
     with pytest.raises(ValueError, match=r"batch_size: 3 .*\[1, 2\]"):
         gdx.studies.edges_by_batch_size(make, optax.sgd, (1, 3), **options)
+
+
+def test_the_curvature_where_a_run_came_to_rest_tells_a_saddle_from_a_minimum():
+    # Along y alone a saddle at 0 with curvature -1; minima at x = +-1 with curvatures 2 and 1.
+    def loss(w):
+        return 0.25 * (w[0] ** 2 - 1) ** 2 + 0.5 * w[1] ** 2
+
+    def started(h):
+        return gdx.problem(jnp.stack([h["x"], jnp.ones(())]), loss)
+
+    run = gdx.sweep(started, lambda h: optax.sgd(h["h"]), num_steps=200, observers={"end": gdx.observers.last_params})
+    runs = run({"x": np.asarray([0.0, 0.5]), "h": np.asarray([0.3, 0.3])}, keys(1))
+    assert gdx.converged(runs).all()
+    found = gdx.studies.curvature_at_rest(gdx.problem(jnp.ones(2), loss), runs.observed["end"])
+    np.testing.assert_allclose(found[:, 0], [-1.0, 1.0], atol=1e-6)

@@ -235,6 +235,7 @@ def test_progress_counts_up_to_the_whole():
     assert [finished for finished, _ in seen] == sorted(finished for finished, _ in seen)
 
 
+@pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_gives_back_what_was_finished():
     run = gdx.sweep(gdx.problems.quartic(), optax.sgd, num_steps=20_000, slots=8, stopping=gdx.Stopping.none())
 
@@ -300,8 +301,8 @@ def test_step_sizes_that_make_no_sense_are_refused(name):
 @pytest.mark.parametrize(
     ("bad", "message"),
     [
-        (jax.random.PRNGKey(0), "legacy uint32"),
-        (jax.random.split(jax.random.PRNGKey(0), 3), "wrap_key_data"),
+        (jax.random.PRNGKey(0), r"shape \(\)"),
+        (jnp.zeros((3, 4), jnp.uint32), "uint32 of shape .*wrap_key_data"),
         (jax.random.key(0), r"shape \(\)"),
         (0, "int, no random keys"),
         (keys(4).reshape(2, 2), r"shape \(2, 2\)"),
@@ -374,3 +375,17 @@ def test_float32_parameters_stay_float32_and_give_the_same_verdicts():
     chex.assert_type(runs.last_loss, np.float32)
     expected = [gdx.Verdict.CONVERGED, gdx.Verdict.CONVERGED, gdx.Verdict.CYCLING, gdx.Verdict.DIVERGED]
     assert gdx.verdicts(runs)[:, 0].tolist() == expected
+
+
+@pytest.mark.parametrize(("tail", "num_steps", "slots"), [(64, 200, 8), (4, 3000, 64)])
+def test_the_best_loss_is_that_before_the_run_ended(tail, num_steps, slots):
+    # One step to the left each time: from 10.5 down to .5 at 5, up again, NaN below 2, and lower than ever beyond.
+    def loss(w):
+        return jnp.where(w > 2, jnp.abs(w - 5) + 0.5, jnp.where(w > -20, jnp.nan, 0.01 * w))
+
+    walk = optax.stateless(lambda gradient, params: jax.tree.map(lambda g: -jnp.ones_like(g), gradient))
+    run = gdx.sweep(gdx.problem(jnp.asarray(15.0), loss), lambda h: walk, num_steps=num_steps, tail=tail, slots=slots)
+    runs = run([0.1], keys(1))
+    assert runs.stopped[0, 0] == gdx.Stop.NONFINITE
+    assert runs.best_loss[0, 0] == 0.5
+    assert runs.first_bad_step[0, 0] == 13

@@ -109,3 +109,113 @@ def test_an_unknown_criterion_is_refused_with_the_known_ones():
     runs = sweep_of(gdx.problems.quartic(start=0.5), optax.sgd, [0.5], num_steps=10)
     with pytest.raises(ValueError, match=r"criterion: 'good'.*improved"):
         gdx.answers(runs, "good")
+
+
+def kicked(num_kicks, kick):
+    """An optimizer that first moves by fixed steps, whatever the gradient, and then descends."""
+
+    def make(step_size):
+        def init(params):
+            return jnp.zeros((), jnp.int32)
+
+        def update(gradient, count, params=None):
+            updates = jax.tree.map(lambda g: jnp.where(count < num_kicks, kick, -step_size * g), gradient)
+            return updates, count + 1
+
+        return optax.GradientTransformation(init, update)
+
+    return make
+
+
+def test_bursts_further_apart_than_the_tail_is_long_are_no_rest():
+    # AdamW's edge for curvature 7.3 and decay .1 lies at 4.130435; beyond it the gradient bursts again and again.
+    curvatures = jnp.asarray([1.0, 3.0, 7.3])
+    problem = gdx.problem(lambda key: jax.random.normal(key, (3,)), lambda w: 0.5 * jnp.sum(curvatures * w**2))
+
+    def family(step_size):
+        return optax.adamw(step_size, b1=0.9, b2=0.99, eps=1.0, weight_decay=0.1)
+
+    step_sizes = np.concatenate([[4.0, 4.12], np.linspace(4.2, 7.9, 100)])
+    runs = sweep_of(problem, family, step_sizes, num_steps=20_000)
+    quiet = runs.tail_gradient_norm_max <= 1e-6 * runs.first_gradient_norm
+    assert quiet[:2].all()
+    assert quiet[2:].any()
+    for criterion in ("converged", "stable"):
+        found = gdx.answers(runs, criterion)
+        assert np.all(found[:2] == gdx.Answer.MET)
+        assert np.all(found[2:] != gdx.Answer.MET)
+        assert np.mean(found[2:] == gdx.Answer.FAILED) > 0.9
+
+
+def test_a_run_that_leaves_a_minimum_again_has_not_converged():
+    # Curvature 10 at 2.005 / 10: it grows by .5 % a step, from a start that lacks all but a trace of it.
+    start = jnp.asarray([1.0, 1e-12])
+    problem = gdx.problem(start, lambda w: 0.5 * jnp.sum(jnp.asarray([1.0, 10.0]) * w**2))
+    runs = sweep_of(problem, optax.sgd, [0.199, 0.2005], num_steps=2000)
+    assert np.all(runs.tail_gradient_norm_max <= 1e-6 * runs.first_gradient_norm)
+    assert name_of(runs) == ["CONVERGED", "UNDECIDED"]
+
+
+def test_a_local_minimum_counts_although_a_lower_loss_was_passed():
+    # Kicked across the deep well at -1 into the shallow one at 1.
+    problem = gdx.problem(jnp.asarray(-2.0), lambda w: (w**2 - 1) ** 2 + 0.3 * w)
+    runs = sweep_of(problem, kicked(15, 0.2), [0.05], num_steps=3000)
+    assert runs.last_loss[0, 0] > 0 > runs.best_loss[0, 0]
+    assert name_of(runs) == ["CONVERGED"]
+
+
+def test_a_saddle_without_curvature_is_no_success():
+    # A chain of four with step sizes t (1, 2, 3, .2): beyond .47772 some runs end at 0, where the loss is a half.
+    def family(step_size):
+        scales = step_size * jnp.asarray([1.0, 2.0, 3.0, 0.2])
+        return optax.stateless(lambda gradient, params: -scales * gradient)
+
+    runs = gdx.sweep(gdx.problems.chain(4), family, num_steps=5000)([0.4, 0.4144, 0.989, 1.0139, 1.1481], keys(32))
+    at_saddle = (runs.last_loss > 0.4) & (runs.tail_gradient_norm_max <= 1e-6 * runs.first_gradient_norm)
+    assert at_saddle.any()
+    assert not gdx.converged(runs)[at_saddle].any()
+    assert not gdx.stable(runs)[at_saddle].any()
+    assert gdx.converged(runs)[:2].sum() > 40
+
+
+def test_a_search_that_stands_still_is_no_success():
+    # Newton's method on logistic loss of one example with both labels: beyond .599 from 3 it ends on a far plain.
+    problem = gdx.problem(jnp.asarray([3.0]), lambda b: jnp.mean(jnp.logaddexp(0.0, b) - b / 2))
+    runs = sweep_of(problem, gdx.optimizers.newton, [0.59, 0.61], num_steps=500)
+    assert name_of(runs) == ["CONVERGED", "STRANDED"]
+    assert runs.tail_search_failures[1, 0] == runs.tail_steps[1, 0] == 64
+    for criterion in ("converged", "stable", "bounded", "improved"):
+        assert gdx.answers(runs, criterion)[:, 0].tolist() == [gdx.Answer.MET, gdx.Answer.FAILED]
+
+
+def test_a_fact_that_was_left_out_gives_no_verdict_rather_than_a_wrong_one():
+    step_sizes = [1e-5, 0.5, 1.1, 1.5, 2.5]
+    for facts in ((), ("gradient",), ("cycles",)):
+        runs = sweep_of(gdx.problems.quartic(start=0.1), optax.sgd, step_sizes, facts=facts)
+        found = name_of(runs)
+        whole = ["SETTLING", "CONVERGED", "CYCLING", "APERIODIC", "DIVERGED"]
+        assert all(name in (wanted, "UNDECIDED") for name, wanted in zip(found, whole, strict=True)), (facts, found)
+        assert found[-1] == "DIVERGED"
+        assert gdx.bounded(runs)[:, 0].tolist() == [True] * 4 + [False]
+
+
+@pytest.mark.parametrize("options", [{"tail": 1}, {"num_steps": 1}])
+def test_one_step_of_tail_says_nothing_of_stability(options):
+    runs = sweep_of(gdx.problems.quartic(start=0.5), optax.sgd, [0.5, 1.1], **options)
+    assert np.all(gdx.answers(runs, "stable")[1] != gdx.Answer.MET)
+    assert runs.loss_rises[1, 0] == -1
+
+
+def test_a_fall_is_no_blow_up():
+    problem = gdx.problem(jnp.asarray(10.0), lambda w: 0.5 * w**2)
+    runs = sweep_of(problem, optax.sgd, [0.1, 2.5], num_steps=300, blow_up_factor=0.9)
+    assert name_of(runs) == ["CONVERGED", "DIVERGED"]
+    assert runs.first_bad_step[0, 0] == -1
+
+
+def test_a_cycle_that_still_settles_near_a_doubling_gets_no_wrong_period():
+    # The quartic's 2-cycle doubles at 1.236068.
+    runs = sweep_of(gdx.problems.quartic(start=0.5), optax.sgd, [1.2, 1.236006, 1.25], num_steps=20_000)
+    assert runs.period[0, 0] == 2
+    assert runs.period[1, 0] in (0, 2)
+    assert runs.period[2, 0] == 4

@@ -149,7 +149,7 @@ WIDTH, INPUTS = 3, 2
 
 def _network(w, x):
     first, bias, last = jnp.split(w, [WIDTH * INPUTS, WIDTH * (INPUTS + 1)])
-    return jnp.tanh(x @ first.reshape(INPUTS, WIDTH) + bias) @ last
+    return jnp.tanh(x @ first.reshape(INPUTS, WIDTH) + bias[None]) @ last
 
 
 def _tanh_network(w, p):

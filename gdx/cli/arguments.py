@@ -10,6 +10,7 @@ import sys
 from typing import Any
 
 from gdx import problems
+from gdx.checks import inside
 from gdx.cli.options import Scale
 
 
@@ -86,7 +87,8 @@ def _imported(name, scale, batch_size):
         raise ValueError(f"problem: module {module_name!r} has no {attribute!r}; {remedy}")
     made = getattr(module, attribute)
     if callable(made) and not isinstance(made, problems.Problem):
-        made = made()
+        with inside(f"problem: {name}"):
+            made = made()
     if not isinstance(made, problems.Problem):
         raise ValueError(
             f"problem: {name} is {type(made).__name__}, no gdx.Problem; make one with gdx.problem(init, loss)"

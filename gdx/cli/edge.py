@@ -9,7 +9,7 @@ import typer
 
 from gdx import optimizers, reports, studies
 from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
-from gdx.cli.options import Precision, Scale, progress_bar, refusals, say, show
+from gdx.cli.options import Precision, Scale, progress_bar, refusals, say, show, stopping_early
 from gdx.reports.values import span
 from gdx.sweeps import Interrupted
 
@@ -60,7 +60,7 @@ def edge(
             "replacement": replacement,
         }
         try:
-            with progress_bar(quiet or as_json) as progress:
+            with stopping_early(), progress_bar(quiet or as_json) as progress:
                 found = studies.step_table(
                     made,
                     family,
@@ -72,6 +72,9 @@ def edge(
                     progress=None if progress is None else lambda *counts: progress("edges", *counts),
                 )
         except Interrupted as interrupted:
+            table = getattr(interrupted, "table", None)
+            if table is not None and not as_json:
+                show(*reports.step_table_tables(table, settings), soft_wrap=False)
             say(f"interrupted: {_so_far(interrupted.edge)}; a smaller --num-steps is quicker")
             raise typer.Exit(130) from None
         settings["criterion"] = found.edge.criterion

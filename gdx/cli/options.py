@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import enum
+import functools
 import io
+import os
 import pathlib
 import sys
 import tempfile
@@ -18,6 +20,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gdx.checks import first_line
+from gdx.sweeps import Interrupted
 
 PLAIN_WIDTH = 80
 """Columns of a terminal that says it has none."""
@@ -51,6 +54,18 @@ def refusals() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
+@contextlib.contextmanager
+def stopping_early() -> Iterator[None]:
+    """Answer Ctrl-C before any run was finished in one sentence and exit code 130; with runs it goes on as it is."""
+    try:
+        yield
+    except Interrupted:
+        raise
+    except KeyboardInterrupt:
+        say("interrupted: nothing was finished yet")
+        raise typer.Exit(130) from None
+
+
 def say(text: str) -> None:
     """Tell a person something that is no result.
 
@@ -63,7 +78,12 @@ def say(text: str) -> None:
 
 
 def speak_plainly() -> None:
-    """Write a question mark for what the terminal's encoding lacks, where a traceback would cost all results."""
+    """Get results onto any terminal, whatever it says of itself.
+
+    What its encoding lacks becomes a question mark, where a traceback would cost all results; a width of 0 is none.
+    """
+    if os.environ.get("COLUMNS", "").strip() == "0":
+        del os.environ["COLUMNS"]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
@@ -84,11 +104,26 @@ def show(*parts: Any, soft_wrap: bool = True) -> None:
     for part in parts:
         console.width = narrow
         if isinstance(part, Table):
-            for column in part.columns:
-                column.no_wrap = column.no_wrap or column.justify == "right"
             unlimited = console.options.update(max_width=sys.maxsize)
-            console.width = max(narrow, Measurement.get(console, unlimited, part).minimum)
+            console.width = max(
+                narrow, _width_without_cuts(part, functools.partial(Measurement.get, console, unlimited))
+            )
         console.print(part, soft_wrap=soft_wrap and isinstance(part, str), highlight=False)
+
+
+def _width_without_cuts(table, measure):
+    """Columns of a terminal on which no number, name or word of a table is cut; numbers and names then keep theirs."""
+    wraps = [column for column in table.columns if not (column.no_wrap or column.justify == "right")]
+    words = [measure(cell).minimum for column in wraps for cell in (column.header, *column.cells)]
+    for column in table.columns:
+        column.no_wrap = not any(column is other for other in wraps)
+        cells = (column.header, *column.cells)
+        # Columns of words are narrowed alike, so each is counted with the longest word of all.
+        column.min_width = max(measure(cell).maximum for cell in cells) if column.no_wrap else max(words)
+    width = measure(table).minimum
+    for column in wraps:
+        column.min_width = None
+    return width
 
 
 def check_writable(folder: pathlib.Path, *names: str) -> None:

@@ -13,7 +13,17 @@ import typer
 
 from gdx import optimizers, plots, reports, storage, studies
 from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
-from gdx.cli.options import Precision, Scale, check_writable, progress_bar, refusals, say, show, written
+from gdx.cli.options import (
+    Precision,
+    Scale,
+    check_writable,
+    progress_bar,
+    refusals,
+    say,
+    show,
+    stopping_early,
+    written,
+)
 from gdx.stepping import Family
 
 
@@ -70,7 +80,7 @@ def transition(
             "batch_size": batch_size,
             "replacement": replacement,
         }
-        with progress_bar(quiet or as_json) as progress:
+        with stopping_early(), progress_bar(quiet or as_json) as progress:
             found = studies.transition(
                 made,
                 family,

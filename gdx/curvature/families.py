@@ -26,7 +26,8 @@ def as_transformation(made: Any) -> optax.GradientTransformation | None:
     """
     if isinstance(made, optax.GradientTransformation):
         return made
-    make, init, update = (getattr(made, name, None) for name in ("gradient_transformation", "init", "update"))
+    parts: list[Any] = [getattr(made, name, None) for name in ("gradient_transformation", "init", "update")]
+    make, init, update = parts
     if callable(make) and not isinstance(made, type):
         return as_transformation(make())
     if callable(init) and callable(update) and not isinstance(made, type):

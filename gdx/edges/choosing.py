@@ -16,8 +16,9 @@ from gdx.edges.estimates import EstimateKind, Found, nothing
 from gdx.edges.growth import slopes, zero_of_growth
 from gdx.edges.hard import two_sided
 from gdx.edges.oscillation import NARROWEST, WIDEST, ladder, settled, zero_of_gradient
-from gdx.edges.probing import WIDTH, Probe, Sides, Traces
+from gdx.edges.probing import WIDTH, Probe
 from gdx.edges.resting import LocalEdge, local_edge, minimum_of_affine, nowhere
+from gdx.edges.traces import Sides, Traces
 
 if TYPE_CHECKING:
     import chex
@@ -31,6 +32,8 @@ COARSEST = 1e-2
 """Largest relative error that is still worth a number."""
 AFTERMATH = np.geomspace(1e-9, 3e-2, WIDTH)
 """Relative distances above an edge of a basin at which runs must not succeed again."""
+SLOWEST = 2.0
+"""How fast, at least, a multiplier passes 1 with the logarithm of the step size: gradient descent's does so."""
 FLANK = 5
 """Runs below a loss of stability that must all succeed."""
 AGREES = 1e-9
@@ -46,6 +49,11 @@ class Choice(NamedTuple):
     reason: str
     """One sentence for a person."""
 
+    @property
+    def is_local(self) -> bool:
+        """Whether a minimum loses its stability there, rather than a start its basin."""
+        return self.kind in (EstimateKind.LINEAR, EstimateKind.SOFT, EstimateKind.HARD)
+
 
 class Start(NamedTuple):
     """Whose edge is looked for, and what a finite sweep saw of it."""
@@ -56,7 +64,9 @@ class Start(NamedTuple):
     lower: float
     """Largest step size below the first failure at which the start met the criterion."""
     upper: float
-    """The first failure."""
+    """The first failure; of a narrowed bracket, the nearest certain one."""
+    first: float
+    """The first failure that the sweep saw, certain or not."""
     last: float
     """Where answers alternate, the step size beyond which it never succeeded; else 0."""
     depth: float = 0.0
@@ -141,36 +151,51 @@ class Below(NamedTuple):
     state: Any
 
 
+class Seen(NamedTuple):
+    """What all rounds of runs so far say, arrays [P]."""
+
+    step_sizes: Any
+    ok: Any
+    """Whether a run certainly succeeds."""
+    gone: Any
+    """Whether it certainly fails, above the last success of the sweep."""
+
+
 def _narrowed(start, survey):
     """The nearest runs on both sides, one that succeeds and one that certainly fails; the first one's end; why not."""
-    sides, looked = start.sides, [survey]
+    looked = [survey]
     lower, upper = start.lower, min(start.upper, 2 * start.lower)
+    seen = _seen(start, looked)
     for _ in range(ROUNDS):
         looked.append(start.probe(np.linspace(lower, upper, WIDTH), start.key))
-        step_sizes, ok, left = (
-            np.concatenate(columns)
-            for columns in zip(*((t.step_sizes, sides.met(t), sides.failed(t)) for t in looked), strict=True)
-        )
-        gone = left & (step_sizes > start.lower)
+        seen = _seen(start, looked)
         # Beyond the first failure a start may come to rest again, by way of a saddle: those are no neighbours.
-        limit = min(step_sizes[gone].min(initial=math.inf), start.upper)
-        below = ok & (step_sizes < limit)
+        limit = min(seen.step_sizes[seen.gone].min(initial=math.inf), start.upper)
+        below = seen.ok & (seen.step_sizes < limit)
         if not below.any():
             return start, None, "no run below the first failure comes to rest within the horizon"
-        lower = float(step_sizes[below].max())
-        upper = min(float(step_sizes[step_sizes > lower].min(initial=math.inf)), start.upper)
+        lower = float(seen.step_sizes[below].max())
+        upper = min(float(seen.step_sizes[seen.step_sizes > lower].min(initial=math.inf)), start.upper)
         # Closer than what the horizon resolves of a loss of stability there is nothing more to learn.
         if upper - lower <= lower * start.resolution:
             break
-    at_rest = _nearest_at_rest(looked, sides, lower)
-    if not gone.any():
+    at_rest = _nearest_at_rest(looked, start.sides, lower)
+    if not seen.gone.any():
         why_not = "beyond the first failure runs neither escape nor settle into a cycle within the horizon"
         return start._replace(lower=lower), at_rest, why_not
-    nearest = float(step_sizes[gone].min())
-    narrowed = start._replace(lower=lower, upper=min(nearest, max(start.upper, nearest)))
-    if np.any(ok & (step_sizes > lower) & (step_sizes < nearest)):
+    nearest = float(seen.step_sizes[seen.gone].min())
+    narrowed = start._replace(lower=lower, upper=nearest)
+    if np.any(seen.ok & (seen.step_sizes > lower) & (seen.step_sizes < nearest)):
         return narrowed, at_rest, "beyond the first failure runs come to rest again before any certainly does not"
     return narrowed, at_rest, ""
+
+
+def _seen(start, looked: list[Traces]) -> Seen:
+    step_sizes, ok, failed = (
+        np.concatenate(columns)
+        for columns in zip(*((t.step_sizes, start.sides.met(t), start.sides.failed(t)) for t in looked), strict=True)
+    )
+    return Seen(step_sizes, ok, failed & (step_sizes > start.lower))
 
 
 def _nearest_at_rest(looked: list[Traces], sides, lower):
@@ -190,16 +215,20 @@ def _local(start, local: LocalEdge):
         return None
     resolution, unseen = start.resolution / local.slope, start.unseen / local.slope
     # A run that certainly fails stands above the edge; one that succeeds may have come close on its way out.
-    is_between = start.lower * (1 - unseen) <= local.value <= start.upper * (1 + AGREES)
+    highest = min(start.upper * (1 + AGREES), start.first * (1 + resolution))
+    is_between = start.lower * (1 - unseen) <= local.value <= highest
     shift = max(local.drift, 0.0) / local.slope
     if not (is_between and shift <= resolution):
         return None
     flanks = start.probe(local.value * (1 + _flanks(resolution)), start.key)
     is_below = flanks.step_sizes < local.value
     met = start.sides.met(flanks)
-    if not np.all(met[is_below]) or np.all(met[~is_below]):
+    fails = ~is_below & ~met
+    # Just above, a run may still be on its way out at the end; further off it may come to another minimum.
+    nearby = local.value * (1 + max(2 * unseen, 3 * NARROWEST))
+    if not (np.all(met[is_below]) and np.any(fails & (flanks.step_sizes <= nearby))):
         return None
-    kind, reason = _kind_above(flanks, ~is_below & ~met)
+    kind, reason = _kind_above(flanks, fails)
     if start.sides.criterion == "bounded" and kind is not EstimateKind.HARD:
         return None
     found = Found(local.value * (1 - shift), local.error + shift * local.value)
@@ -228,7 +257,9 @@ def _from_runs(start, local):
     """Where the place of rest does not tell: from the cycles above, or from both sides."""
     above = ladder(start.probe, start.key, start.lower)
     rate = slopes(above).half[0]
-    is_local = start.sides.criterion != "bounded" and abs(rate) <= NEAR * start.resolution
+    # A minimum that stands alone and is stable beyond a certain failure is not what ends there.
+    is_beyond = local.is_number and local.num_flat == 0 and local.value > start.upper * (1 + AGREES)
+    is_local = not is_beyond and start.sides.criterion != "bounded" and abs(rate) <= NEAR * start.resolution
     if is_local:
         above = settled(start.probe, start.key, start.lower, above, start.sides.tolerance)
     beyond = ~start.sides.met(above) & (above.step_sizes > start.lower)
@@ -298,9 +329,12 @@ def _checked(start, choice):
     is_held = choice.method == "eigenvalue" and choice.kind is not EstimateKind.LINEAR
     if choice.kind is EstimateKind.NONE or is_held:
         return choice
-    # Momentum's multipliers move faster with the step size than gradient descent's, at 2: its shift is smaller.
-    hidden = math.log(1 / np.finfo(float).eps) / start.probe.num_steps
-    below, above = (part / 2 + found.error / found.value for part in (hidden, start.resolution))
+    # A basin's edge is the same at every horizon; a loss of stability is seen too early or too late.
+    below = above = AGREES
+    if choice.is_local:
+        below = math.log(1 / np.finfo(float).eps) / start.probe.num_steps / SLOWEST
+        above = start.resolution / SLOWEST
+    below, above = (part + found.error / found.value for part in (below, above))
     if start.lower * (1 - below) <= found.value <= start.upper * (1 + above):
         return choice
     runs = f"{start.lower:.6g} .. {start.upper:.6g}"

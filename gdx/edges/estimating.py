@@ -13,7 +13,8 @@ import numpy as np
 from gdx.edges.choosing import Start, choose
 from gdx.edges.edge import Bracket, Edge
 from gdx.edges.estimates import Estimate, EstimateKind
-from gdx.edges.probing import Probe, Sides
+from gdx.edges.probing import Probe
+from gdx.edges.traces import Sides
 from gdx.problems.base import Problem
 from gdx.stepping import Family, resolve_problem, transformation_of
 from gdx.sweeps import Sweep
@@ -68,7 +69,7 @@ def estimate_edge(
     Assumes that a step does not depend on how many came before it, and float64 throughout; `unsuited` checks both
     where it can be seen beforehand.
     """
-    start = Start(probe, key, Sides(criterion, tolerance), lower, upper, last)
+    start = Start(probe, key, Sides(criterion, tolerance), lower, upper, upper, last)
     kind, method, found, reason = choose(start)
     if kind is not EstimateKind.NONE and start.last:
         reason += f"; the first of its crossings, since it succeeds again up to {start.last:.6g}"
@@ -99,7 +100,7 @@ def estimate_of(run: Sweep, keys: chex.PRNGKey, edge: Edge) -> Estimate:
         )
     repeat, bracket, last = _longest(edge.step_sizes, edge.answers)
     needs_success = True
-    if math.isnan(bracket.lower) and edge.criterion == "converged" and getattr(edge, "runs", None) is not None:
+    if math.isnan(bracket.lower) and edge.criterion == "converged" and edge.runs is not None:
         # No run may come to rest within the horizon, and the edge be there all the same.
         repeat, bracket, last = _longest(edge.step_sizes, np.asarray(answers(edge.runs, "stable", edge.tolerance)))
         needs_success = False

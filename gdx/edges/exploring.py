@@ -47,7 +47,7 @@ class Exploration:
         Raises
         ------
         Interrupted
-            On Ctrl-C; what had been finished is kept.
+            On Ctrl-C; if any run had been finished, all are kept.
         """
         new = np.setdiff1d(np.asarray(step_sizes, float), self.step_sizes)
         if new.size == 0:
@@ -55,10 +55,24 @@ class Exploration:
         try:
             self.keep(new, self.run(new, self.keys, progress=progress))
         except Interrupted as interrupted:
-            touched = np.any(np.asarray(interrupted.runs.stopped) != Stop.UNFINISHED, axis=1)
-            if touched.any():
-                self.keep(new[touched], jax.tree.map(lambda leaf: leaf[touched], interrupted.runs))
+            if np.any(np.asarray(interrupted.runs.stopped) != Stop.UNFINISHED):
+                self.keep(new, interrupted.runs)
             raise
+
+    def finished(self) -> Exploration:
+        """Leave out the step sizes at which some run was interrupted.
+
+        Returns
+        -------
+        Exploration
+            A new one, without runs where none is left.
+        """
+        rest = Exploration(self.run, self.keys)
+        if self.runs is not None:
+            whole = np.all(np.asarray(self.runs.stopped) != Stop.UNFINISHED, axis=1)
+            if whole.any():
+                rest.keep(self.step_sizes[whole], jax.tree.map(lambda leaf: leaf[whole], self.runs))
+        return rest
 
     def keep(self, step_sizes: Any, runs: Runs) -> None:
         """Take in runs that were made elsewhere.

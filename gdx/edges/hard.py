@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gdx.edges.estimates import Found, nothing
-from gdx.edges.probing import WIDTH, Probe, Sides
+from gdx.edges.probing import WIDTH, Probe
+from gdx.edges.traces import Sides
 
 if TYPE_CHECKING:
     import chex

@@ -9,7 +9,8 @@ import jax
 import numpy as np
 
 from gdx.edges.estimates import Found, nothing
-from gdx.edges.probing import WIDTH, Probe, Traces
+from gdx.edges.probing import WIDTH, Probe
+from gdx.edges.traces import Traces
 
 if TYPE_CHECKING:
     import chex

@@ -4,148 +4,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gdx.edges.traces import Traces
 from gdx.problems.base import Problem
-from gdx.stepping import Family, TrainState, gradient_norm, train_step
+from gdx.stepping import Family, TrainState, frozen_params, gradient_norm, train_step
 
 if TYPE_CHECKING:
     import chex
-    from jaxtyping import Bool, Float
 
 WIDTH = 16
 """Runs side by side, S; always as many, so that nothing compiles twice."""
-TAIL = 64
-"""Steps of the tail that has to stay below the tolerance, as in a sweep."""
-BLOCKS = 8
-"""Blocks of the tail's length, spread over the second half of a run, that are compared with each other."""
-STATIONARY = 1e-9
-"""Largest relative change between those blocks, and from a step to the one after next, of a cycle of two."""
-PARTS, CLIMB = 4, 1.01
-"""Parts of the second half of a run, each of which a growing norm leaves this many times larger than the last."""
-VISIBLE = 1e-9
-"""Smallest gradient norm of a cycle, relative to the first."""
-BLOW_UP_FACTOR = 1e12
-"""As in a sweep."""
 MAX_PERIOD = 32
 """Longest period of an optimizer that is looked for, as of gradients that are accumulated."""
 AFFINE_PLACES = np.concatenate(
     [sign * np.geomspace(1e-2, 1e4, WIDTH // 2)[: WIDTH // 2 - (sign < 0)] for sign in (1, -1)]
 )
 """Distances along a line, in units of the start's own, at which gradients are compared; WIDTH - 1 of them."""
-
-
-class Traces(NamedTuple):
-    """What was seen of runs at `step_sizes`, ascending or not."""
-
-    step_sizes: Float[np.ndarray, " S"]
-    norms: Float[np.ndarray, "T S"]
-    """Gradient norms."""
-    changes: Float[np.ndarray, "T S"]
-    """Logarithm of the norm of the gradient's change since the last step; -inf at the first step."""
-    losses: Float[np.ndarray, "2 S"]
-    """First and last."""
-    states: TrainState
-    """At the end, leaves [S, ...]."""
-
-    @property
-    def escaped(self) -> Bool[np.ndarray, " S"]:
-        """Whether a run was no longer finite, or its loss beyond the blow-up bound, at the end."""
-        bound = BLOW_UP_FACTOR * np.maximum(np.abs(self.losses[0]), 1)
-        return ~np.isfinite(self.norms[-1]) | ~(np.abs(self.losses[1] - self.losses[0]) <= bound)
-
-    def arrived(self, tolerance: float) -> Bool[np.ndarray, " S"]:
-        """Say which runs kept their gradient norm at or below the tolerance over the whole tail.
-
-        Parameters
-        ----------
-        tolerance
-            Relative to the first gradient norm.
-
-        Returns
-        -------
-        array
-        """
-        with np.errstate(invalid="ignore"):
-            return ~self.escaped & ~self.grows & (np.max(self.norms[-TAIL:], axis=0) <= tolerance * self.norms[0])
-
-    @property
-    def grows(self) -> Bool[np.ndarray, " S"]:
-        """Whether the gradient norm climbs all through the second half of a run.
-
-        Just above an edge a run may come very close to a minimum, and stay there for as long as its one unstable
-        direction takes to grow.
-        """
-        parts = np.array_split(self.norms[self.norms.shape[0] // 2 :], PARTS)
-        with np.errstate(invalid="ignore"):
-            largest = np.stack([np.max(part, axis=0) for part in parts])
-            return np.all(largest[1:] > CLIMB * largest[:-1], axis=0)
-
-    @property
-    def cycles(self) -> Bool[np.ndarray, " S"]:
-        """Whether the gradient norm came back every two steps and no longer drifted, above zero."""
-        num_steps = self.norms.shape[0]
-        if num_steps < 4 * TAIL:
-            return np.zeros(self.step_sizes.size, bool)
-        ends = np.linspace(num_steps // 2, num_steps, BLOCKS).astype(int)
-        with np.errstate(invalid="ignore", over="ignore"):
-            means = np.stack([np.mean(self.norms[end - TAIL : end] ** 2, axis=0) for end in ends[-BLOCKS // 2 :]])
-            last = self.norms[-TAIL:] ** 2
-            drift = np.max(np.abs(means - means[-1]), axis=0)
-            flutter = np.max(np.abs(last[2:] - last[:-2]), axis=0)
-            # Runs at rest at the level of rounding repeat as well.
-            visible = means[-1] > VISIBLE**2 * self.norms[0] ** 2
-            return ~self.escaped & visible & (np.maximum(drift, flutter) <= STATIONARY * means[-1])
-
-    @property
-    def levels(self) -> Float[np.ndarray, " S"]:
-        """Mean of the squared gradient norm over the tail."""
-        with np.errstate(invalid="ignore", over="ignore"):
-            return np.mean(self.norms[-TAIL:] ** 2, axis=0)
-
-
-class Sides(NamedTuple):
-    """Which runs certainly meet a criterion, and which certainly fail it; the others are undecided."""
-
-    criterion: str
-    """"converged", "stable" or "bounded"."""
-    tolerance: float
-    """Of convergence, relative to the first gradient norm."""
-
-    def met(self, traces: Traces) -> Bool[np.ndarray, " S"]:
-        """Say which runs meet it.
-
-        Parameters
-        ----------
-        traces
-            Of runs [S].
-
-        Returns
-        -------
-        array
-        """
-        return ~traces.escaped if self.criterion == "bounded" else traces.arrived(self.tolerance)
-
-    def failed(self, traces: Traces) -> Bool[np.ndarray, " S"]:
-        """Say which runs certainly fail it: they escaped, or settled into a cycle away from a minimum.
-
-        Parameters
-        ----------
-        traces
-            Of runs [S].
-
-        Returns
-        -------
-        array
-        """
-        if self.criterion == "bounded":
-            return traces.escaped
-        return traces.escaped | (traces.cycles & ~traces.arrived(self.tolerance))
 
 
 def coarsest_eps(state: TrainState) -> float:
@@ -175,6 +55,8 @@ class Probe:
         Of one run.
     period : int
         Steps after which the optimizer does the same again, as `find_period` found it.
+    flow : callable
+        `flow(state, num_steps) -> state` of one run.
     num_runs, num_gradients : int
         Spent so far.
     """
@@ -186,6 +68,9 @@ class Probe:
         self.period = 1
         self._watch = jax.jit(self._watched)
         many = jax.vmap(self.step.update)
+        self.flow = jax.jit(
+            lambda state, count: jax.lax.fori_loop(0, count, lambda _, at: self.step.update(at)[0], state)
+        )
         self._advance = jax.jit(lambda states, count: jax.lax.fori_loop(0, count, lambda _, at: many(at)[0], states))
         # What one period of steps adds, up to the longest: a step that only gathers gradients adds nothing.
         self._next = jax.jit(lambda states: optax.tree.sub(self._advance(states, MAX_PERIOD).params, states.params))
@@ -365,17 +250,22 @@ class Probe:
 
     def _watched(self, states):
         update = jax.vmap(self.step.update)
+        one = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape[1:], leaf.dtype), states)
+        frozen = frozen_params(self.problem, self.family, one)
+
+        def norms_of(gradient):
+            return jax.vmap(lambda tree: gradient_norm(tree, frozen))(gradient)
 
         def body(carry, _):
             states, before, _ = carry
             states, view = update(states)
-            change = jax.vmap(gradient_norm)(optax.tree.sub(view.gradient, before))
-            norm = jax.vmap(gradient_norm)(view.gradient)
+            change = norms_of(optax.tree.sub(view.gradient, before))
+            norm = norms_of(view.gradient)
             return (states, view.gradient, view.loss), (norm, jnp.log(change))
 
         # The first step is taken apart: it says what a gradient looks like, and the first loss.
         states, view = update(states)
-        first = jax.vmap(gradient_norm)(view.gradient)
+        first = norms_of(view.gradient)
         carry = (states, view.gradient, view.loss)
         (states, _, loss), (norms, changes) = jax.lax.scan(body, carry, length=self.num_steps - 1)
         norms = jnp.concatenate([first[None], norms])

@@ -74,7 +74,7 @@ def read_edge(
         Without what only the search knows: its settings, its runs, an estimate.
     """
     met, failed = _is(found, Answer.MET), failures(found, criterion)
-    meets, fails = met.any(axis=1), failed.any(axis=1)
+    meets, fails = np.any(met, axis=1), np.asarray(np.any(failed, axis=1))
     first_met = int(np.argmax(meets)) if meets.any() else 0
     flips = fails[1:] != fails[:-1]
     meets_above = meets.copy()
@@ -134,6 +134,9 @@ def worth_refining(
         for first, last, changes in zip(first_failures, edge.by_start, _changes(found, failed), strict=True)
         if changes >= ALTERNATE and last.lower > first.upper
     ]
+    if criterion not in NAMES_OF_FAILURE and edge.last_success.lower > edge.first_failure.upper:
+        # Where success is a matter of degree, all of what lies between the two is the boundary's width.
+        within.append(math.log(edge.last_success.lower / edge.first_failure.upper))
     finest = max([rtol, *(SHARE * width for width in within)])
     wanted = {edge.first_failure: max(at_first, finest), edge.last_success: max(at_last, finest)}
     if len(edge.crossings) <= MAX_CROSSINGS:

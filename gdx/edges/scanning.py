@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdx.checks import check_number, own_rules
 from gdx.edges.edge import Edge
 from gdx.edges.estimating import estimate_of
 from gdx.edges.exploring import Exploration
@@ -44,6 +45,7 @@ class Search(NamedTuple):
     """Whether the scan may grow until it has seen both ends."""
 
 
+@own_rules()
 def critical_step_size(
     problem: Problem | Callable[[Any], Problem] | None = None,
     family: Family | None = None,
@@ -131,7 +133,9 @@ def critical_step_size(
         )
     else:
         _check_run(run, problem, family, num_steps, tail)
-    judged_at = run.tolerance if tolerance is None else tolerance
+    judged_at = run.tolerance
+    if tolerance is not None:
+        judged_at = check_number("tolerance", tolerance, 0, math.inf, "leave it out for the sweep's")
     if judged_at < run.tolerance:
         raise ValueError(
             f"tolerance: {judged_at} is tighter than the sweep's {run.tolerance}, at which runs retire; "
@@ -194,8 +198,9 @@ def find_edge(
     except KeyboardInterrupt as interrupted:
         if explored.runs is None:
             raise
-        if edge is None:
-            edge = edge_of(explored, wanted._replace(criterion=_criterion_of(explored, wanted)))
+        finished = explored.finished()
+        if edge is None and finished.runs is not None:
+            edge = edge_of(finished, wanted._replace(criterion=_criterion_of(finished, wanted)))
         raise Interrupted(explored.runs, explored.step_sizes, edge) from interrupted
     return edge
 

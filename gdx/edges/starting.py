@@ -24,8 +24,11 @@ SPACING = math.sqrt(10.0)
 """Of neighbouring step sizes of a scan that grows."""
 AROUND = (-4, 3)
 """First and last of the points around a guess, in spacings."""
-NO_GUESS = (1e-4, 10.0, 11)
-"""First scan where nothing says where to look, to grow from."""
+COMMON = (1e-4, 10.0, 11)
+"""Lowest and highest step size and number of points of the scan to grow from where nothing says where to look."""
+CHEAP_RUN = 2e9
+"""What a whole run may compute, bytes, for it to be quicker to make a few more than to measure curvature first: to
+compile that takes seconds, in which some ten such runs are made."""
 RTOL, NUM_ITERS = 0.1, 30
 """Of the curvature, which is only to tell the order of magnitude."""
 
@@ -43,14 +46,15 @@ def first_scan(run: Sweep, keys: Any) -> Any:
     Returns
     -------
     array
-        Ascending, [P]: 12 decades where steps cost next to nothing; else few, around what the curvature of one
-        batch at the first start says, or around step sizes that are common.
+        Ascending, [P]: 12 decades where steps cost next to nothing; few around what curvature says at the first
+        start where runs are dear; otherwise, or where it says nothing, few around step sizes that are common.
     """
-    if run.step_bytes is not None and run.step_bytes <= CHEAP_BYTES:
+    step_bytes = run.step_bytes or 0
+    if step_bytes <= CHEAP_BYTES:
         return np.geomspace(*WIDE_SCAN)
-    guess = guessed_step(run, keys[0])
+    guess = guessed_step(run, keys[0]) if step_bytes * run.num_steps > CHEAP_RUN else None
     if guess is None:
-        return np.geomspace(*NO_GUESS)
+        return np.geomspace(*COMMON)
     guess = min(max(guess, LIMITS[0] * SPACING ** -AROUND[0]), LIMITS[1] / SPACING ** AROUND[1])
     return guess * SPACING ** np.arange(AROUND[0], AROUND[1] + 1.0)
 
@@ -72,31 +76,28 @@ def guessed_step(run: Sweep, key: Any) -> float | None:
         preconditioner it is the one after an update with that same batch.
     """
     problem = resolve_problem(run.problem, jnp.asarray(1.0))
-    # The key of the batches is the one that a run derives.
-    batch = None if problem.batches is None else problem.batches(jax.random.fold_in(key, 0), jnp.int32(0))
-    params, state = problem.init(key)
-
-    def loss(params):
-        return problem.loss(params, state, batch)[0]
-
     try:
-        reader = make_reader(run.family, params, measure_response(run.family))
-        curvature = jax.jit(lambda params: _curvature(loss, run.family, reader, params))(params)
-        found = step_at(reader.response, float(curvature)) if float(curvature) > 0 else math.nan
-    except (ValueError, TypeError, ArithmeticError):
+        response = measure_response(run.family)
+        curvature = float(jax.jit(lambda key: _curvature(problem, run.family, response, key))(key))
+        found = step_at(response, curvature) if curvature > 0 else math.nan
+    except (ValueError, TypeError, ArithmeticError, NotImplementedError):
         # Whatever speaks against a guess, the search only takes longer without.
         return None
     return found if math.isfinite(found) and found > 0 else None
 
 
-def _curvature(loss, family, reader, params):
+def _curvature(problem, family, response, key):
+    """Largest eigenvalue at the start, of the first batch of this key's run."""
+    params, state = problem.init(key)
+    batch = None if problem.batches is None else problem.batches(jax.random.fold_in(key, 0), jnp.int32(0))
+
+    def loss(params):
+        return problem.loss(params, state, batch)[0]
+
     divisor = None
-    if reader.response.is_preconditioned:
-        transformation = transformation_of(family, 1.0)
+    if response.is_preconditioned:
+        reader, transformation = make_reader(family, params, response), transformation_of(family, 1.0)
         opt_state = transformation.update(jax.grad(loss)(params), transformation.init(params), params)[1]
         divisor = reader.read(opt_state, params)
-    return sharpness(loss, params, rtol=RTOL, num_iters=_iterations(params), preconditioner=divisor).value
-
-
-def _iterations(params):
-    return min(NUM_ITERS, sum(np.size(leaf) for leaf in jax.tree.leaves(params)))
+    num_iters = min(NUM_ITERS, sum(np.size(leaf) for leaf in jax.tree.leaves(params)))
+    return sharpness(loss, params, rtol=RTOL, num_iters=num_iters, preconditioner=divisor).value

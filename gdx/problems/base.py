@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.checks import first_line, inside
+from gdx.checks import inside
 
 if TYPE_CHECKING:
     import chex
@@ -33,8 +33,8 @@ class Known(NamedTuple):
     source: str = ""
     """Where the closed form comes from."""
     chance: float | None = None
-    """Loss of the best constant prediction, which a model that learns nothing comes down to: the entropy of the classes'
-    frequencies, half the variance of the targets."""
+    """Loss of the best constant prediction, which a model that learns nothing comes down to: the entropy of the
+    frequencies of classes, half the variance of targets."""
 
 
 class Epochs(NamedTuple):
@@ -225,7 +225,7 @@ def _shapes(name, function, *args):
         return jax.eval_shape(named, *args)
     except TypeError as error:
         # Inside the function it would have been told already: so it is what comes back.
-        raise ValueError(f"{name}: {first_line(error)}; {_ARRAYS_ALONE}") from error
+        raise ValueError(f"{name}: it returns something that is no array; {_ARRAYS_ALONE}") from error
 
 
 def _sign(maximise):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -90,3 +90,20 @@ def scale_features(
         return matrix
     scaling = SCALINGS[scale]
     return scaling.apply(scaling.fit(features, constant), matrix)
+
+
+def entropy(labels: Any) -> float:
+    """Mean cross-entropy of the best constant prediction: the entropy of the frequencies of classes, in nats.
+
+    Parameters
+    ----------
+    labels
+        [M], of any values.
+
+    Returns
+    -------
+    float
+    """
+    _, counts = np.unique(np.asarray(labels), return_counts=True)
+    shares = counts / counts.sum()
+    return float(-np.sum(shares * np.log(shares)))

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from gdx.problems.base import Problem
+from gdx.problems.base import Known, Problem
 from gdx.problems.batching import finite_sum
-from gdx.problems.data import bundled, scale_features
+from gdx.problems.data import bundled, entropy, scale_features
 
 
 def digits_mlp(
@@ -69,4 +69,5 @@ def digits_mlp(
         logits = activation @ layers[-1]["weights"] + layers[-1]["bias"][None]
         return optax.softmax_cross_entropy_with_integer_labels(logits, y)
 
-    return finite_sum(init, losses, (inputs, labels), batch_size=batch_size, replacement=replacement)
+    known = Known(source="entropy of the frequencies of classes", chance=entropy(labels))
+    return finite_sum(init, losses, (inputs, labels), batch_size=batch_size, replacement=replacement, known=known)

@@ -9,6 +9,7 @@ from typing import Any
 from gdx.reports.transition import title
 from gdx.reports.values import bracket, new_table
 from gdx.studies import StepTable
+from gdx.studies.step_reading import tolerance_of
 
 
 def step_table_json(found: StepTable, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -57,7 +58,7 @@ def step_table_tables(found: StepTable, settings: Mapping[str, Any]) -> list[Any
     for row in found.rows:
         table.add_row(row.name, *_numbers(row), f"{row.cost:.3g}", row.meaning)
     return [
-        f"[bold]{title(settings)}[/], criterion {settings['criterion']} (tolerance {settings['tolerance']:g})",
+        f"[bold]{title(settings)}[/], criterion {found.edge.criterion}{tolerance_of(found.edge)}",
         table,
         *(f"{row.name}: {row.note}" for row in found.rows),
         f"cost: in {found.unit}; a Hessian product is two, an evaluation of the loss a third",
@@ -70,7 +71,7 @@ def _numbers(row):
         return "none", ""
     # As many digits as the error bar leaves, and one more.
     digits = 6
-    if row.error > 0 and 0 < row.value < math.inf:
+    if 0 < row.error < math.inf and 0 < row.value < math.inf:
         digits = min(max(6, math.ceil(math.log10(row.value / row.error)) + 1), 15)
     shown = f"{row.value:.{digits}g}"
     return (f"{row.bound} {shown}", "") if row.bound else (shown, f"{row.error:.1g}")

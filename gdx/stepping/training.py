@@ -153,7 +153,7 @@ def evaluation(
 
 
 def frozen_params(
-    problem: Problem | Callable[[Any], Problem], family: Family, hyperparams: Any, key: Any
+    problem: Problem | Callable[[Any], Problem], family: Family, state: TrainState
 ) -> chex.ArrayTree | None:
     """Find the parameters that an optimizer provably never moves, at any hyperparameters; nothing is computed.
 
@@ -161,8 +161,8 @@ def frozen_params(
     ----------
     problem, family
         As in `train_step`.
-    hyperparams, key
-        Of one run, or their shapes.
+    state
+        Of one run, or its shapes.
 
     Returns
     -------
@@ -176,18 +176,17 @@ def frozen_params(
     """
     found = []
 
-    def look(hyperparams, state):
-        here, transformation = resolve_problem(problem, hyperparams), transformation_of(family, hyperparams)
-        loss = loss_like(state.params)
+    def look(state):
+        here = resolve_problem(problem, state.hyperparams)
+        transformation = transformation_of(family, state.hyperparams)
 
         def update(gradient, opt_state, params):
             inner = state._replace(opt_state=opt_state, params=params)
-            return updates_of(here, transformation, inner, batch_of(here, inner), loss, gradient)
+            return updates_of(here, transformation, inner, batch_of(here, inner), loss_like(params), gradient)
 
         found.append(never_moved(transformation.init, update, state.params))
 
-    state = jax.eval_shape(train_step(problem, family).init, hyperparams, key)
-    jax.eval_shape(look, hyperparams, state)
+    jax.eval_shape(look, state)
     leaves = jax.tree.leaves(found[0])
     if all(leaf.all() for leaf in leaves) and any(leaf.size for leaf in leaves):
         raise ValueError("family: its updates are zero whatever the gradient; pass one that moves some parameter")
@@ -217,8 +216,13 @@ def gradient_norm(gradient: chex.ArrayTree, frozen: chex.ArrayTree | None = None
     far = jnp.finfo(dtype).maxexp // 8
     up, down = jnp.asarray(2.0 ** (5 * far), dtype), jnp.asarray(2.0 ** (-5 * far), dtype)
     is_small, is_large = largest < 2.0 ** (-2.5 * far), largest > 2.0 ** (2.75 * far)
-    scale = jnp.where(is_small, up, jnp.where(is_large, down, jnp.ones((), dtype)))
-    return jnp.sqrt(sum((jnp.sum((leaf * scale) ** 2) for leaf in wide), jnp.zeros((), dtype))) / scale
+
+    def scaled(leaf):
+        # One of three, not times one of three: XLA would square a constant gradient and the factor each by itself.
+        return jnp.where(is_small, leaf * up, jnp.where(is_large, leaf * down, leaf))
+
+    total = sum((jnp.sum(scaled(leaf) ** 2) for leaf in wide), jnp.zeros((), dtype))
+    return jnp.sqrt(total) * jnp.where(is_small, down, jnp.where(is_large, up, jnp.ones((), dtype)))
 
 
 def search_failed(opt_state: optax.OptState) -> jax.Array | None:

@@ -12,6 +12,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from gdx.curvature import measure_response, sharpness, threshold_of
+from gdx.curvature.scalings import own_scale
 from gdx.problems.base import Problem
 from gdx.stepping import Family
 from gdx.stepping.keys import for_each
@@ -23,6 +24,13 @@ if TYPE_CHECKING:
 DENSE_PARAMETERS = 700
 """Up to this many parameters a minimum is looked for with the dense Hessian."""
 MAX_STARTS = 8
+NUM_SIDES = 8
+"""Directions in which a minimum is looked at for a kink."""
+KINK = 0.1
+"""Share of the largest eigenvalue by which the gradient may change otherwise than the Hessian says: over so short a way
+third derivatives do far less, the jump at a kink far more."""
+SETTLED = 1e-3
+"""Relative change of the eigenvalue with one Newton step more, from which it is not that of the minimum yet."""
 
 
 class Prediction(NamedTuple):
@@ -71,15 +79,20 @@ def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions
     """
     if problem.batches is not None and problem.full_loss is None:
         return Predictions((), None, "the curvature of a loss over batches is not one number")
+    shapes = jax.eval_shape(problem.init, keys[0])[0]
     try:
-        response = measure_response(family)
+        response = measure_response(family, shapes)
         threshold = threshold_of(response)
     except ValueError as error:
-        return Predictions((), None, str(error).removeprefix("family: "))
+        return Predictions((), None, _first_line(error))
     if response.is_preconditioned:
         note = f"threshold {threshold:.6g} belongs to the preconditioned Hessian; before training is no preconditioner"
         return Predictions((), None, note)
     known, entries = problem.known, []
+    # Step sizes of single parameters bend the Hessian, so that closed forms of the bare one are about something else.
+    scale = response.scale
+    if scale is not None:
+        known = None
 
     def entry(name, predicts, curvature, source):
         if np.isfinite(curvature) and curvature > 0 and np.isfinite(threshold):
@@ -89,10 +102,12 @@ def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions
     if known is not None and known.min_sharpness is not None:
         entry("closed_form", "last_success", known.min_sharpness, known.source)
     else:
-        optimum = minimum_sharpness(problem, keys[0])
+        optimum = minimum_sharpness(problem, keys[0], scale)
         if optimum is not None:
             entry("minimum", "last_success", optimum, "Hessian at the minimum that Newton's method finds")
-    at_start = jax.jit(functools.partial(for_each, lambda key: _start_sharpness(problem, key)))(keys[:MAX_STARTS])
+    at_start = jax.jit(functools.partial(for_each, lambda key: _start_sharpness(problem, key, scale)))(
+        keys[:MAX_STARTS]
+    )
     values = np.asarray(at_start, float)
     middle = float(np.median(values))
     spread = f"median of {values.size} starts, {values.min():.3g} to {values.max():.3g}"
@@ -102,7 +117,7 @@ def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions
     return Predictions(tuple(entries), law, "")
 
 
-def minimum_sharpness(problem: Problem, key: chex.PRNGKey) -> float | None:
+def minimum_sharpness(problem: Problem, key: chex.PRNGKey, scale: chex.ArrayTree | None = None) -> float | None:
     """Largest Hessian eigenvalue at the minimum that Newton's method with a trust region finds from a start.
 
     Parameters
@@ -111,27 +126,36 @@ def minimum_sharpness(problem: Problem, key: chex.PRNGKey) -> float | None:
         A Problem with at most `DENSE_PARAMETERS` parameters, smooth.
     key
         One typed key, for the start.
+    scale
+        Gain of every parameter as a `Response` has it, or None: the eigenvalue is then that of G^1/2 H G^1/2, and
+        parameters with a gain of 0 stay where they start.
 
     Returns
     -------
     float or None
         None where the problem is too large, or no minimum was found: a gradient that is not small after all
-        steps, or negative curvature there.
+        steps, negative curvature there, an eigenvalue that sinks for as long as one steps nearer, as of a quartic, or
+        a kink there, where the Hessian on one side says nothing of the other.
     """
     from scipy import optimize
 
     params, loss = _at_start(problem, key)
-    flat, unravel = ravel_pytree(params)
-    if flat.size > DENSE_PARAMETERS:
+    start, unravel = ravel_pytree(params)
+    if start.size > DENSE_PARAMETERS:
         return None
+    roots = np.sqrt(np.asarray(ravel_pytree(_full(scale, params))[0], float))
+    wide = jnp.promote_types(start.dtype, jnp.float32)
+    moves = roots > 0
 
     def value(vector):
         # SciPy has no floats narrower than float32.
-        return loss(unravel(vector.astype(flat.dtype)))
+        return loss(unravel(start.at[moves].set(vector.astype(start.dtype))))
 
     gradient, hessian = jax.jit(jax.grad(value)), jax.jit(jax.hessian(value))
-    end = np.asarray(flat, jnp.promote_types(flat.dtype, jnp.float32))
+    end = np.asarray(start, wide)[moves]
     first = float(jnp.linalg.norm(gradient(end)))
+    if not np.isfinite(first) or end.size == 0:
+        return None
     if first > 0:
         end = optimize.minimize(
             lambda vector: float(value(vector)),
@@ -141,10 +165,37 @@ def minimum_sharpness(problem: Problem, key: chex.PRNGKey) -> float | None:
             method="trust-exact",
             options={"gtol": 1e-9 * first, "maxiter": 300},
         ).x
-    eigenvalues = np.linalg.eigvalsh(np.asarray(hessian(end)))
-    is_flat = float(jnp.linalg.norm(gradient(end))) <= 1e-6 * first
+    here, slope = np.asarray(hessian(end)), float(jnp.linalg.norm(gradient(end)))
+    if not (np.all(np.isfinite(here)) and slope <= 1e-6 * first):
+        return None
+
+    def spectrum(hessian):
+        return np.linalg.eigvalsh(roots[moves, None] * np.asarray(hessian) * roots[moves])
+
+    eigenvalues, nearer = spectrum(here), end - np.linalg.pinv(here, 1e-6, hermitian=True) @ np.asarray(gradient(end))
     is_minimum = eigenvalues[0] >= -1e-6 * abs(eigenvalues[-1])
-    return float(eigenvalues[-1]) if is_flat and is_minimum else None
+    settled = abs(spectrum(hessian(nearer.astype(end.dtype)))[-1] - eigenvalues[-1]) <= SETTLED * eigenvalues[-1]
+    return float(eigenvalues[-1]) if is_minimum and settled and _is_smooth(gradient, here, end) else None
+
+
+def _is_smooth(gradient, hessian, end):
+    """Whether the gradient's changes a little to either side of a place are those that its Hessian says."""
+    largest = max(float(np.linalg.norm(hessian, 2)), np.finfo(end.dtype).tiny)
+    eps = np.finfo(end.dtype).eps
+    length = eps ** (1 / 3) * max(float(np.linalg.norm(end)), 1.0)
+    for column in np.random.default_rng(0).normal(size=(NUM_SIDES, end.size)):
+        step = (length * column / np.linalg.norm(column)).astype(end.dtype)
+        found = np.asarray(gradient(end + step)) - np.asarray(gradient(end))
+        if not np.linalg.norm(found - hessian @ step) <= KINK * largest * length:
+            return False
+    return True
+
+
+def _full(scale, params):
+    """Gains, one a number."""
+    if scale is None:
+        return jax.tree.map(jnp.ones_like, params)
+    return jax.tree.map(lambda leaf, gain: jnp.broadcast_to(jnp.asarray(gain, leaf.dtype), leaf.shape), params, scale)
 
 
 def judged_loss(problem: Problem, model_state: chex.ArrayTree) -> Callable[[chex.ArrayTree], jax.Array]:
@@ -168,11 +219,16 @@ def judged_loss(problem: Problem, model_state: chex.ArrayTree) -> Callable[[chex
     return lambda params: problem.loss(params, model_state, None)[0]
 
 
-def _start_sharpness(problem, key):
+def _start_sharpness(problem, key, scale):
     params, loss = _at_start(problem, key)
-    return sharpness(loss, params, rtol=1e-4).value
+    diagonal = None if scale is None else jax.tree.map(lambda leaf: 1 / leaf, _full(scale, params))
+    return sharpness(*own_scale(loss, params, diagonal), rtol=1e-4).value
 
 
 def _at_start(problem, key):
     params, state = problem.init(key)
     return params, judged_loss(problem, state)
+
+
+def _first_line(error):
+    return str(error).strip().split("\n")[0].removeprefix("family: ")

@@ -62,6 +62,22 @@ def reading(rows: Sequence[StepRow], edge: Edge) -> str:
     return " ".join(said)
 
 
+def tolerance_of(edge: Edge) -> str:
+    """Write the tolerance that a criterion was held to, in brackets.
+
+    Parameters
+    ----------
+    edge
+        What was measured.
+
+    Returns
+    -------
+    str
+        Empty for criteria that have none.
+    """
+    return f" (tolerance {edge.tolerance:g})" if edge.criterion in ("converged", "stable") else ""
+
+
 def _measured(edge, verb):
     """What the runs of this horizon show."""
     lower, upper = edge.last_success

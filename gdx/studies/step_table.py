@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gdx.checks import own_rules
 from gdx.curvature import EigenStatus, OneStepStatus, measure_response, one_step_edge, sharpness, step_at
 from gdx.curvature.preconditioners import make_reader
 from gdx.curvature.scalings import own_scale
@@ -18,7 +19,7 @@ from gdx.edges import Edge, critical_step_size
 from gdx.problems.base import Epochs, Problem, check_problem
 from gdx.stepping import Family, train_step
 from gdx.studies.predictions import judged_loss
-from gdx.studies.step_reading import StepRow, reading
+from gdx.studies.step_reading import StepRow, reading, tolerance_of
 from gdx.sweeps import Interrupted, Sweep, sweep
 from gdx.sweeps.driver import EVALUATIONS
 from gdx.sweeps.inputs import check_count
@@ -67,6 +68,7 @@ class InterruptedTable(Interrupted):
         self.table = table
 
 
+@own_rules()
 def step_table(
     problem: Problem,
     family: Family,
@@ -166,7 +168,15 @@ def _theory_rows(problem, family, key, edge):
         return
     start, run = _runner(problem, family)
     (first, _), (half, _) = run(1.0, key, 1), run(0.5, key, 1)
-    yield _start_row(names[0], meanings[0], problem, family, start(key), first)
+    try:
+        reader = make_reader(family, first.params)
+    except ValueError as error:
+        note = str(error).removeprefix("family: ")
+        yield _missing(names[0], meanings[0], note)
+        yield _one_step_row(names[1], meanings[1], problem, start(key), first, half)
+        yield _missing(names[2], meanings[2], note)
+        return
+    yield _start_row(names[0], meanings[0], problem, reader, start(key), first)
     yield _one_step_row(names[1], meanings[1], problem, start(key), first, half)
     step_size = _well_inside(edge)
     if step_size is None:
@@ -179,8 +189,9 @@ def _theory_rows(problem, family, key, edge):
         row = _missing(names[2], meanings[2], f"none was reached {after}: {remark}")
         yield row._replace(cost=edge.horizon * _share(problem))
         return
-    place = end.params, end.model_state, end.opt_state
-    row = _curvature_row(names[2], meanings[2], family, judged_loss(problem, end.model_state), place)
+    row = _curvature_row(
+        names[2], meanings[2], reader, judged_loss(problem, end.model_state), end.params, end.opt_state
+    )
     note = f"{row.note}, {after}" + (f"; {remark}" if remark else "")
     yield row._replace(note=note, cost=row.cost + edge.horizon * _share(problem))
 
@@ -235,18 +246,14 @@ def _runner(problem, family):
     )
 
 
-def _start_row(name, meaning, problem, family, start, first):
+def _start_row(name, meaning, problem, reader, start, first):
     """Curvature at the start: of the whole loss, or of the first batch's where the preconditioner comes from that."""
     params, model_state = start
-    loss, share = judged_loss(problem, model_state), 1.0
-    try:
-        is_preconditioned = measure_response(family, params).is_preconditioned
-    except ValueError:
-        is_preconditioned = False
+    loss, share, is_preconditioned = judged_loss(problem, model_state), 1.0, reader.response.is_preconditioned
     if is_preconditioned and problem.batches is not None:
         batch, share = problem.batches(first.key, jnp.zeros((), jnp.int32)), _share(problem)
         loss = lambda params: problem.loss(params, model_state, batch)[0]  # noqa: E731
-    row = _curvature_row(name, meaning, family, loss, (params, model_state, first.opt_state), share)
+    row = _curvature_row(name, meaning, reader, loss, params, first.opt_state, share)
     if is_preconditioned and math.isfinite(row.value):
         whose = "both of the first batch" if problem.batches is not None else "both of the first step"
         said = "that preconditioner is the size of one gradient, entry by entry, and soon another"
@@ -254,19 +261,17 @@ def _start_row(name, meaning, problem, family, start, first):
     return row
 
 
-def _curvature_row(name, meaning, family, loss, place, share=1.0):
+def _curvature_row(name, meaning, reader, loss, params, opt_state, share=1.0):
     """Critical step size of the quadratic that a loss looks like at one place."""
-    params, _, opt_state = place
+    response = reader.response
+    is_bent = response.is_preconditioned or response.scale is not None
+
+    @jax.jit
+    def measured(params, opt_state):
+        diagonal = reader.read(opt_state, params) if is_bent else None
+        return sharpness(*own_scale(loss, params, diagonal, response.decay), rtol=RTOL)
+
     try:
-        reader = make_reader(family, params)
-        response = reader.response
-        is_bent = response.is_preconditioned or response.scale is not None
-
-        @jax.jit
-        def measured(params, opt_state):
-            diagonal = reader.read(opt_state, params) if is_bent else None
-            return sharpness(*own_scale(loss, params, diagonal, response.decay), rtol=RTOL)
-
         found = measured(params, opt_state)
     except ValueError as error:
         return _missing(name, meaning, str(error).removeprefix("family: ").removeprefix("loss: "))
@@ -318,7 +323,7 @@ def _one_step_row(name, meaning, problem, start, first, half):
 def _measured_rows(edge, run: Sweep):
     """What runs show: brackets of one horizon, and an estimate without one."""
     spent = _runs_cost(edge, run)
-    what = f"{edge.criterion}{_tolerance(edge)} within {edge.horizon} steps"
+    what = f"{edge.criterion}{tolerance_of(edge)} within {edge.horizon} steps"
     rows = []
     ends = (
         ("measured: first failure", edge.first_failure, 1, "smallest step size that fails"),
@@ -342,10 +347,6 @@ def _measured_rows(edge, run: Sweep):
     note = f"{found.kind.value}, by {found.method}: {found.reason}"
     cost = found.num_gradients * _share(run.problem)
     return [*rows, StepRow("measured: endless run", found.value, found.error, cost, meaning, note)]
-
-
-def _tolerance(edge):
-    return f" (tolerance {edge.tolerance:g})" if edge.criterion in ("converged", "stable") else ""
 
 
 def _runs_cost(edge, run):

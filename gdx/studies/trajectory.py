@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdx.checks import own_rules
 from gdx.problems.base import Problem, check_problem
 from gdx.stepping import gradient_norm, train_step, transformation_of
 from gdx.sweeps.inputs import check_horizon, check_memory
@@ -26,6 +27,7 @@ class Trajectory(NamedTuple):
     gradient_norm: Float[Array, " T+1"]
 
 
+@own_rules()
 def trajectory(
     problem: Problem, transformation: optax.GradientTransformation, key: chex.PRNGKey, *, num_steps: int
 ) -> Trajectory:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gdx.checks import own_rules
 from gdx.edges import WIDE_SCAN, Edge, EdgeStatus
 from gdx.edges.exploring import Exploration
 from gdx.edges.reading import NAMES_OF_FAILURE
@@ -67,6 +68,7 @@ class Transition(NamedTuple):
         return (float(inside[0]), float(inside[-1])) if inside.size > 1 else (low, high)
 
 
+@own_rules()
 def transition(
     problem: Problem,
     family: Family,
@@ -132,7 +134,7 @@ def transition(
         explored.add(grid, staged("sweep"))
         edge = find_edge(explored, grid, wanted, progress=staged("edges"), estimate=estimate)
         if edge.status in (EdgeStatus.NONE_MEETS, EdgeStatus.UNDECIDED):
-            coarse = wanted._replace(rtol=max(rtol or 0.0, COARSE))
+            coarse = wanted._replace(rtol=max(rtol or 0.0, COARSE), grows=False)
             for other in OTHERS:
                 if other != edge.criterion:
                     others[other] = find_edge(

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from gdx.observers import Window
 from gdx.stepping import TrainStep, gradient_norm
 from gdx.sweeps.judging import make_judge
-from gdx.sweeps.state import SEARCH_FAILURES, Settings, Slots, is_bad
-from gdx.sweeps.training import begin_stretch
+from gdx.sweeps.state import SEARCH_FAILURES, Settings, Slots, bounds
+from gdx.sweeps.training import num_late
 
 
 def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings: Settings) -> Callable[[Slots], Slots]:
@@ -33,17 +33,16 @@ def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings:
         `advance(slots) -> slots`.
     """
     move = jax.vmap(_make_move(step, settings))
-    judge = jax.vmap(make_judge(settings), in_axes=(0, 0, 0, 1, 1))
+    judge = jax.vmap(make_judge(settings), in_axes=(0, 0, 0, 0, 1, 1))
 
     def advance(slots):
-        stretch = jax.vmap(lambda slot: begin_stretch(settings.blocks, slot))(slots)
-        slots, good, stretch = _coast(move, slots, settings, stretch)
+        slots, good, coasted = _coast(move, slots, settings)
         failures = slots.watched.get(SEARCH_FAILURES)
-        slots, trained, window, stretch = _watch(move, evaluate, slots, settings, stretch)
+        slots, trained, peak, window = _watch(move, evaluate, slots, settings)
         if failures is not None:
             in_tail = slots.watched[SEARCH_FAILURES] - failures
             slots = slots._replace(facts=slots.facts._replace(tail_search_failures=in_tail))
-        return judge(slots, good, stretch, trained, window)
+        return judge(slots, good, coasted, peak, trained, window)
 
     return advance
 
@@ -63,42 +62,35 @@ def _make_move(step, settings):
     return move
 
 
-def _coast(move, slots, settings, stretch):
-    """Make the steps of which only the best and the worst loss, a sum and the first bad step are kept."""
+def _coast(move, slots, settings):
+    """Make the steps of which only the best loss, the sum and the first bad step are kept: little, since all pay it."""
     facts, coast = slots.facts, settings.blocks.coast
 
     def body(carry, row):
-        train, watched, last, good, best, stretch = carry
+        train, watched, last, good, best, total = carry
         train, watched, view = move(train, watched)
-        good = jnp.where(is_bad(view.loss, facts), jnp.minimum(good, row), good)
+        is_good = (view.loss <= upper) & (view.loss >= lower)
+        good = jnp.where(is_good, good, jnp.minimum(good, row))
         if not settings.is_apart:
             best = jnp.minimum(best, jnp.where(good > row, view.loss, jnp.inf))
         last = jnp.where(good >= row, view.loss, last) if settings.keeps_first_bad else view.loss
-        return (train, watched, last, good, best, _see(stretch, view.loss, row)), None
+        return (train, watched, last, good, best, total + view.loss.astype(total.dtype)), None
 
     good = jnp.full(settings.slots, coast, jnp.int32)
+    total = jnp.zeros_like(slots.late_total)
     if not coast:
-        return slots, good, stretch
+        return slots, good, total
+    lower, upper = bounds(facts)
     # Of a run that was bad before, nothing is best any more.
     best = jnp.where(facts.first_bad_step < 0, facts.best_loss, -jnp.inf)
-    start = (slots.train, slots.watched, facts.last_loss, good, best, stretch)
-    (train, watched, last, good, best, stretch), _ = jax.lax.scan(body, start, jnp.arange(coast, dtype=jnp.int32))
+    start = (slots.train, slots.watched, facts.last_loss, good, best, total)
+    (train, watched, last, good, best, total), _ = jax.lax.scan(body, start, jnp.arange(coast, dtype=jnp.int32))
     facts = facts._replace(last_loss=last, best_loss=jnp.where(facts.first_bad_step < 0, best, facts.best_loss))
-    return slots._replace(train=train, watched=watched, facts=facts), good, stretch
+    return slots._replace(train=train, watched=watched, facts=facts), good, total
 
 
-def _see(stretch, loss, row):
-    """Add the training loss of one row of a block."""
-    loss = loss.astype(stretch.total.dtype)
-    # NaN is never above anything, so it does not stick.
-    return stretch._replace(
-        worst=jnp.where(loss > stretch.worst, loss, stretch.worst),
-        total=stretch.total + jnp.where(row >= stretch.first_row, loss, 0),
-    )
-
-
-def _watch(move, evaluate, slots, settings, stretch):
-    """Make the steps that are recorded; returns the training losses and the window, arrays [W, B]."""
+def _watch(move, evaluate, slots, settings):
+    """Make the steps that are recorded; returns training losses [W, B], their largest [B] and the window, [W, B]."""
     reference = slots.train
     knows_repetition = settings.cycles and _can_repeat(reference)
 
@@ -111,30 +103,33 @@ def _watch(move, evaluate, slots, settings, stretch):
         return gradient_norm(gradient, settings.frozen)
 
     def body(carry, row):
-        train, watched, evaluated, stretch = carry
+        train, watched, evaluated, peak = carry
         moved, memory = distances(train)
         if evaluate is not None:
             due = row % settings.evaluate_every == 0
             evaluated = jax.lax.cond(due, lambda: jax.vmap(evaluate)(train), lambda: evaluated)
         train, watched, view = move(train, watched)
-        stretch = _see(stretch, view.loss, settings.blocks.coast + row)
+        # Here, since reducing the record for it afterwards costs ten times as much.
+        loss = view.loss.astype(peak.dtype)
+        peak = jnp.where((row >= first_late) & (loss > peak), loss, peak)
         if evaluate is not None:
-            return (train, watched, evaluated, stretch), (view.loss, *evaluated, moved, memory)
+            return (train, watched, evaluated, peak), (view.loss, *evaluated, moved, memory)
         norm = jax.vmap(norm_of)(view.gradient) if settings.gradients else None
-        return (train, watched, None, stretch), (None, view.loss, norm, moved, memory)
+        return (train, watched, None, peak), (None, view.loss, norm, moved, memory)
 
     evaluated = None
     if evaluate is not None:
         shapes = jax.eval_shape(jax.vmap(evaluate), slots.train)
         evaluated = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    start = (slots.train, slots.watched, evaluated, stretch)
+    first_late = max(settings.blocks.watch - num_late(settings.blocks), 0)
+    start = (slots.train, slots.watched, evaluated, jnp.full_like(slots.late_total, -jnp.inf))
     rows = jnp.arange(settings.blocks.watch, dtype=jnp.int32)
-    (train, watched, _, stretch), (trained, loss, norm, moved, memory) = jax.lax.scan(body, start, rows)
+    (train, watched, _, peak), (trained, loss, norm, moved, memory) = jax.lax.scan(body, start, rows)
     if norm is None:
         norm = jnp.full_like(loss, jnp.nan)
     window = Window(loss, norm, moved, memory)
     trained = loss if trained is None else trained
-    return slots._replace(train=train, watched=watched), trained, window, stretch
+    return slots._replace(train=train, watched=watched), trained, peak, window
 
 
 def _memory(train):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from gdx.checks import check_number, check_process
+from gdx.checks import check_number, check_process, own_rules
 from gdx.observers import Observer, search_failures
 from gdx.problems.base import Problem, check_problem
 from gdx.stepping import Family, evaluation, frozen_params, resolve_problem, train_step, transformation_of
@@ -120,7 +119,7 @@ class Sweep:
         Interrupted
             On Ctrl-C, with what was finished.
         """
-        with _own_rules():
+        with own_rules():
             hyperparams, keys, num_points, num_repeats = self.check(hyperparams, keys)
             engine = self._engine(hyperparams, keys)
             if _is_traced((hyperparams, keys)):
@@ -147,7 +146,7 @@ class Sweep:
         ValueError
             As a call.
         """
-        with _own_rules():
+        with own_rules():
             keys = check_keys(keys)
             hyperparams, num_points = check_hyperparams(hyperparams)
             _, bytes_per_run, _ = self._engine(hyperparams, keys)
@@ -186,7 +185,7 @@ class Sweep:
         self.step_bytes = size = work_bytes(program.jaxpr)
         searches = view.search_failed is not None
         summary_bytes = check_watching(self._options["observers"], state.params, view)
-        frozen = frozen_params(self.problem, self.family, point, key)
+        frozen = frozen_params(self.problem, self.family, state)
         if self.slots is None:
             self.slots = choose_slots(size, jax.default_backend())
         blocks = choose_blocks(
@@ -274,16 +273,20 @@ def sweep(
     num_steps
         The horizon T, steps.
     tail
-        The window W at the end of a run that verdicts are about, steps; shortened to the horizon.
+        The window W at the end of a run that verdicts are about, steps; shortened to the horizon. Cycles are looked for
+        in it; whether a run has come to rest is held against the whole second half of the horizon, and whether it
+        trains is judged by its last tenth.
     tolerance
-        A run has converged when its gradient norm is at most this times the first one over a whole tail.
+        A run has converged when its gradient norm is at most this times the first one over a whole tail. Gradients of
+        parameters that the optimizer provably never moves do not count.
     stopping
         Which rules may end a run early; by default those that cannot mistake a pause for the end, see `Stopping`.
     blow_up_factor
-        A run has blown up when its loss is further from the first loss than this times max(|first loss|, 1).
+        A run has blown up when its loss is further above the first loss than this times max(|first loss|, 1), or has
+        fallen that far below zero; any other fall is none.
     facts
         Which facts to keep beside the loss: "gradient" (norms, and with them convergence) and "cycles" (periods and
-        exact repetition). Leaving one out leaves its fields at NaN or 0.
+        exact repetition). Leaving one out leaves its fields at NaN or 0, and runs that it would tell apart undecided.
     observers
         Watchers of your own by name; their summaries land in `Runs.observed`.
     evaluate_every
@@ -325,7 +328,7 @@ def sweep(
         slots = check_count("slots", slots, "leave it out for a fixed rule")
     for name, value in {"tolerance": tolerance, "blow_up_factor": blow_up_factor}.items():
         check_number(name, value, 0, np.inf, "the default suits most problems")
-    if not set(facts) <= set(FACTS):
+    if not isinstance(facts, Collection) or not set(facts) <= set(FACTS):
         raise ValueError(f"facts: {facts!r} are not all known; choose among {FACTS}")
     stopping = Stopping() if stopping is None else stopping
     check_stopping(stopping, facts)
@@ -379,13 +382,6 @@ def _run_traced(program, hyperparams, keys, num_points, num_repeats):
     _, log, _ = engine.segment(slots, log, jnp.int32(0), queue, forever)
     order = jnp.zeros(total, jnp.int32).at[log.lane[:total]].set(lanes)
     return jax.tree.map(lambda leaf: leaf[order].reshape(num_points, num_repeats, *leaf.shape[1:]), log.facts)
-
-
-@contextlib.contextmanager
-def _own_rules():
-    """Compile as always, and let NaN be data, whatever the caller set for code of their own."""
-    with jax.disable_jit(False), jax.debug_nans(False), jax.debug_infs(False), jax.numpy_dtype_promotion("standard"):
-        yield
 
 
 def _blank(engine, queue):

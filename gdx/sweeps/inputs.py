@@ -41,7 +41,7 @@ def check_count(name: str, value: Any, remedy: str) -> int:
         If it is none.
     """
     try:
-        count = operator.index(value)
+        count = 0 if isinstance(value, bool) else operator.index(value)
     except TypeError:
         count = 0
     if count < 1:
@@ -284,7 +284,7 @@ def _checked_leaf(name, leaf, positive):
 def _holds_big_integers(leaf):
     """Whole numbers beyond int64 make an array of objects."""
     values = np.asarray(leaf)
-    return values.dtype == object and all(isinstance(value, int) for value in values)
+    return values.dtype == object and all(isinstance(value, (int, float)) for value in values)
 
 
 def _memory_bytes():

@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.observers import TailStatistics, Window, cycle_period, exact_repetition, near_period, tail_statistics
+from gdx.observers import TailStatistics, cycle_period, exact_repetition, near_period, tail_statistics
 from gdx.sweeps.runs import Runs, Stop
-from gdx.sweeps.state import Peaks, Settings, Slots, Stretch, is_bad
-from gdx.sweeps.training import follow_training, horizon_of
+from gdx.sweeps.state import Peaks, Settings, Slots, is_bad
+from gdx.sweeps.training import follow_training, horizon_of, mean_of_block
 
 TREND_WINDOWS = 3
 """Windows in a row that must set a new record before a run counts as drifting."""
@@ -21,7 +21,7 @@ QUARTERS = 4
 """Blocks below which the quarters of a horizon cannot be told apart."""
 
 
-def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, Stretch, jax.Array, Window], Slots]:
+def make_judge(settings: Settings) -> Callable[..., Slots]:
     """Make the function that brings one lane's facts up to date after a block.
 
     Parameters
@@ -32,14 +32,15 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, Stretch, jax.A
     Returns
     -------
     callable
-        `judge(slot, good, stretch, trained, window) -> slot` of one lane: `good` coasted steps before the first bad
-        one, what is kept of the block, training losses [W] and the record [W] of the watched steps.
+        `judge(slot, good, coasted, peak, trained, window) -> slot` of one lane: `good` coasted steps before the first
+        bad one, the sum of their training losses; of the watched steps the largest training loss that counts as late,
+        training losses [W] and the record [W].
     """
     blocks, stopping = settings.blocks, settings.stopping
     length = blocks.coast + blocks.watch
     horizon = horizon_of(blocks)
 
-    def judge(slot, good, stretch, trained, window):
+    def judge(slot, good, coasted, peak, trained, window):
         facts, end = slot.facts, slot.train.step
         coasted_bad = good < blocks.coast
         watched_good = _good_rows(settings, facts, trained, window)
@@ -55,12 +56,14 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, Stretch, jax.A
         is_nonfinite = ~jnp.isfinite(last_loss) | (went_bad & ~is_beyond & settings.keeps_first_bad)
 
         tail = tail_statistics(window)
-        peaks = _follow(slot.peaks, tail.norm_max)
         period, nearly, repeats = _returns(window, end >= length)
         converged = tail.norm_max <= facts.tolerance * facts.first_gradient_norm
         small_gradient, small_change = _stated_rows(settings, facts, window, end - blocks.watch)
         stated = jnp.minimum(small_gradient, small_change)
         is_stated = stated < (watched_good if settings.keeps_first_bad else blocks.watch)
+        counted = jnp.minimum(watched_good, jnp.where(is_stated, stated + 1, blocks.watch))
+        low = _lowest(facts, window, jnp.where(coasted_bad, 0, counted))
+        peaks = _follow(slot.peaks, tail.norm_max, low)
         ends = {
             Stop.SMALL_GRADIENT: is_stated & (small_gradient <= small_change),
             Stop.SMALL_CHANGE: is_stated,
@@ -77,12 +80,11 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, Stretch, jax.A
         if stopping.is_stated:
             steps = jnp.where(is_stated, end - blocks.watch + stated, steps)
             last_loss = jnp.where(is_stated, window.loss[jnp.minimum(stated, blocks.watch - 1)], last_loss)
-        counted = jnp.minimum(watched_good, jnp.where(is_stated, stated + 1, blocks.watch))
         judged = _with_tail(settings, facts, tail, ended_bad)._replace(
             stopped=stopped,
             steps=steps,
             tail_steps=jnp.minimum(end, blocks.watch),
-            best_loss=_best(facts, window, jnp.where(coasted_bad, 0, counted)),
+            best_loss=jnp.where(facts.first_bad_step < 0, jnp.fmin(facts.best_loss, low), facts.best_loss),
             last_loss=last_loss,
             trend=_trend(peaks, tail.rate, (end + blocks.held) // length),
             first_bad_step=jnp.where(went_bad & (facts.first_bad_step < 0), bad_step, facts.first_bad_step),
@@ -90,8 +92,8 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, Stretch, jax.A
             near_period=jnp.where(went_bad & (nearly > 0), 0, nearly),
             repeats_after=jnp.where(went_bad, 0, repeats),
         )
-        judged = _with_second_half(settings, facts, judged, slot.peaks, tail.norm_max, end, stretch, window)
-        judged, late_total = follow_training(settings, judged, slot.late_total, end, stretch, trained)
+        judged = _with_second_half(settings, facts, judged, slot.peaks, tail.norm_max, end, coasted, window)
+        judged, late_total = follow_training(settings, judged, slot.late_total, end, coasted, peak, trained)
         judged = jax.tree.map(lambda new, old: new.astype(old.dtype), judged, facts)
         return slot._replace(facts=judged, peaks=peaks, late_total=late_total)
 
@@ -143,18 +145,17 @@ def _returns(window, is_real):
     return period, nearly, jnp.where(is_real, exact_repetition(window.moved, window.memory_moved), 0)
 
 
-def _best(facts, window, num_counted):
-    """Smallest loss up to the run's end and before its first bad step."""
+def _lowest(facts, window, num_counted):
+    """Smallest watched loss up to the run's end and before its first bad step; infinite for none."""
     rows = np.arange(window.loss.shape[0], dtype=np.int32)
-    best = jnp.min(jnp.where((rows < num_counted) & ~is_bad(window.loss, facts), window.loss, jnp.inf))
-    return jnp.where((facts.first_bad_step < 0) & (best < facts.best_loss), best, facts.best_loss)
+    return jnp.min(jnp.where((rows < num_counted) & ~is_bad(window.loss, facts), window.loss, jnp.inf))
 
 
-def _with_second_half(settings, before, facts, peaks, norm, end, stretch, window):
+def _with_second_half(settings, before, facts, peaks, norm, end, coasted, window):
     """Add what the horizon's second half says: whether a run that is calm now was so all along."""
     blocks, horizon = settings.blocks, horizon_of(settings.blocks)
-    peak = jnp.max(window.loss) if settings.is_apart else stretch.worst.astype(window.loss.dtype)
-    rise = jnp.maximum(peak - stretch.best_before, 0)
+    level = jnp.max(window.loss) if settings.is_apart else mean_of_block(blocks, coasted, window.loss)
+    rise = jnp.maximum(level - peaks.low, 0)
     is_second, is_last = end > horizon // 2, end > 3 * horizon // 4
     third, last = before.third_quarter_rise, before.last_quarter_rise
     if blocks.number >= QUARTERS:
@@ -184,13 +185,13 @@ def _with_tail(settings, facts: Runs, tail: TailStatistics, has_none: jax.Array)
     )
 
 
-def _follow(peaks, peak):
+def _follow(peaks, peak, low):
     is_first = jnp.isnan(peaks.lowest)
     sinks, climbs = peak < peaks.lowest, peak > peaks.highest
     streak = jnp.where(sinks, jnp.minimum(peaks.streak, 0) - 1, jnp.where(climbs, jnp.maximum(peaks.streak, 0) + 1, 0))
     lowest = jnp.where(is_first, peak, jnp.minimum(peak, peaks.lowest))
     highest = jnp.where(is_first, peak, jnp.maximum(peak, peaks.highest))
-    return Peaks(lowest, highest, streak, peak)
+    return Peaks(lowest, highest, streak, peak, low)
 
 
 def _trend(peaks, rate, num_windows):

@@ -43,7 +43,7 @@ def make_engine(step: TrainStep, evaluate: Callable[..., Any], start: Callable[.
     evaluate
         `state -> (loss, gradient norm)` of what verdicts are about.
     start
-        `(state, first loss) -> (first training loss, null loss)`.
+        `(state, first loss) -> (first training loss, null loss, known minimum)`.
     settings
         Static choices.
 
@@ -99,7 +99,7 @@ def _fresh(step, evaluate, start, settings):
         lane, hyperparams, key = row
         train = step.init(hyperparams, key)
         loss, norm = evaluate(train)
-        training_loss, null_loss = start(train, loss)
+        training_loss, null_loss, minimum = start(train, loss)
         nan = jnp.full_like(loss, jnp.nan)
         nan_norm = jnp.full_like(norm, jnp.nan)
         none = jnp.zeros((), jnp.int32)
@@ -137,6 +137,7 @@ def _fresh(step, evaluate, start, settings):
             tail_search_failures=none,
             first_training_loss=training_loss,
             null_loss=null_loss,
+            minimum=minimum,
             middle_loss=jnp.full_like(training_loss, jnp.nan),
             late_loss=jnp.full_like(training_loss, jnp.nan),
             late_loss_max=jnp.full_like(training_loss, -jnp.inf),
@@ -146,7 +147,7 @@ def _fresh(step, evaluate, start, settings):
         watched = {name: observer.init(train.params) for name, observer in settings.observers.items()}
         train = train._replace(step=train.step - settings.blocks.held)
         return Slots(
-            lane, train, facts, Peaks(nan_norm, nan_norm, none, nan_norm), jnp.zeros_like(training_loss), watched
+            lane, train, facts, Peaks(nan_norm, nan_norm, none, nan_norm, loss), jnp.zeros_like(training_loss), watched
         )
 
     return fresh

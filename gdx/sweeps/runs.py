@@ -91,7 +91,7 @@ class Runs(NamedTuple):
     steps: Fact
     """Updates made, int32."""
     step_size: Fact
-    """Where there is one hyperparameter alone, that; of several the one named `step_size` or `learning_rate`; else NaN."""
+    """The hyperparameter, where there is one alone; of several one named `step_size` or `learning_rate`; else NaN."""
     first_loss: Fact
     best_loss: Fact
     """Smallest up to the step that ended the run, and before the first bad one; every step counts, also those that are
@@ -112,9 +112,10 @@ class Runs(NamedTuple):
     """Steps of the tail at which the loss rose, int32; -1 where the tail holds fewer than two losses to compare."""
     third_quarter_rise: Fact
     last_quarter_rise: Fact
-    """How far the loss climbed above the best one of the blocks before, at most, in the third and in the last quarter of
-    the horizon; 0 where it never did. Blocks, of which there are at least eight in a long horizon, belong to the quarter
-    that they end in; with fewer than four nothing is told, 0. Every step counts, or every evaluation of a full loss."""
+    """How far, at most, the mean loss of a block of steps was above the smallest in the window before it, in the third
+    and in the last quarter of the horizon; 0 where it never was, as where the loss falls, and where the horizon has
+    fewer than four blocks. A block belongs to the quarter that it ends in; a long horizon has at least eight. Of a full
+    loss that is judged apart the largest that was evaluated in a block counts in place of its mean."""
     calm_gradient_norm: Fact
     """Smallest over the windows of the horizon's second half of their largest gradient norm."""
     climbs: Fact
@@ -144,17 +145,19 @@ class Runs(NamedTuple):
     first_training_loss: Fact
     """Of the loss that is trained on, at the start: with batches the mean over the first eight of them."""
     null_loss: Fact
-    """The same of a model that has learned nothing: `Known.chance` where that is known, else with all parameters zero,
-    where a network's output is constant; may be NaN."""
+    """The same of a model that has learned nothing: `Known.chance` where that is known, else about the best that a
+    network can do whose weights are all zero, so that its output is a constant; may be NaN."""
+    minimum: Fact
+    """`Known.minimum` of the problem, NaN where it is unknown."""
     middle_loss: Fact
     """Mean of the loss that is trained on over the block of steps that holds the middle of the horizon; NaN where there
     is one block alone, or the run ended before."""
     late_loss: Fact
-    """Mean of the loss that is trained on over the last tenth of the horizon, or over the tail of a run that ended
-    before it; NaN where it was not finite or the run ended badly."""
+    """Mean of the loss that is trained on over the last tenth of the horizon, rounded up to whole blocks where that is
+    longer than W, or over the tail of a run that ended before; NaN where it was not finite or the run ended badly."""
     late_loss_max: Fact
-    """Largest in the blocks that touch the last tenth of the horizon, or in that tail."""
+    """Largest of those that were watched: in the last tenth, or in the windows of W steps that end in it."""
     worst_loss: Fact
-    """Largest of the loss that is trained on, start included; NaN or infinite where it was not finite."""
+    """Largest mean over a block of steps of the loss that is trained on, or that at the start; NaN does not count."""
     observed: dict[str, Any]
     """Observers' summaries by name."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     import jax
     import numpy as np
 
+    from gdx.sweeps.runs import Fact
+
 
 SEARCH_FAILURES = "search failures"
 """Name of the observer behind the fact, among the user's own, which are identifiers."""
@@ -44,7 +46,7 @@ class Settings(NamedTuple):
 
 
 class Peaks(NamedTuple):
-    """The largest gradient norm of each window so far, leaves [B]."""
+    """The largest gradient norm of each window so far, and the smallest loss of the last, leaves [B]."""
 
     lowest: jax.Array
     highest: jax.Array
@@ -52,19 +54,8 @@ class Peaks(NamedTuple):
     """Windows in a row that set a new low (counted negative) or a new high (positive), int32."""
     previous: jax.Array
     """Of the last window."""
-
-
-class Stretch(NamedTuple):
-    """What is kept of the training loss over one block, leaves [B]."""
-
-    best_before: jax.Array
-    """Smallest loss that verdicts are about before the block."""
-    worst: jax.Array
-    """Largest number; -infinite for none."""
-    total: jax.Array
-    """Sum from `first_row` on."""
-    first_row: jax.Array
-    """int32."""
+    low: jax.Array
+    """Smallest loss of the last window."""
 
 
 class Slots(NamedTuple):
@@ -76,7 +67,7 @@ class Slots(NamedTuple):
     facts: Runs
     peaks: Peaks
     late_total: jax.Array
-    """Sum of the training losses over the last tenth of the horizon so far."""
+    """Sum of the training losses over the blocks, so far, that touch the last tenth of the horizon."""
     watched: dict[str, Any]
     """Observers' states."""
 
@@ -100,7 +91,7 @@ class Log(NamedTuple):
     filled: jax.Array
 
 
-def is_bad(loss: jax.Array, facts: Runs) -> jax.Array:
+def is_bad(loss: Fact, facts: Runs) -> Any:
     """Say whether a loss is not finite or beyond the run's bound.
 
     Parameters
@@ -112,6 +103,21 @@ def is_bad(loss: jax.Array, facts: Runs) -> jax.Array:
     -------
     bool array
     """
-    # An infinite loss fails the comparison as NaN does. A fall is none, unless it goes as far below zero.
-    upper, lower = facts.first_loss + facts.loss_bound, -abs(facts.first_loss) - facts.loss_bound
+    lower, upper = bounds(facts)
+    # An infinite loss fails the comparison as NaN does.
     return ~((loss <= upper) & (loss >= lower))
+
+
+def bounds(facts: Runs) -> tuple[Any, Any]:
+    """Give the losses between which a run has not blown up: a fall is none, unless it goes as far below zero.
+
+    Parameters
+    ----------
+    facts
+        Of one run or of many.
+
+    Returns
+    -------
+    lower, upper
+    """
+    return -abs(facts.first_loss) - facts.loss_bound, facts.first_loss + facts.loss_bound

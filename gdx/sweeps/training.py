@@ -7,18 +7,21 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gdx.problems.base import Problem
 from gdx.stepping import TrainState, resolve_problem
 from gdx.stepping.ordering import batch_of
 from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.sizing import Blocks
-from gdx.sweeps.state import Settings, Slots, Stretch
+from gdx.sweeps.state import Settings
 
 LATE_SHARE = 10
 """The last 1/10 of the horizon is what a run is judged by as training."""
 FIRST_BATCHES = 8
 """Over which the loss at the start is averaged."""
+DROP = 0.01
+"""Share of the loss by which the first step of a search is to lower it, to first order."""
 
 
 def horizon_of(blocks: Blocks) -> int:
@@ -36,27 +39,6 @@ def horizon_of(blocks: Blocks) -> int:
     return blocks.number * (blocks.coast + blocks.watch) - blocks.held
 
 
-def begin_stretch(blocks: Blocks, slot: Slots) -> Stretch:
-    """Begin what is kept of the training loss over one block.
-
-    Parameters
-    ----------
-    blocks
-        Of the sweep.
-    slot
-        One lane at the beginning of a block.
-
-    Returns
-    -------
-    Stretch
-        It sums all steps of a block that holds the middle of the horizon, and otherwise those of the last tenth.
-    """
-    horizon, first_step, total = horizon_of(blocks), slot.train.step, slot.late_total
-    late = horizon - _num_late(blocks) - first_step
-    first_row = jnp.where(_holds_middle(blocks, first_step), 0, jnp.maximum(late, 0))
-    return Stretch(slot.facts.best_loss, jnp.full_like(total, -jnp.inf), jnp.zeros_like(total), first_row)
-
-
 def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) -> Callable[..., Any]:
     """Make the function that says what training begins with.
 
@@ -70,13 +52,13 @@ def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) 
     Returns
     -------
     callable
-        `start(state, first_loss) -> (first training loss, null loss)`.
+        `start(state, first_loss) -> (first training loss, null loss, known minimum)`.
     """
     count = min(FIRST_BATCHES, horizon_of(settings.blocks))
 
-    def start(state: TrainState, first_loss: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def start(state: TrainState, first_loss: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
         here = resolve_problem(problem, state.hyperparams)
-        chance = None if here.known is None else here.known.chance
+        chance, minimum = (None, None) if here.known is None else (here.known.chance, here.known.minimum)
         zeros = jax.tree.map(jnp.zeros_like, state.params)
 
         def loss_at(params):
@@ -90,14 +72,71 @@ def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) 
 
         judges_it = here.batches is None and not settings.is_apart
         first = _wide(first_loss) if judges_it else loss_at(state.params)
-        null = loss_at(zeros) if chance is None else jnp.asarray(chance)
-        return first, null.astype(first.dtype)
+        null = constant_loss(loss_at, zeros) if chance is None else jnp.asarray(chance)
+        lowest = jnp.asarray(jnp.nan if minimum is None else minimum)
+        return first, null.astype(first.dtype), lowest.astype(first_loss.dtype)
 
     return start
 
 
+def constant_loss(loss: Callable[[Any], jax.Array], zeros: Any) -> jax.Array:
+    """Give the loss of about the best constant prediction, which a network can make whatever else it has lost.
+
+    Parameters
+    ----------
+    loss
+        `loss(params) -> scalar`.
+    zeros
+        Parameters of zero.
+
+    Returns
+    -------
+    scalar
+        With all parameters zero nearly every network puts out a constant, and nothing but its last offsets has a
+        gradient: where fewer than half of the parameters have one, the lowest loss of a search along it, exact for
+        squared errors. Otherwise, as for a linear model, whose weights learn from there, the loss at zero.
+    """
+
+    def look(carry, is_first):
+        direction, before, slope_before, at = carry
+        params = jax.tree.map(lambda leaf, along: leaf - at.astype(leaf.dtype) * along, zeros, direction)
+        value, gradient = jax.value_and_grad(loss)(params)
+        direction = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), gradient, direction)
+        slope = _inner(direction, gradient).astype(value.dtype)
+        secant = at - _ratio(slope * (at - before), slope - slope_before)
+        ahead = jnp.where(is_first, _ratio(DROP * abs(value), slope), secant)
+        return (direction, at, slope, ahead), (value, _num_nonzero(gradient))
+
+    nothing = jnp.zeros_like(jax.eval_shape(loss, zeros))
+    looks = jnp.array([True, False, False])
+    _, (values, num_moved) = jax.lax.scan(look, (zeros, nothing, nothing, nothing), looks)
+    is_constant = 2 * num_moved[0] < sum(leaf.size for leaf in jax.tree.leaves(zeros))
+    return jnp.where(is_constant, jnp.fmin(values[0], jnp.fmin(values[1], values[2])), values[0])
+
+
+def num_late(blocks: Blocks) -> int:
+    """Give the length of the last tenth of the horizon, steps, at least 1.
+
+    Parameters
+    ----------
+    blocks
+        Of the sweep.
+
+    Returns
+    -------
+    int
+    """
+    return max(horizon_of(blocks) // LATE_SHARE, 1)
+
+
 def follow_training(
-    settings: Settings, facts: Runs, late_total: jax.Array, end: jax.Array, stretch: Stretch, trained: jax.Array
+    settings: Settings,
+    facts: Runs,
+    late_total: jax.Array,
+    end: jax.Array,
+    coasted: jax.Array,
+    peak: jax.Array,
+    trained: jax.Array,
 ) -> tuple[Runs, jax.Array]:
     """Bring the facts about the training loss up to date after a block.
 
@@ -108,11 +147,13 @@ def follow_training(
     facts
         Of one lane; `stopped` is that after the block.
     late_total
-        Sum of the losses over the last tenth of the horizon so far.
+        Sum over the blocks so far that touch the last tenth of the horizon.
     end
         Steps made, int32.
-    stretch
-        Of the whole block.
+    coasted
+        Sum of the training losses of the coasted steps.
+    peak
+        Largest training loss of the watched steps, or of as many as are in the last tenth of the horizon.
     trained
         Training losses of the watched steps, [W].
 
@@ -122,37 +163,61 @@ def follow_training(
     """
     blocks = settings.blocks
     length, horizon = blocks.coast + blocks.watch, horizon_of(blocks)
-    holds_middle = _holds_middle(blocks, end - length)
-    num_late = _num_late(blocks)
-    late_total = late_total + jnp.where(holds_middle, 0, stretch.total)
-    if num_late <= blocks.watch:
-        late, late_peak = jnp.mean(trained[-num_late:]), jnp.max(trained[-num_late:])
+    trained, late_steps = _wide(trained), num_late(blocks)
+    mean = jnp.mean(trained)
+    total = coasted + blocks.watch * mean
+    holds_middle = (end - length < horizon // 2) & (horizon // 2 <= end) & (blocks.number > 1)
+    is_late = end > horizon - late_steps
+    late_total = late_total + jnp.where(is_late, total, 0)
+    if late_steps <= blocks.watch:
+        late, late_peak = jnp.mean(trained[-late_steps:]), peak
     else:
-        is_late = end > horizon - num_late
-        late, late_peak = late_total / num_late, jnp.where(is_late, stretch.worst, -jnp.inf)
-        late_peak = jnp.maximum(facts.late_loss_max, late_peak)
+        # Whole blocks, since a sum that begins inside of one would cost every step.
+        ends = np.arange(1, blocks.number + 1) * length - blocks.held
+        late = late_total / (length * np.count_nonzero(ends > horizon - late_steps))
+        late_peak = jnp.maximum(facts.late_loss_max, jnp.where(is_late, peak, -jnp.inf))
     # A run that ended before its horizon has no last tenth, but a tail.
     ends_early = (facts.stopped != Stop.UNFINISHED) & (end < horizon)
-    late = jnp.where(ends_early, jnp.mean(trained), late)
-    late_peak = jnp.where(ends_early, jnp.max(trained), late_peak)
+    late, late_peak = jnp.where(ends_early, mean, late), jnp.where(ends_early, peak, late_peak)
     ended_bad = (facts.stopped == Stop.NONFINITE) | (facts.stopped == Stop.BLOWN_UP)
     facts = facts._replace(
-        middle_loss=jnp.where(holds_middle, stretch.total / length, facts.middle_loss),
+        middle_loss=jnp.where(holds_middle, total / length, facts.middle_loss),
         late_loss=jnp.where(ended_bad, jnp.nan, late),
         late_loss_max=jnp.where(ended_bad, jnp.nan, late_peak),
-        worst_loss=jnp.maximum(facts.worst_loss, stretch.worst),
+        worst_loss=jnp.fmax(facts.worst_loss, total / length),
     )
     return facts, late_total
 
 
-def _num_late(blocks):
-    return max(horizon_of(blocks) // LATE_SHARE, 1)
+def mean_of_block(blocks: Blocks, coasted: jax.Array, trained: jax.Array) -> jax.Array:
+    """Give the mean training loss over one block.
 
+    Parameters
+    ----------
+    blocks
+        Of the sweep.
+    coasted, trained
+        As in `follow_training`.
 
-def _holds_middle(blocks, first_step):
-    length, middle = blocks.coast + blocks.watch, horizon_of(blocks) // 2
-    return (first_step < middle) & (middle <= first_step + length) & (blocks.number > 1)
+    Returns
+    -------
+    number
+    """
+    return (coasted + blocks.watch * jnp.mean(_wide(trained))) / (blocks.coast + blocks.watch)
 
 
 def _wide(loss):
     return loss.astype(jnp.promote_types(loss.dtype, jnp.float32))
+
+
+def _inner(one, other):
+    return sum(jnp.vdot(_wide(a), _wide(b)) for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True))
+
+
+def _ratio(above, below):
+    """Of two numbers, 0 where there is none."""
+    return jnp.where(below == 0, 0, above / jnp.where(below == 0, 1, below))
+
+
+def _num_nonzero(tree):
+    return sum(jnp.sum(leaf != 0) for leaf in jax.tree.leaves(tree))

@@ -50,8 +50,8 @@ def answers(runs: Runs, criterion: Criterion = "converged", tolerance: float | N
         some 28/ln(r) steps with the default bound.
         "improved": the mean loss over the tail is below the first loss; a cycle may count, and so may a network that
         died.
-        "trains": met by trained runs, see `gdx.training_verdicts`; failed by dead, bursting and blown up ones; too slow
-        ones are undecided. Every run is held against the others, so pass all runs of a problem together.
+        "trains": met by trained runs, see `gdx.training_verdicts`; failed by dead, bursting and blown up ones; too
+        slow ones are undecided. Every run is held against the others, so pass all runs of a problem together.
         Or any function `runs -> answers`, giving `Answer` codes or booleans, [S, R].
     tolerance
         As in `verdicts`.
@@ -59,7 +59,7 @@ def answers(runs: Runs, criterion: Criterion = "converged", tolerance: float | N
     Returns
     -------
     array
-        `Answer` codes, int8, [S, R]. Interrupted runs are undecided, and a run whose line search or solver found no step
+        `Answer` codes, int8, [S, R]. Interrupted runs are undecided; a run whose line search or solver found no step
         all through its tail, far from rest, fails all criteria that have a name.
 
     Raises
@@ -79,16 +79,18 @@ def answers(runs: Runs, criterion: Criterion = "converged", tolerance: float | N
     return xp.where(unfinished, Answer.UNDECIDED, codes).astype(jnp.int8)
 
 
+@np.errstate(all="ignore")
 def _named(xp, facts, verdict, seen, criterion):
     """Answers to the criteria about rest and bounds."""
-    failed = seen.diverged | seen.stranded
+    failed = seen.diverged | seen.stuck
     if criterion == "improved":
         met, unknown = facts.tail_loss < facts.first_loss, False
     elif criterion == "bounded":
         met, unknown = ~failed, False
     else:
         met, settling = verdict == Verdict.CONVERGED, verdict == Verdict.SETTLING
-        unknown = verdict == Verdict.UNDECIDED
+        # Held up on its way down by a plateau a run may be slow alone; one that fell back onto it was too fast.
+        unknown = (verdict == Verdict.UNDECIDED) | ((verdict == Verdict.STRANDED) & ~seen.fell_back)
         if criterion == "stable":
             # Without gradients it is unknown whether such a run has arrived, but either way it is stable.
             met |= settling | (
@@ -111,7 +113,8 @@ def _answers_of(criterion, runs, xp):
     found = xp.asarray(said) if hasattr(said, "dtype") else np.asarray(said)
     if found.shape != shape or not (found.dtype == bool or jnp.issubdtype(found.dtype, jnp.integer)):
         raise ValueError(
-            f"criterion: {name} returns {found.dtype}{list(found.shape)}; return booleans or gdx.Answer codes {list(shape)}"
+            f"criterion: {name} returns {found.dtype}{list(found.shape)}; "
+            f"return booleans or gdx.Answer codes {list(shape)}"
         )
     if found.dtype == bool:
         return xp.where(found, Answer.MET, Answer.FAILED)
@@ -137,9 +140,9 @@ def default_criterion(problem: Any, runs: Runs, tolerance: float | None = None) 
     str
         "trains" where the problem has batches or mutable state. Otherwise "converged" where `known.min_sharpness` is
         known in closed form. Otherwise by the runs with the best late loss of the sweep, that are within the square
-        root of machine precision of the way from the median first loss to it: "converged" if one of them has
-        converged, "trains" if all are still moving. The small gradient of a network that died, at a larger loss, so
-        never makes "converged" the choice.
+        root of machine precision of the way from the median first loss to it: "converged" if at least half of them
+        have converged, "trains" if most are still moving. The small gradient of a network that died, at a larger loss,
+        so never makes "converged" the choice.
     """
     if isinstance(problem, Problem):
         if problem.batches is not None:
@@ -149,15 +152,16 @@ def default_criterion(problem: Any, runs: Runs, tolerance: float | None = None) 
             return "trains"
         if problem.known is not None and problem.known.min_sharpness is not None:
             return "converged"
-    facts = Runs(*(value if name == "observed" else np.asarray(value) for name, value in runs._asdict().items()))
+    host = {name: np.asarray(value) for name, value in runs._asdict().items() if name != "observed"}
+    facts = Runs(**host, observed={})
     verdict = np.asarray(verdicts(facts, tolerance))
     usable = np.isfinite(facts.late_loss) & (verdict != Verdict.DIVERGED) & (facts.stopped != Stop.UNFINISHED)
     if not usable.any():
         return "converged"
     best = np.min(facts.late_loss[usable])
-    within = np.sqrt(np.finfo(facts.late_loss.dtype).eps) * max(np.median(facts.first_training_loss[usable]) - best, 0)
+    within = np.sqrt(jnp.finfo(facts.late_loss.dtype).eps) * max(np.median(facts.first_training_loss[usable]) - best, 0)
     is_best = usable & (facts.late_loss <= best + within)
-    return "converged" if np.any(verdict[is_best] == Verdict.CONVERGED) else "trains"
+    return "converged" if np.mean(verdict[is_best] == Verdict.CONVERGED) >= 0.5 else "trains"
 
 
 def trains(runs: Runs) -> Bool[Array, "S R"]:
@@ -259,7 +263,8 @@ def check_criterion(criterion: Criterion) -> None:
     """
     if not callable(criterion) and criterion not in CRITERIA:
         raise ValueError(
-            f"criterion: {criterion!r} is unknown; choose from {', '.join(CRITERIA)}, or pass a function runs -> answers"
+            f"criterion: {criterion!r} is unknown; "
+            f"choose from {', '.join(CRITERIA)}, or pass a function runs -> answers"
         )
 
 

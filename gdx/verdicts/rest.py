@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from gdx.checks import check_number
 from gdx.sweeps import Runs, Stop
 from gdx.sweeps.state import is_bad
 
@@ -17,9 +18,12 @@ if TYPE_CHECKING:
 FADING = 0.25
 """Share of the third quarter's climbs that those of the last quarter stay below where a run comes to rest. Down to a
 tolerance t its loss sinks by a factor sqrt(t) from quarter to quarter, 1e-3 at the default one."""
-CLIMBS, GROWTH = 3, 100.0
-"""Windows in a row, each with a larger gradient than the one before, and the factor above the calmest one, that tell a run
-which leaves again from one at rest."""
+CLIMBS, LONG_CLIMBS, GROWTH = 3, 6, 10.0
+"""Windows in a row, each with a larger gradient than the one before, and the factor above the calmest one, that tell a
+run which leaves again from one at rest; the second number where all that is within rounding of the first gradient."""
+CREEP = 0.5
+"""Share of the fall of its gradient so far, in logarithms, below which a run would sink as much again at its present
+rate: it creeps. One that sinks evenly has 1, a power of the number of steps next to nothing."""
 ROUNDING = 1000.0
 """Machine epsilons of the first loss, or of the first gradient norm, below which nothing is told from rounding."""
 
@@ -40,10 +44,11 @@ class Verdict(enum.IntEnum):
     DIVERGED = 4
     """The loss was no longer finite, or beyond the blow-up bound."""
     UNDECIDED = 5
-    """The loss rises and falls while the size of the gradient still drifts, the orbit is nearly a cycle, or a tail at rest
-    came after a burst or grows again: a longer horizon would tell. Also where a fact that would tell was left out."""
+    """The loss rises and falls while the size of the gradient still drifts, the orbit is nearly a cycle, or a tail at
+    rest came after a burst or grows again: a longer horizon would tell. Also where a fact that would is left out."""
     STRANDED = 6
-    """Stands still where it should not: its line search or solver found no step all through the tail, far from rest."""
+    """Stands still where it should not: its line search or solver found no step all through the tail, far from rest;
+    or it creeps towards rest, as at a saddle, at a loss clearly above one that it had before or the known minimum."""
 
 
 class Evidence(NamedTuple):
@@ -51,7 +56,12 @@ class Evidence(NamedTuple):
 
     unfinished: Any
     diverged: Any
-    stranded: Any
+    stuck: Any
+    """The line search or solver found no step all through the tail, far from rest."""
+    fell_back: Any
+    """Creeps towards rest at a loss clearly above one that it had before."""
+    held_up: Any
+    """Creeps towards rest at a loss clearly above the known minimum."""
     at_rest: Any
     """The gradient norm stayed at or below the tolerance over the whole tail."""
     never_rose: Any
@@ -66,6 +76,7 @@ class Evidence(NamedTuple):
     knows_cycles: Any
 
 
+@np.errstate(all="ignore")
 def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
     """Say what became of every run.
 
@@ -85,13 +96,14 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
 
     Notes
     -----
-    Verdicts are tried in the order diverged, stranded, converged, cycling, settling, undecided, aperiodic. Cycling
-    stands before settling since a symmetric cycle has one loss at all its points, which never rises.
+    Verdicts are tried in the order diverged, stranded, undecided and aperiodic where a quiet tail is contradicted,
+    converged, cycling, settling, undecided, aperiodic. Cycling stands before settling since a symmetric cycle has one
+    loss at all its points, which never rises.
 
     A tail says nothing of bursts that are further apart than it is long. So runs that are quiet in the tail are
-    contradicted by a loss that climbed, in the last quarter of the horizon, above the best one before, by more than
-    rounding and by more than a quarter of what it did in the third quarter: of what comes to rest climbs fade. They are
-    contradicted, too, by a gradient that grew from window to window up to the end.
+    contradicted by a loss that climbed, in the last quarter of the horizon, above that of a window before, by more
+    than rounding and by more than a quarter of what it did in the third quarter: of what comes to rest climbs fade.
+    They are contradicted, too, by a gradient that grew from window to window up to the end.
 
     Without gradients nothing can be called converged or settling, without cycles nothing aperiodic; such runs are
     undecided.
@@ -105,10 +117,11 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
         [
             seen.unfinished,
             seen.diverged,
-            seen.stranded,
+            seen.stuck,
             ~seen.knows_gradient,
             contradicted & seen.burst_twice,
             contradicted,
+            seen.at_rest & (seen.fell_back | seen.held_up),
             seen.at_rest,
             seen.cycling,
             seen.never_rose & (seen.knows_cycles | _falls(xp, facts)),
@@ -121,6 +134,7 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
             Verdict.UNDECIDED,
             Verdict.APERIODIC,
             Verdict.UNDECIDED,
+            Verdict.STRANDED,
             Verdict.CONVERGED,
             Verdict.CYCLING,
             Verdict.SETTLING,
@@ -131,6 +145,7 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
     return codes.astype(jnp.int8)
 
 
+@np.errstate(all="ignore")
 def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
     """Read what facts say, before any order among it.
 
@@ -145,8 +160,10 @@ def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
     -------
     Evidence
     """
+    if isinstance(tolerance, (int, float, str)):
+        check_number("tolerance", tolerance, 0, float("inf"), "leave it out for the sweep's")
     limit = facts.tolerance if tolerance is None else tolerance
-    eps = xp.finfo(facts.first_loss.dtype).eps
+    eps = jnp.finfo(facts.first_loss.dtype).eps
     ended_bad = (facts.stopped == Stop.NONFINITE) | (facts.stopped == Stop.BLOWN_UP)
     at_rest = facts.tail_gradient_norm_max <= limit * facts.first_gradient_norm
     repeated = facts.stopped == Stop.REPEATED
@@ -154,21 +171,27 @@ def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
     scale = xp.maximum(abs(facts.first_loss), abs(facts.best_loss))
     visible = xp.maximum(limit**2 * fallen, ROUNDING * eps * scale)
     burst_late = (facts.last_quarter_rise > visible) & (facts.last_quarter_rise > FADING * facts.third_quarter_rise)
-    grown = facts.tail_gradient_norm_max > GROWTH * facts.calm_gradient_norm
+    grown = facts.tail_gradient_norm_max / GROWTH > facts.calm_gradient_norm
     above_rounding = facts.tail_gradient_norm_max > ROUNDING * eps * facts.first_gradient_norm
+    # Towards a minimum the gradient sinks by a factor a step, towards a flat saddle by a power of their number.
+    sunk = xp.log(facts.first_gradient_norm / facts.tail_gradient_norm_max)
+    creeps = above_rounding & (abs(facts.gradient_rate) * facts.steps < CREEP * sunk)
+    clear = xp.maximum(limit ** (2 / 3) * fallen, visible)
     # At a minimum as good as rounding lets it be a search finds nothing better either.
     far_from_rest = ~(facts.tail_gradient_norm_max <= xp.sqrt(eps) * facts.first_gradient_norm) & ~at_rest
     searches_in_vain = (facts.tail_search_failures > 0) & (facts.tail_search_failures >= facts.tail_steps)
     return Evidence(
         unfinished=facts.stopped == Stop.UNFINISHED,
         diverged=ended_bad | is_bad(facts.last_loss, facts),
-        stranded=searches_in_vain & far_from_rest & ~xp.isnan(facts.tail_gradient_norm_max),
+        stuck=searches_in_vain & far_from_rest & ~xp.isnan(facts.tail_gradient_norm_max),
+        fell_back=creeps & (facts.tail_loss - facts.best_loss > clear),
+        held_up=creeps & (facts.tail_loss - facts.minimum > clear),
         at_rest=at_rest,
         never_rose=facts.loss_rises == 0,
         cycling=facts.period >= 2,
         burst_late=burst_late & ~repeated,
         burst_twice=burst_late & ~repeated & (facts.third_quarter_rise > visible),
-        growing=(facts.climbs >= CLIMBS) & grown & above_rounding,
+        growing=(facts.climbs >= xp.where(above_rounding, CLIMBS, LONG_CLIMBS)) & grown,
         knows_gradient=~xp.isnan(facts.tail_gradient_norm_max),
         knows_cycles=facts.near_period >= 0,
     )
@@ -194,5 +217,5 @@ def namespace(runs: Runs) -> tuple[Any, Runs]:
 
 def _falls(xp, facts):
     """Whether the loss fell through the tail, which no cycle does."""
-    eps = xp.finfo(facts.first_loss.dtype).eps
+    eps = jnp.finfo(facts.first_loss.dtype).eps
     return facts.tail_loss - facts.last_loss > 8 * eps * abs(facts.last_loss)

@@ -1,4 +1,4 @@
-"""Trained, too slow, dead, bursting or blown up: every run against the best of its sweep and against learning nothing."""
+"""Trained, too slow, dead, bursting or blown up: runs against the best of their sweep and against learning nothing."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from gdx.sweeps import Runs
 from gdx.verdicts.rest import evidence, namespace
@@ -19,9 +20,9 @@ NOTHING = 0.01
 """Share of the first loss below which parameters of zero are no chance level but a perfect fit."""
 LINEAR = 0.4
 """Share of a run's whole fall that its second half brings where it falls steadily, as at a step size far too small."""
-FALLING, WORSE = 0.1, 0.1
-"""Shares of the way from chance to the best by which a loss that falls has done so since the middle, and by which one that
-was once worse than at the start exceeded that."""
+FALLING, WORSE = 0.1, 0.25
+"""Shares of the way from chance to the best by which a loss that falls has done so since the middle, and by which one
+that got worse than at the start exceeds that."""
 FLAT, SPAN = 0.02, 2.0
 """Of a plateau to which dead runs come back: how closely they agree, of the way from chance to the best, and over what
 range of step sizes they do."""
@@ -35,12 +36,12 @@ class TrainingVerdict(enum.IntEnum):
     TRAINED = 0
     """Its late loss is below halfway between that of learning nothing and the best of the sweep."""
     TOO_SLOW = 1
-    """Not there, at a step size below those that train, and never worse than its start: more steps would tell."""
+    """Not there, at a step size below those that train, and no worse than its start: more steps would tell."""
     DEAD = 2
     """Not there, at a step size above some that train: back at the loss of learning nothing, worse, or stuck above
     halfway."""
     BURSTING = 3
-    """There on average, but its late loss leaps above that of learning nothing."""
+    """There on average, but not clearly, since its late loss leaps above that of learning nothing."""
     BLOWN_UP = 4
     """The loss was no longer finite, or beyond the blow-up bound."""
     UNDECIDED = 5
@@ -59,6 +60,7 @@ class TrainingLevel(NamedTuple):
     or the best one is itself merely on its way."""
 
 
+@np.errstate(all="ignore")
 def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     """Say what became of every run as training: trained, too slow, dead, bursting, blown up or undecided.
 
@@ -76,13 +78,14 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     Notes
     -----
     A run is judged by the mean of the loss that is trained on over the last tenth of the horizon. It is trained where
-    that is below halfway between chance and the best of the sweep, see `training_level`; and bursts where, all the
-    same, its largest late loss is above chance and above twice the lower quartile of those of trained runs.
+    that is below halfway between chance and the best of the sweep, see `training_level`; clearly, where it is below a
+    quarter. Between the two it bursts if its largest late loss is above chance and above twice the lower quartile of
+    those of trained runs, which is the noise of batches.
 
-    One that is not trained is too slow up to the smallest step size at which the same start trains clearly (three
-    quarters of the way), and dead above, but for one that still falls and is nearer to halfway than to chance. Where
-    there is no one step size, or no start trains, it is too slow if its loss was never worse than at the start, and
-    otherwise dead, or undecided where it still falls.
+    One that is not trained is too slow up to the smallest step size at which the same start trains clearly, and dead
+    above, but for one that still falls and is nearer to halfway than to chance. Where there is no one step size, or no
+    start trains, it is too slow if its loss was never worse than at the start nor fell and came to rest, and otherwise
+    dead, or undecided where it still falls. A network that died without moving its loss then passes for too slow.
     """
     xp, facts = namespace(runs)
     level = training_level(runs)
@@ -94,22 +97,25 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     peaks = xp.where(below, facts.late_loss_max, xp.inf)
     usual = _quantile(xp, peaks, 0.25)
     leaps = (facts.late_loss_max > level.chance) & (facts.late_loss_max > level.best + LEAP * (usual - level.best))
-    calmest = xp.min(xp.where(blown | seen.unfinished, xp.inf, facts.worst_loss))
-    was_worse = facts.worst_loss > xp.maximum(facts.first_training_loss, calmest) + WORSE * gain
-    clear = below & ~leaps & (late <= level.chance - 0.75 * gain)
+    clear = late <= level.chance - 0.75 * gain
+    clear &= below
     is_above, knows_order = _is_above(xp, facts.step_size, clear)
-    falls = facts.middle_loss - facts.late_loss > FALLING * gain
+    worst = xp.where(knows_order, facts.late_loss, facts.worst_loss)
+    since_start, since_middle = facts.first_training_loss - facts.late_loss, facts.middle_loss - facts.late_loss
+    came_to_rest = (since_start > FALLING * gain) & (since_middle < FALLING * since_start)
+    is_worse = (worst > facts.first_training_loss + WORSE * gain) | (~knows_order & came_to_rest)
+    falls = since_middle > FALLING * gain
     is_near = late < (level.chance + level.halfway) / 2
     codes = xp.select(
         [
             seen.unfinished,
             blown,
-            seen.stranded & ~below,
-            below & leaps,
+            seen.stuck,
+            below & leaps & ~clear,
             below,
             knows_order & is_above & falls & is_near,
             knows_order & is_above,
-            ~was_worse,
+            ~is_worse,
             knows_order | falls,
         ],
         [
@@ -128,6 +134,7 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     return codes.astype(jnp.int8)
 
 
+@np.errstate(all="ignore")
 def training_level(runs: Runs) -> TrainingLevel:
     """Say what the runs of one sweep are held against as training.
 
