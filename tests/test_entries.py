@@ -107,7 +107,7 @@ def slow(*row):
     [
         slow(scaled, 1),
         slow(grouped, 1),
-        (frozen, 1),
+        slow(frozen, 1),
         slow(decayed_in_part, 1),
         slow(decayed_beside, 1),
         (grouped_and_decayed, 1),
@@ -234,12 +234,11 @@ def test_a_step_size_that_the_state_carries_leaves_the_preconditioner_as_it_is()
     family = optax.inject_hyperparams(optax.adam)
     gradient = jax.grad(bowl)(START)
     divisors = []
-    for make, step_size in ((optax.adam, 3e-3), (family, 3e-3), (family, 0.5)):
+    for make, step_size in ((optax.adam, 3e-3), (family, 0.5)):
         transformation = make(step_size)
         state = transformation.update(gradient, transformation.init(START), START)[1]
         divisors.append(ravel_pytree(gdx.preconditioner(make, state, START))[0])
     np.testing.assert_allclose(divisors[1], divisors[0], rtol=1e-5)
-    np.testing.assert_allclose(divisors[2], divisors[0], rtol=1e-5)
 
 
 def test_of_all_numbers_in_a_state_the_step_size_alone_is_taken_for_it():
