@@ -80,7 +80,10 @@ def distance(estimate, truth: referee.Truth) -> float:
 
 def outside(case: draws.Case, edge: gdx.Edge) -> float:
     """How far an estimate lies outside its bracket, in units of what the horizon explains."""
-    value, (lower, upper) = edge.estimate.value, edge.first_failure
+    value, upper = edge.estimate.value, edge.first_failure.upper
+    # The runs between the last success and the first failure are undecided.
+    met = (edge.answers[:, 0] == gdx.Answer.MET) & (edge.step_sizes < upper)
+    lower = float(np.max(edge.step_sizes, where=met, initial=0.0))
     slope = draws.OPTIMIZERS[case.optimizer].sharpness_of_rate
     if value > upper:
         return (value - upper) / (1.5 * value * math.log(1 / TOLERANCE) / (edge.horizon * slope))

@@ -11,6 +11,7 @@ import pytest
 
 from gdx.edges import Bracket, EstimateKind
 from gdx.studies.verification import three_roads
+from gdx.verdicts import Answer
 
 sys.path.insert(0, str(pathlib.Path(__file__).parent.parent / "bench"))
 import truth
@@ -21,7 +22,12 @@ from truths.base import Kind
 def estimated(value, error, lower, upper):
     """What a search hands back, as far as it is judged."""
     estimate = SimpleNamespace(value=value, error=error, kind=EstimateKind.SOFT, method="", reason="none was found")
-    return SimpleNamespace(estimate=estimate, first_failure=Bracket(lower, upper), horizon=5000)
+    answers = np.array([[Answer.MET], [Answer.UNDECIDED], [Answer.FAILED]])
+    step_sizes = np.array([lower, 0.5 * (lower + upper), upper])
+    first_failure = Bracket(step_sizes[1], upper)
+    return SimpleNamespace(
+        estimate=estimate, first_failure=first_failure, horizon=5000, answers=answers, step_sizes=step_sizes
+    )
 
 
 @pytest.fixture
@@ -76,9 +82,10 @@ def test_an_estimate_is_held_to_its_bar_and_to_its_bracket(hard):
     ],
 )
 def test_roads_that_part_are_told_in_one_sentence(edge, words):
-    three_roads.agree(estimated(1.0, 1e-9, 0.9986, 0.9987), 1.0, 2.0)
+    right = estimated(1.0, 1e-9, 0.9986, 0.9987)
+    three_roads.agree(right.estimate, three_roads.bracket_of(right), 1.0, 2.0)
     with pytest.raises(ArithmeticError, match=words):
-        three_roads.agree(edge, 1.0, 2.0)
+        three_roads.agree(edge.estimate, three_roads.bracket_of(edge), 1.0, 2.0)
 
 
 @pytest.mark.parametrize("name", three_roads.METHODS)

@@ -64,7 +64,9 @@ class Start(NamedTuple):
     lower: float
     """Largest step size below the first failure at which the start met the criterion."""
     upper: float
-    """The first failure."""
+    """The first failure; of a narrowed bracket, the nearest certain one."""
+    first: float
+    """The first failure that the sweep saw, certain or not."""
     last: float
     """Where answers alternate, the step size beyond which it never succeeded; else 0."""
     depth: float = 0.0
@@ -213,7 +215,8 @@ def _local(start, local: LocalEdge):
         return None
     resolution, unseen = start.resolution / local.slope, start.unseen / local.slope
     # A run that certainly fails stands above the edge; one that succeeds may have come close on its way out.
-    is_between = start.lower * (1 - unseen) <= local.value <= start.upper * (1 + AGREES)
+    highest = min(start.upper * (1 + AGREES), start.first * (1 + resolution))
+    is_between = start.lower * (1 - unseen) <= local.value <= highest
     shift = max(local.drift, 0.0) / local.slope
     if not (is_between and shift <= resolution):
         return None

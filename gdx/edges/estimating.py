@@ -69,7 +69,7 @@ def estimate_edge(
     Assumes that a step does not depend on how many came before it, and float64 throughout; `unsuited` checks both
     where it can be seen beforehand.
     """
-    start = Start(probe, key, Sides(criterion, tolerance), lower, upper, last)
+    start = Start(probe, key, Sides(criterion, tolerance), lower, upper, upper, last)
     kind, method, found, reason = choose(start)
     if kind is not EstimateKind.NONE and start.last:
         reason += f"; the first of its crossings, since it succeeds again up to {start.last:.6g}"

@@ -3,6 +3,7 @@
 from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
 from gdx.studies.predictions import Prediction, Predictions, minimum_sharpness, predict
+from gdx.studies.resting import curvature_at_rest
 from gdx.studies.scaling import ScalingGain, scaling_gain
 from gdx.studies.step_reading import StepRow
 from gdx.studies.step_table import InterruptedTable, StepTable, step_table
@@ -26,6 +27,7 @@ __all__ = [
     "Transition",
     "Verification",
     "compare",
+    "curvature_at_rest",
     "default_step_sizes",
     "edges_by_batch_size",
     "limit_of",
