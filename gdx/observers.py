@@ -61,6 +61,9 @@ search_failures = Observer(
 )
 """Counts the steps at which the optimizer's line search or solver found no acceptable step."""
 
+last_params = Observer(init=lambda params: params, update=lambda last, view: view.params, summarise=lambda last: last)
+"""Keeps the parameters that a run's last step started from: where it came to rest, if it did."""
+
 
 def tail_statistics(window: Window) -> TailStatistics:
     """Reduce a window of one run to statistics; values that are not finite come through.

@@ -19,6 +19,7 @@ from gdx.stepping.keys import batch_key
 from gdx.sweeps import sizing
 from gdx.sweeps.inputs import LONGEST_HORIZON, check_hyperparams, check_keys, check_total
 from gdx.sweeps.watching import check_observers
+from gdx.verdicts import CRITERIA
 
 QUARTIC = gdx.problems.quartic()
 PAIR = gdx.problem({"a": jnp.ones(3), "b": jnp.ones(2)}, lambda w: jnp.sum(w["a"] ** 2) + jnp.sum(w["b"] ** 2))
@@ -356,6 +357,28 @@ def test_what_gdx_itself_refuses_inside_a_family_keeps_its_own_words():
 def test_settings_that_are_none_are_refused(options, words):
     with pytest.raises(ValueError, match=words):
         gdx.sweep(QUARTIC, optax.sgd, **{"num_steps": 10} | options)
+
+
+@pytest.mark.parametrize("tolerance", [float("nan"), 0, -1.0, "1e-6"])
+def test_a_tolerance_that_is_none_is_refused_wherever_it_is_asked_for(tolerance):
+    run = gdx.sweep(QUARTIC, optax.sgd, num_steps=10)
+    with pytest.raises(ValueError, match="tolerance: "):
+        gdx.critical_step_size(QUARTIC, optax.sgd, keys=keys(1), run=run, tolerance=tolerance)
+    facts = gdx.Runs(**{name: np.ones((1, 1)) for name in gdx.Runs._fields} | {"observed": {}})
+    with pytest.raises(ValueError, match="tolerance: "):
+        gdx.verdicts(facts, tolerance)
+
+
+def test_facts_in_bfloat16_have_verdicts_and_answers():
+    floating = {name: jnp.full((2, 3), 0.5, jnp.bfloat16) for name in gdx.Runs._fields}
+    whole = ("stopped", "steps", "loss_rises", "trend", "period", "near_period", "repeats_after", "search_failures")
+    counts = {name: np.ones((2, 3), np.int32) for name in (*whole, "first_bad_step", "tail_steps", "climbs")}
+    facts = gdx.Runs(
+        **{name: np.asarray(fact) for name, fact in (floating | counts).items() if name != "observed"}, observed={}
+    )
+    assert gdx.verdicts(facts).shape == (2, 3)
+    for criterion in CRITERIA:
+        assert gdx.answers(facts, criterion).shape == (2, 3)
 
 
 COUNTING = gdx.Observer(lambda params: 0, lambda count, view: count + 1, lambda count: count)

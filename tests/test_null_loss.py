@@ -35,7 +35,7 @@ def null_loss(loss, params):
 
 @pytest.mark.parametrize("activation", [jnp.tanh, jax.nn.relu, jax.nn.sigmoid])
 def test_a_network_on_targets_far_from_zero_is_left_with_their_variance(activation):
-    targets = RNG.normal(size=(60, 3)) + np.array([30.0, -5.0, 0.0])
+    targets = RNG.normal(loc=(30.0, -5.0, 0.0), size=(60, 3))
 
     def loss(params):
         return jnp.mean((outputs_of(params, X, activation) - targets) ** 2)

@@ -389,3 +389,18 @@ def test_the_edge_by_batch_size_is_that_of_the_mean_growth():
     np.testing.assert_allclose(found.first_failure, [one, 2.0], rtol=0.03)
     with pytest.raises(ValueError, match=r"batch_size: 3 .*\[1, 2\]"):
         gdx.studies.edges_by_batch_size(make, optax.sgd, (1, 3), **options)
+
+
+def test_the_curvature_where_a_run_came_to_rest_tells_a_saddle_from_a_minimum():
+    # Along y alone a saddle at 0 with curvature -1; minima at x = +-1 with curvatures 2 and 1.
+    def loss(w):
+        return 0.25 * (w[0] ** 2 - 1) ** 2 + 0.5 * w[1] ** 2
+
+    def started(h):
+        return gdx.problem(jnp.stack([h["x"], jnp.ones(())]), loss)
+
+    run = gdx.sweep(started, lambda h: optax.sgd(h["h"]), num_steps=200, observers={"end": gdx.observers.last_params})
+    runs = run({"x": np.asarray([0.0, 0.5]), "h": np.asarray([0.3, 0.3])}, keys(1))
+    assert gdx.converged(runs).all()
+    found = gdx.studies.curvature_at_rest(gdx.problem(jnp.ones(2), loss), runs.observed["end"])
+    np.testing.assert_allclose(found[:, 0], [-1.0, 1.0], atol=1e-6)

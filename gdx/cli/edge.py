@@ -72,6 +72,9 @@ def edge(
                     progress=None if progress is None else lambda *counts: progress("edges", *counts),
                 )
         except Interrupted as interrupted:
+            table = getattr(interrupted, "table", None)
+            if table is not None and not as_json:
+                show(*reports.step_table_tables(table, settings), soft_wrap=False)
             say(f"interrupted: {_so_far(interrupted.edge)}; a smaller --num-steps is quicker")
             raise typer.Exit(130) from None
         settings["criterion"] = found.edge.criterion

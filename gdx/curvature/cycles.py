@@ -124,7 +124,7 @@ def _maps_of(bench, kinds, setting, entry, period):
 def _reached(maps, num_numbers):
     """Which numbers of the state a gradient or a parameter reaches, and what each of them changes."""
     columns: dict[int, tuple] = {}
-    fresh = set()
+    fresh: set[int] = set()
     for given in ({"gradient": 1.0}, {"param": 1.0}):
         fresh |= set(np.flatnonzero(np.any(maps([], **given)[1] != 0, axis=(0, 1))).tolist())
     while fresh:
@@ -132,8 +132,7 @@ def _reached(maps, num_numbers):
         updates, changes = maps(order)
         for i, coordinate in enumerate(order):
             columns[coordinate] = updates[:, i], changes[:, i]
-        seen = np.flatnonzero(np.any(changes != 0, axis=(0, 1))).tolist()
-        fresh = set(seen) - set(columns)
+        fresh = set(np.flatnonzero(np.any(changes != 0, axis=(0, 1))).tolist()) - set(columns)
     return sorted(columns), columns
 
 
@@ -143,8 +142,8 @@ def _assembled(columns, reached, maps):
     memory, to_update = np.zeros((period, len(reached), len(reached))), np.zeros((period, len(reached)))
     for i, coordinate in enumerate(reached):
         to_update[:, i], memory[:, :, i] = columns[coordinate][0], columns[coordinate][1][:, reached]
-    gradient, param = (change[:, 0, reached] if reached else np.zeros((period, 0)) for change in changes)
-    return Cycle(memory, gradient, param, to_update, updates[0][:, 0], updates[1][:, 0])
+    of_gradient, of_params = (change[:, 0, reached] if reached else np.zeros((period, 0)) for change in changes)
+    return Cycle(memory, of_gradient, of_params, to_update, updates[0][:, 0], updates[1][:, 0])
 
 
 def _observable(cycle):

@@ -84,7 +84,7 @@ def findings(
         "halved": of_gradient._replace(setting=1),
         "params halved": of_params._replace(setting=1),
         "params on more": of_params._replace(setting=2),
-        "first": of_gradient._replace(setting=3, impulse=1 / FAINT),
+        "first": Experiment(setting=3, entry=entry, everywhere=1 / FAINT),
         "standing": of_gradient._replace(setting=4),
         **{f"late {i}": of_gradient._replace(setting=i, held_from=0) for i in (5, 6, 7)},
         **{f"params late {i}": of_params._replace(setting=i, held_from=0) for i in (5, 6, 7)},

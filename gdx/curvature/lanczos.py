@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from gdx.curvature.confirming import Probe, is_unlikely, no_probe, probed
 from gdx.curvature.products import safe_norm, unit
 
 if TYPE_CHECKING:
@@ -21,8 +21,6 @@ BASIS_SIZE = 24
 """Vectors kept beyond that, where few eigenpairs are wanted; all are read four times a product, used or not."""
 ROUNDING = 16
 """Residuals below this many eps times the operator's norm are rounding."""
-RISK = 1e-6
-"""Chance that is left, after several eigenpairs have converged, that a larger or repeated eigenvalue is missing."""
 
 
 class Found(NamedTuple):
@@ -39,24 +37,6 @@ class Found(NamedTuple):
     """Whether it is known up to `RISK` that none is missing; always so for a single pair, of which it is not asked."""
     is_finite: Bool[Array, ""]
     """Whether all products were."""
-
-
-class Probe(NamedTuple):
-    """A Krylov space of a fresh random vector x, beside the pairs that it shall confirm.
-
-    Every vector of it is q(A) x with a polynomial q. A unit vector q(A) x has a share of at most 1 along any
-    eigenvector, so x itself has at most 1 / q(t)^2 of its squared length along one with the eigenvalue t. Once that is
-    less than a random vector would ever have, there is none.
-    """
-
-    is_on: Bool[Array, ""]
-    """While it is, the first k rows of the basis are the pairs to confirm, and stay as they are."""
-    limit: Float[Array, ""]
-    """t, the last of their values and its tolerance: what is no larger is nothing new."""
-    heights: Float[Array, " m"]
-    """q(t) for every row of the basis; 0 where no probe is on."""
-    following: Float[Array, ""]
-    """The same for the next row."""
 
 
 class Search(NamedTuple):
@@ -192,7 +172,7 @@ def _empty(start, key, limits):
         norm=zero,
         dropped=jnp.zeros(size, start.dtype),
         all_dropped=zero,
-        probe=_no_probe(limits, start.dtype),
+        probe=no_probe(size, start.dtype),
         is_enough=jnp.zeros((), bool),
         is_finished=jnp.zeros((), bool),
         key=key,
@@ -228,31 +208,10 @@ def _step(product, search, limits, is_complete):
     if limits.k == 1 or is_complete:
         return new._replace(is_finished=is_enough & ((limits.k == 1) | is_all))
     has_found = search.probe.is_on & (values[-1] > search.probe.limit)
-    probe = _probed(search.probe, row, coefficients, rest_norm, has_found)
-    is_confirmed = probe.is_on & (_is_unlikely(probe, search.following.size - limits.k) | _is_breakdown(new))
+    probe = probed(search.probe, row, coefficients, rest_norm, has_found)
+    is_confirmed = probe.is_on & (is_unlikely(probe, search.following.size - limits.k) | _is_breakdown(new))
     is_enough &= ~has_found
     return new._replace(probe=probe, is_enough=is_enough, is_finished=is_enough & (is_all | is_confirmed))
-
-
-def _probed(probe, row, coefficients, rest_norm, has_found):
-    """Heights of one product more; a probe that has found something has done its work."""
-    heights = probe.heights.at[row].set(probe.following)
-    rest = probe.limit * heights[row] - _dot(coefficients, heights)
-    following = rest / jnp.where(rest_norm > 0, rest_norm, 1.0)
-    is_on = probe.is_on & ~has_found
-    return Probe(is_on, probe.limit, jnp.where(is_on, heights, 0.0), jnp.where(is_on, following, 0.0))
-
-
-def _is_unlikely(probe, size):
-    """Whether a random vector of this many dimensions has so little along an eigenvector with a chance below `RISK`."""
-    squared = jnp.sum(probe.heights**2) + probe.following**2
-    # Of a unit vector of n random numbers one squared is below e with chance sqrt(2 e n / pi).
-    return squared * (math.pi * RISK**2) >= 2 * size
-
-
-def _no_probe(limits, dtype):
-    zero = jnp.zeros((), dtype)
-    return Probe(jnp.zeros((), bool), zero, jnp.zeros(limits.basis_size, dtype), zero)
 
 
 def _restart(search, limits):
@@ -281,7 +240,7 @@ def _restart(search, limits):
         probe=search.probe._replace(heights=refilled(_dot(weights.T, search.probe.heights))),
     )
     last = values[limits.k - 1]
-    begun = _no_probe(limits, values.dtype)._replace(
+    begun = no_probe(limits.basis_size, values.dtype)._replace(
         is_on=jnp.ones((), bool),
         limit=last + _tolerance(last, search.norm, limits.rtol),
         following=jnp.ones((), values.dtype),

@@ -114,6 +114,9 @@ def edge_margin(
     With gradient descent on a full batch the margin climbs to 1 and hovers there (Cohen et al., arXiv 2103.00065); with
     Adam that of the preconditioned Hessian does (arXiv 2207.14484).
 
+    A small margin says that the place where the parameters are is stable, not that it is a good one: a network that has
+    died sits on a plain of little curvature, with a margin near 0. Read it beside the loss.
+
     Examples
     --------
     >>> watched = gdx.edge_margin(optax.adam, 1e-3, loss)

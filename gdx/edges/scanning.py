@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.checks import own_rules
+from gdx.checks import check_number, own_rules
 from gdx.edges.edge import Edge
 from gdx.edges.estimating import estimate_of
 from gdx.edges.exploring import Exploration
@@ -133,7 +133,9 @@ def critical_step_size(
         )
     else:
         _check_run(run, problem, family, num_steps, tail)
-    judged_at = run.tolerance if tolerance is None else tolerance
+    judged_at = run.tolerance
+    if tolerance is not None:
+        judged_at = check_number("tolerance", tolerance, 0, math.inf, "leave it out for the sweep's")
     if judged_at < run.tolerance:
         raise ValueError(
             f"tolerance: {judged_at} is tighter than the sweep's {run.tolerance}, at which runs retire; "

@@ -3,8 +3,10 @@
 from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
 from gdx.studies.predictions import Prediction, Predictions, minimum_sharpness, predict
+from gdx.studies.resting import curvature_at_rest
 from gdx.studies.scaling import ScalingGain, scaling_gain
-from gdx.studies.step_table import StepRow, StepTable, step_table
+from gdx.studies.step_reading import StepRow
+from gdx.studies.step_table import InterruptedTable, StepTable, step_table
 from gdx.studies.trajectory import Trajectory, trajectory
 from gdx.studies.transition import Transition, default_step_sizes, limit_of, transition, verdict_counts
 from gdx.studies.verification import Claim, Verification, verify
@@ -14,6 +16,7 @@ __all__ = [
     "Claim",
     "Comparison",
     "Contestant",
+    "InterruptedTable",
     "Path",
     "Prediction",
     "Predictions",
@@ -24,6 +27,7 @@ __all__ = [
     "Transition",
     "Verification",
     "compare",
+    "curvature_at_rest",
     "default_step_sizes",
     "edges_by_batch_size",
     "limit_of",

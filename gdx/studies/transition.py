@@ -134,7 +134,7 @@ def transition(
         explored.add(grid, staged("sweep"))
         edge = find_edge(explored, grid, wanted, progress=staged("edges"), estimate=estimate)
         if edge.status in (EdgeStatus.NONE_MEETS, EdgeStatus.UNDECIDED):
-            coarse = wanted._replace(rtol=max(rtol or 0.0, COARSE))
+            coarse = wanted._replace(rtol=max(rtol or 0.0, COARSE), grows=False)
             for other in OTHERS:
                 if other != edge.criterion:
                     others[other] = find_edge(

@@ -273,17 +273,20 @@ def sweep(
     num_steps
         The horizon T, steps.
     tail
-        The window W at the end of a run that verdicts are about, steps; shortened to the horizon.
+        The window W at the end of a run that verdicts are about, steps; shortened to the horizon. Cycles are looked for
+        in it; whether a run has come to rest is held against the whole second half of the horizon, and whether it
+        trains is judged by its last tenth.
     tolerance
         A run has converged when its gradient norm is at most this times the first one over a whole tail. Gradients of
         parameters that the optimizer provably never moves do not count.
     stopping
         Which rules may end a run early; by default those that cannot mistake a pause for the end, see `Stopping`.
     blow_up_factor
-        A run has blown up when its loss is further from the first loss than this times max(|first loss|, 1).
+        A run has blown up when its loss is further above the first loss than this times max(|first loss|, 1), or has
+        fallen that far below zero; any other fall is none.
     facts
         Which facts to keep beside the loss: "gradient" (norms, and with them convergence) and "cycles" (periods and
-        exact repetition). Leaving one out leaves its fields at NaN or 0.
+        exact repetition). Leaving one out leaves its fields at NaN or 0, and runs that it would tell apart undecided.
     observers
         Watchers of your own by name; their summaries land in `Runs.observed`.
     evaluate_every

@@ -50,8 +50,9 @@ def answers(runs: Runs, criterion: Criterion = "converged", tolerance: float | N
         some 28/ln(r) steps with the default bound.
         "improved": the mean loss over the tail is below the first loss; a cycle may count, and so may a network that
         died.
-        "trains": met by trained runs, see `gdx.training_verdicts`; failed by dead, bursting and blown up ones; too
-        slow ones are undecided. Every run is held against the others, so pass all runs of a problem together.
+        "trains": met by trained runs, and by bursting ones, which are there on average, see `gdx.training_verdicts`;
+        failed by dead and blown up ones; too slow ones are undecided. Every run is held against the others, so pass all
+        runs of a problem together.
         Or any function `runs -> answers`, giving `Answer` codes or booleans, [S, R].
     tolerance
         As in `verdicts`.
@@ -103,7 +104,9 @@ def _named(xp, facts, verdict, seen, criterion):
 
 def _trains(xp, verdict):
     unknown = (verdict == TrainingVerdict.TOO_SLOW) | (verdict == TrainingVerdict.UNDECIDED)
-    return xp.select([verdict == TrainingVerdict.TRAINED, unknown], [Answer.MET, Answer.UNDECIDED], Answer.FAILED)
+    # By the loss that is reached alone: bursts lie between a quarter and half of the way, and do not decide.
+    met = (verdict == TrainingVerdict.TRAINED) | (verdict == TrainingVerdict.BURSTING)
+    return xp.select([met, unknown], [Answer.MET, Answer.UNDECIDED], Answer.FAILED)
 
 
 def _answers_of(criterion, runs, xp):
@@ -159,7 +162,7 @@ def default_criterion(problem: Any, runs: Runs, tolerance: float | None = None) 
     if not usable.any():
         return "converged"
     best = np.min(facts.late_loss[usable])
-    within = np.sqrt(np.finfo(facts.late_loss.dtype).eps) * max(np.median(facts.first_training_loss[usable]) - best, 0)
+    within = np.sqrt(jnp.finfo(facts.late_loss.dtype).eps) * max(np.median(facts.first_training_loss[usable]) - best, 0)
     is_best = usable & (facts.late_loss <= best + within)
     return "converged" if np.mean(verdict[is_best] == Verdict.CONVERGED) >= 0.5 else "trains"
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from gdx.checks import check_number
 from gdx.sweeps import Runs, Stop
 from gdx.sweeps.state import is_bad
 
@@ -159,8 +160,10 @@ def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
     -------
     Evidence
     """
+    if isinstance(tolerance, (int, float, str)):
+        check_number("tolerance", tolerance, 0, float("inf"), "leave it out for the sweep's")
     limit = facts.tolerance if tolerance is None else tolerance
-    eps = xp.finfo(facts.first_loss.dtype).eps
+    eps = jnp.finfo(facts.first_loss.dtype).eps
     ended_bad = (facts.stopped == Stop.NONFINITE) | (facts.stopped == Stop.BLOWN_UP)
     at_rest = facts.tail_gradient_norm_max <= limit * facts.first_gradient_norm
     repeated = facts.stopped == Stop.REPEATED
@@ -214,5 +217,5 @@ def namespace(runs: Runs) -> tuple[Any, Runs]:
 
 def _falls(xp, facts):
     """Whether the loss fell through the tail, which no cycle does."""
-    eps = xp.finfo(facts.first_loss.dtype).eps
+    eps = jnp.finfo(facts.first_loss.dtype).eps
     return facts.tail_loss - facts.last_loss > 8 * eps * abs(facts.last_loss)
