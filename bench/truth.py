@@ -200,7 +200,8 @@ def main():
     except KeyboardInterrupt:
         # An hour's work is not lost by leaving early.
         print("\ninterrupted")
-    print("\n" + report(all_held))
+    if all_held:
+        print("\n" + report(all_held))
 
 
 if __name__ == "__main__":
