@@ -12,6 +12,8 @@ may find another crossing than the referee's finer grid; an estimate of a true c
     python bench/truth.py --number 60 --seed 3
     python bench/truth.py --toy                    # seconds, figures without meaning
 
+Ctrl-C counts what was held so far; `--kept FILE` remembers truths, which no change of gdx touches.
+
 Typical printout: see bench/results/truth-cpu.txt.
 """
 
@@ -187,14 +189,19 @@ def main():
     print(machine())
     print(f"bar: no estimate beyond 3 bars of the truth, none outside its bracket; T = {num_steps}")
     all_held = []
-    for case in draws.cases(number, given.seed):
-        held = hold(case, num_steps, given.kept)
-        all_held.append(held)
-        if is_wrong(held):
-            print(f"\nWRONG {describe(held)}", flush=True)
-        elif given.all and not math.isfinite(held.bars):
-            print(f"\nnone  {describe(held)}", flush=True)
-    print("\n" + report(all_held))
+    try:
+        for case in draws.cases(number, given.seed):
+            held = hold(case, num_steps, given.kept)
+            all_held.append(held)
+            if is_wrong(held):
+                print(f"\nWRONG {describe(held)}", flush=True)
+            elif given.all and not math.isfinite(held.bars):
+                print(f"\nnone  {describe(held)}", flush=True)
+    except KeyboardInterrupt:
+        # An hour's work is not lost by leaving early.
+        print("\ninterrupted")
+    if all_held:
+        print("\n" + report(all_held))
 
 
 if __name__ == "__main__":

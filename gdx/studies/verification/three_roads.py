@@ -29,8 +29,9 @@ POLISHED = 1e-12
 """What rounding leaves of a minimum and the eigenvalue there."""
 NUDGE = 1e-3
 """How far apart Hessians are from which third and fourth derivatives are taken."""
-CLEAR = 0.1
-"""Share of the flip coefficient's two parts that it has to be, to be clear of 0."""
+CLEAR, FLAT = 0.1, 0.01
+"""Share of the flip coefficient's two parts that it has to be, to be clear of 0, and of the largest curvature that the
+smallest has to be."""
 
 
 class Loss(NamedTuple):
@@ -117,10 +118,11 @@ def minimum_of(loss: Callable[[Any, Any], Any], p: Any) -> tuple[Any, Any]:
     return w, np.asarray(here[2])
 
 
-def is_soft(loss: Callable[[Any, Any], Any], p: Any) -> bool:
-    """Say whether small cycles grow out of the minimum at its edge, by the flip coefficient.
+def is_plain(loss: Callable[[Any, Any], Any], p: Any) -> bool:
+    """Say whether a run from nearby goes on coming to rest at the minimum right up to its edge, within the horizon.
 
-    Where it is negative the basin shrinks to nothing at the edge, and any start leaves it before.
+    Small cycles have to grow out of the minimum there, as the flip coefficient says; where it is negative the basin
+    shrinks to nothing at the edge, and any start leaves it before. And no direction may be flat, or a saddle's.
 
     Parameters
     ----------
@@ -133,11 +135,12 @@ def is_soft(loss: Callable[[Any, Any], Any], p: Any) -> bool:
     """
     w, hessian = minimum_of(loss, p)
     look, numbers = _derivatives(loss), jax.tree.map(jnp.asarray, p)
-    v = np.linalg.eigh(hessian)[1][:, -1]
+    values, vectors = np.linalg.eigh(hessian)
+    v = vectors[:, -1]
     above, below = (np.asarray(look(w + side * NUDGE * v, numbers)[2]) @ v for side in (1, -1))
     third, fourth = (above - below) / (2 * NUDGE), v @ (above + below - 2 * hessian @ v) / NUDGE**2
     held, pushed = 0.5 * third @ np.linalg.pinv(hessian, rcond=1e-9) @ third, fourth / 6
-    return held - pushed > CLEAR * (held + abs(pushed))
+    return held - pushed > CLEAR * (held + abs(pushed)) and values[0] > FLAT * values[-1]
 
 
 def first_road(made: Loss, p: Any) -> float:
@@ -252,5 +255,5 @@ def _draw(made, rng):
     while True:
         # Above 0.6 runs may overshoot out of a basin before they come near its minimum.
         p = {"b": rng.uniform(0.2, 0.6)} | made.draw(rng)
-        if made.curvature is not None or is_soft(made.loss, p):
+        if made.curvature is not None or is_plain(made.loss, p):
             return p
