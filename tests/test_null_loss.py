@@ -93,7 +93,7 @@ def test_a_run_that_bursts_but_is_there_on_average_trains():
     late = np.array([0.1, 0.01, 0.02, 0.9, 2.3])
     most = np.array([0.2, 0.02, 0.04, 5.0, 2.4])
     zeros = np.zeros((5, 1))
-    facts = {name: zeros for name in gdx.Runs._fields} | {
+    facts = dict.fromkeys(gdx.Runs._fields, zeros) | {
         "stopped": np.full((5, 1), gdx.Stop.HORIZON),
         "step_size": step_sizes[:, None],
         "first_training_loss": np.full((5, 1), 2.4),

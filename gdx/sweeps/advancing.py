@@ -12,6 +12,7 @@ from gdx.observers import Window
 from gdx.stepping import TrainStep, gradient_norm
 from gdx.sweeps.judging import make_judge
 from gdx.sweeps.state import SEARCH_FAILURES, Settings, Slots, bounds
+from gdx.sweeps.training import num_late
 
 
 def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings: Settings) -> Callable[[Slots], Slots]:
@@ -32,16 +33,16 @@ def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings:
         `advance(slots) -> slots`.
     """
     move = jax.vmap(_make_move(step, settings))
-    judge = jax.vmap(make_judge(settings), in_axes=(0, 0, 0, 1, 1))
+    judge = jax.vmap(make_judge(settings), in_axes=(0, 0, 0, 0, 1, 1))
 
     def advance(slots):
         slots, good, coasted = _coast(move, slots, settings)
         failures = slots.watched.get(SEARCH_FAILURES)
-        slots, trained, window = _watch(move, evaluate, slots, settings)
+        slots, trained, peak, window = _watch(move, evaluate, slots, settings)
         if failures is not None:
             in_tail = slots.watched[SEARCH_FAILURES] - failures
             slots = slots._replace(facts=slots.facts._replace(tail_search_failures=in_tail))
-        return judge(slots, good, coasted, trained, window)
+        return judge(slots, good, coasted, peak, trained, window)
 
     return advance
 
@@ -73,7 +74,7 @@ def _coast(move, slots, settings):
         if not settings.is_apart:
             best = jnp.minimum(best, jnp.where(good > row, view.loss, jnp.inf))
         last = jnp.where(good >= row, view.loss, last) if settings.keeps_first_bad else view.loss
-        return (train, watched, last, good, best, total + view.loss), None
+        return (train, watched, last, good, best, total + view.loss.astype(total.dtype)), None
 
     good = jnp.full(settings.slots, coast, jnp.int32)
     total = jnp.zeros_like(slots.late_total)
@@ -89,7 +90,7 @@ def _coast(move, slots, settings):
 
 
 def _watch(move, evaluate, slots, settings):
-    """Make the steps that are recorded; returns the training losses and the window, arrays [W, B]."""
+    """Make the steps that are recorded; returns training losses [W, B], their largest [B] and the window, [W, B]."""
     reference = slots.train
     knows_repetition = settings.cycles and _can_repeat(reference)
 
@@ -99,29 +100,33 @@ def _watch(move, evaluate, slots, settings):
         return moved, memory
 
     def body(carry, row):
-        train, watched, evaluated = carry
+        train, watched, evaluated, peak = carry
         moved, memory = distances(train)
         if evaluate is not None:
             due = row % settings.evaluate_every == 0
             evaluated = jax.lax.cond(due, lambda: jax.vmap(evaluate)(train), lambda: evaluated)
         train, watched, view = move(train, watched)
+        # Here, since reducing the record for it afterwards costs ten times as much.
+        loss = view.loss.astype(peak.dtype)
+        peak = jnp.where((row >= first_late) & (loss > peak), loss, peak)
         if evaluate is not None:
-            return (train, watched, evaluated), (view.loss, *evaluated, moved, memory)
+            return (train, watched, evaluated, peak), (view.loss, *evaluated, moved, memory)
         norm = jax.vmap(gradient_norm)(view.gradient) if settings.gradients else None
-        return (train, watched, None), (None, view.loss, norm, moved, memory)
+        return (train, watched, None, peak), (None, view.loss, norm, moved, memory)
 
     evaluated = None
     if evaluate is not None:
         shapes = jax.eval_shape(jax.vmap(evaluate), slots.train)
         evaluated = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
-    start = (slots.train, slots.watched, evaluated)
+    first_late = max(settings.blocks.watch - num_late(settings.blocks), 0)
+    start = (slots.train, slots.watched, evaluated, jnp.full_like(slots.late_total, -jnp.inf))
     rows = jnp.arange(settings.blocks.watch, dtype=jnp.int32)
-    (train, watched, _), (trained, loss, norm, moved, memory) = jax.lax.scan(body, start, rows)
+    (train, watched, _, peak), (trained, loss, norm, moved, memory) = jax.lax.scan(body, start, rows)
     if norm is None:
         norm = jnp.full_like(loss, jnp.nan)
     window = Window(loss, norm, moved, memory)
     trained = loss if trained is None else trained
-    return slots._replace(train=train, watched=watched), trained, window
+    return slots._replace(train=train, watched=watched), trained, peak, window
 
 
 def _memory(train):

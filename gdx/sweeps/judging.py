@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.observers import TailStatistics, Window, cycle_period, exact_repetition, near_period, tail_statistics
+from gdx.observers import TailStatistics, cycle_period, exact_repetition, near_period, tail_statistics
 from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.state import Peaks, Settings, Slots, is_bad
 from gdx.sweeps.training import follow_training, horizon_of, mean_of_block
@@ -21,7 +21,7 @@ QUARTERS = 4
 """Blocks below which the quarters of a horizon cannot be told apart."""
 
 
-def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, jax.Array, jax.Array, Window], Slots]:
+def make_judge(settings: Settings) -> Callable[..., Slots]:
     """Make the function that brings one lane's facts up to date after a block.
 
     Parameters
@@ -32,14 +32,15 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, jax.Array, jax
     Returns
     -------
     callable
-        `judge(slot, good, coasted, trained, window) -> slot` of one lane: `good` coasted steps before the first bad
-        one, the sum of their training losses, training losses [W] and the record [W] of the watched steps.
+        `judge(slot, good, coasted, peak, trained, window) -> slot` of one lane: `good` coasted steps before the first
+        bad one, the sum of their training losses; of the watched steps the largest training loss that counts as late,
+        training losses [W] and the record [W].
     """
     blocks, stopping = settings.blocks, settings.stopping
     length = blocks.coast + blocks.watch
     horizon = horizon_of(blocks)
 
-    def judge(slot, good, coasted, trained, window):
+    def judge(slot, good, coasted, peak, trained, window):
         facts, end = slot.facts, slot.train.step
         coasted_bad = good < blocks.coast
         watched_good = _good_rows(settings, facts, trained, window)
@@ -92,7 +93,7 @@ def make_judge(settings: Settings) -> Callable[[Slots, jax.Array, jax.Array, jax
             repeats_after=jnp.where(went_bad, 0, repeats),
         )
         judged = _with_second_half(settings, facts, judged, slot.peaks, tail.norm_max, end, coasted, window)
-        judged, late_total = follow_training(settings, judged, slot.late_total, end, coasted, trained)
+        judged, late_total = follow_training(settings, judged, slot.late_total, end, coasted, peak, trained)
         judged = jax.tree.map(lambda new, old: new.astype(old.dtype), judged, facts)
         return slot._replace(facts=judged, peaks=peaks, late_total=late_total)
 

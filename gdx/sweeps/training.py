@@ -117,8 +117,29 @@ def constant_loss(loss: Callable[[Any], jax.Array], zeros: Any) -> jax.Array:
     return jnp.where(is_constant, jnp.fmin(values[0], jnp.fmin(values[1], values[2])), values[0])
 
 
+def num_late(blocks: Blocks) -> int:
+    """Give the length of the last tenth of the horizon, steps, at least 1.
+
+    Parameters
+    ----------
+    blocks
+        Of the sweep.
+
+    Returns
+    -------
+    int
+    """
+    return max(horizon_of(blocks) // LATE_SHARE, 1)
+
+
 def follow_training(
-    settings: Settings, facts: Runs, late_total: jax.Array, end: jax.Array, coasted: jax.Array, trained: jax.Array
+    settings: Settings,
+    facts: Runs,
+    late_total: jax.Array,
+    end: jax.Array,
+    coasted: jax.Array,
+    peak: jax.Array,
+    trained: jax.Array,
 ) -> tuple[Runs, jax.Array]:
     """Bring the facts about the training loss up to date after a block.
 
@@ -134,6 +155,8 @@ def follow_training(
         Steps made, int32.
     coasted
         Sum of the training losses of the coasted steps.
+    peak
+        Largest training loss of the watched steps, or of as many as are in the last tenth of the horizon.
     trained
         Training losses of the watched steps, [W].
 
@@ -143,19 +166,18 @@ def follow_training(
     """
     blocks = settings.blocks
     length, horizon = blocks.coast + blocks.watch, horizon_of(blocks)
-    num_late = max(horizon // LATE_SHARE, 1)
-    trained = _wide(trained)
-    mean, peak = jnp.mean(trained), jnp.max(trained)
+    trained, late_steps = _wide(trained), num_late(blocks)
+    mean = jnp.mean(trained)
     total = coasted + blocks.watch * mean
     holds_middle = (end - length < horizon // 2) & (horizon // 2 <= end) & (blocks.number > 1)
-    is_late = end > horizon - num_late
+    is_late = end > horizon - late_steps
     late_total = late_total + jnp.where(is_late, total, 0)
-    if num_late <= blocks.watch:
-        late, late_peak = jnp.mean(trained[-num_late:]), jnp.max(trained[-num_late:])
+    if late_steps <= blocks.watch:
+        late, late_peak = jnp.mean(trained[-late_steps:]), peak
     else:
         # Whole blocks, since a sum that begins inside of one would cost every step.
         ends = np.arange(1, blocks.number + 1) * length - blocks.held
-        late = late_total / (length * np.count_nonzero(ends > horizon - num_late))
+        late = late_total / (length * np.count_nonzero(ends > horizon - late_steps))
         late_peak = jnp.maximum(facts.late_loss_max, jnp.where(is_late, peak, -jnp.inf))
     # A run that ended before its horizon has no last tenth, but a tail.
     ends_early = (facts.stopped != Stop.UNFINISHED) & (end < horizon)

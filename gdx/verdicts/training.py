@@ -176,7 +176,7 @@ def _is_above(xp, step_size, clear):
 
     A start that trains nowhere is held against the others.
     """
-    smallest = xp.min(xp.where(clear, step_size, xp.inf), axis=0)
+    smallest = xp.min(xp.where(clear, step_size, xp.inf), axis=0, keepdims=True)
     anywhere = xp.isfinite(smallest)
     others = xp.max(xp.where(anywhere, smallest, -xp.inf))
     smallest = xp.where(anywhere, smallest, xp.where(xp.any(anywhere), others, xp.inf))
