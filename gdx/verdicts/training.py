@@ -79,8 +79,8 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     -----
     A run is judged by the mean of the loss that is trained on over the last tenth of the horizon. It is trained where
     that is below halfway between chance and the best of the sweep, see `training_level`; clearly, where it is below a
-    quarter. Between the two it bursts if its largest late loss is above chance and above twice the lower quartile of
-    those of trained runs, which is the noise of batches.
+    quarter. Between the two, at a step size above one that trains clearly, it bursts if its largest late loss is above
+    chance and above twice the lower quartile of those of trained runs, which is the noise of batches.
 
     One that is not trained is too slow up to the smallest step size at which the same start trains clearly, and dead
     above, but for one that still falls and is nearer to halfway than to chance. Where there is no one step size, or no
@@ -111,7 +111,7 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
             seen.unfinished,
             blown,
             seen.stuck,
-            below & leaps & ~clear,
+            below & leaps & ~clear & xp.where(knows_order, is_above, ~falls),
             below,
             knows_order & is_above & falls & is_near,
             knows_order & is_above,
