@@ -85,7 +85,7 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     One that is not trained is too slow up to the smallest step size at which the same start trains clearly, and dead
     above, but for one that still falls and is nearer to halfway than to chance. Where there is no one step size, or no
     start trains, it is dead if its loss was once worse than at the start and no longer falls, too slow if it never was
-    and either falls or has hardly moved, and otherwise undecided.
+    and either falls or has hardly moved, as a network may that died at once, and otherwise undecided.
     """
     xp, facts = namespace(runs)
     level = training_level(runs)
