@@ -40,8 +40,6 @@ def to_dataset(step_sizes: Any, runs: Runs, settings: Mapping[str, Any] | None =
 
     facts = runs._asdict() | {"verdict": verdicts(runs)}
     summaries = facts.pop("observed")
-    # It is the coordinate already.
-    facts.pop("step_size")
     variables: dict[str, Any] = {name: (("step_size", "repeat"), _storable(values)) for name, values in facts.items()}
     for path, values in jax.tree.leaves_with_path(summaries):
         name = "observed_" + ".".join(_escaped(part) for part in path)

@@ -126,7 +126,7 @@ def _watch(move, evaluate, slots, settings):
     rows = jnp.arange(settings.blocks.watch, dtype=jnp.int32)
     (train, watched, _, peak), (trained, loss, norm, moved, memory) = jax.lax.scan(body, start, rows)
     if norm is None:
-        norm = jnp.full_like(loss, jnp.nan)
+        norm = jnp.full(loss.shape, jnp.nan, slots.facts.first_gradient_norm.dtype)
     window = Window(loss, norm, moved, memory)
     trained = loss if trained is None else trained
     return slots._replace(train=train, watched=watched), trained, peak, window

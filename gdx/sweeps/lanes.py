@@ -106,7 +106,7 @@ def _fresh(step, evaluate, start, settings):
         facts = Runs(
             stopped=jnp.full((), Stop.UNFINISHED, jnp.int8),
             steps=none,
-            step_size=_step_size(hyperparams),
+            run_step_size=_step_size(hyperparams),
             first_loss=loss,
             best_loss=loss,
             last_loss=loss,

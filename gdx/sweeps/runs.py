@@ -90,7 +90,7 @@ class Runs(NamedTuple):
     """`Stop` code, int8."""
     steps: Fact
     """Updates made, int32."""
-    step_size: Fact
+    run_step_size: Fact
     """The hyperparameter, where there is one alone; of several one named `step_size` or `learning_rate`; else NaN."""
     first_loss: Fact
     best_loss: Fact

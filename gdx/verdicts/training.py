@@ -79,13 +79,13 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     -----
     A run is judged by the mean of the loss that is trained on over the last tenth of the horizon. It is trained where
     that is below halfway between chance and the best of the sweep, see `training_level`; clearly, where it is below a
-    quarter. Between the two it bursts if its largest late loss is above chance and above twice the lower quartile of
-    those of trained runs, which is the noise of batches.
+    quarter. Between the two, at a step size above one that trains clearly, it bursts if its largest late loss is above
+    chance and above twice the lower quartile of those of trained runs, which is the noise of batches.
 
     One that is not trained is too slow up to the smallest step size at which the same start trains clearly, and dead
     above, but for one that still falls and is nearer to halfway than to chance. Where there is no one step size, or no
     start trains, it is dead if its loss was once worse than at the start and no longer falls, too slow if it never was
-    and either falls or has hardly moved, and otherwise undecided.
+    and either falls or has hardly moved, as a network may that died at once, and otherwise undecided.
     """
     xp, facts = namespace(runs)
     level = training_level(runs)
@@ -99,7 +99,7 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     leaps = (facts.late_loss_max > level.chance) & (facts.late_loss_max > level.best + LEAP * (usual - level.best))
     clear = late <= level.chance - 0.75 * gain
     clear &= below
-    is_above, knows_order = _is_above(xp, facts.step_size, clear)
+    is_above, knows_order = _is_above(xp, facts.run_step_size, clear)
     worst = xp.where(knows_order, facts.late_loss, facts.worst_loss)
     since_start, since_middle = facts.first_training_loss - facts.late_loss, facts.middle_loss - facts.late_loss
     came_to_rest = (since_start > FALLING * gain) & (since_middle < FALLING * since_start)
@@ -111,7 +111,7 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
             seen.unfinished,
             blown,
             seen.stuck,
-            below & leaps & ~clear,
+            below & leaps & ~clear & xp.where(knows_order, is_above, ~falls),
             below,
             knows_order & is_above & falls & is_near,
             knows_order & is_above,
@@ -186,8 +186,8 @@ def _is_above(xp, step_size, clear):
 def _best_is_on_its_way(xp, facts, late, halfway):
     """Whether the best run falls steadily still and nothing at larger step sizes is worse: the sweep ends too early."""
     index = xp.argmin(late)
-    step_size = facts.step_size.ravel()[index]
-    beyond = facts.step_size > step_size
+    step_size = facts.run_step_size.ravel()[index]
+    beyond = facts.run_step_size > step_size
     middle, last = facts.middle_loss.ravel()[index], facts.late_loss.ravel()[index]
     steadily = middle - last > LINEAR * (facts.first_training_loss.ravel()[index] - last)
     return steadily & ~xp.isnan(step_size) & ~xp.any(beyond & (late > halfway))
@@ -197,12 +197,12 @@ def _plateau(xp, facts, late, chance, best):
     """Level at which runs of two starts or more at the largest step sizes lie flat and agree, infinite for none."""
     width = FLAT * (chance - best)
     good = late < best + 0.25 * (chance - best)
-    last_good = xp.max(xp.where(good, facts.step_size, -xp.inf))
-    beyond = xp.isfinite(late) & (facts.step_size > last_good)
+    last_good = xp.max(xp.where(good, facts.run_step_size, -xp.inf))
+    beyond = xp.isfinite(late) & (facts.run_step_size > last_good)
     flat = beyond & (abs(facts.middle_loss - facts.late_loss) <= width)
     level = _quantile(xp, xp.where(flat, late, xp.inf), 0.25)
     agree = flat & (abs(late - xp.where(xp.isfinite(level), level, 0)) <= width)
-    sizes = xp.where(agree, facts.step_size, xp.nan)
+    sizes = xp.where(agree, facts.run_step_size, xp.nan)
     low, high = xp.min(xp.where(agree, sizes, xp.inf)), xp.max(xp.where(agree, sizes, -xp.inf))
     lowest = xp.min(xp.where(beyond, late, xp.inf))
     starts = xp.sum(xp.any(agree, axis=0))
