@@ -71,7 +71,6 @@ def test_an_optimizer_without_a_threshold_has_no_prediction_but_a_reason():
     assert "preconditioner" in predictions.note
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("gain", [4.0, 0.0])
 def test_step_sizes_of_single_leaves_bend_the_curvature_that_predicts(gain):
     hessian = np.asarray([[3.0, 1.0], [1.0, 2.0]])
@@ -98,6 +97,7 @@ def test_a_minimum_without_curvature_predicts_nothing():
     assert studies.predictions.minimum_sharpness(flat, keys(1)[0]) is None
 
 
+@pytest.mark.slow
 def test_newton_finds_the_curvature_at_the_optimum():
     problem = gdx.problems.logistic_regression("breast-cancer")
     sharpness = studies.minimum_sharpness(problem, jax.random.key(0))
