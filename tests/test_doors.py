@@ -427,6 +427,21 @@ def test_healthy_and_diverging_runs_are_facts_whatever_is_set_for_debugging():
     assert gdx.verdicts(runs)[1, 0] == gdx.Verdict.DIVERGED
 
 
+@pytest.mark.usefixtures("quick_compilation_here")
+def test_curvature_and_thresholds_are_measured_whatever_is_set_for_debugging():
+    def loss(w):
+        return jnp.sum(jnp.asarray([1.0, 3.0]) * jnp.cosh(w))
+
+    with jax.debug_nans(True), jax.debug_infs(True), jax.disable_jit(), jax.numpy_dtype_promotion("strict"):
+        assert gdx.sharpness(loss, jnp.zeros(2)).value == pytest.approx(3.0)
+        assert gdx.curvature_threshold(optax.sgd) == pytest.approx(2.0)
+
+
+def test_an_error_inside_the_loss_of_a_curvature_is_named_too():
+    with pytest.raises(ValueError, match=r"loss: .*traced"):
+        gdx.sharpness(lambda w: float(w[0]), jnp.zeros(2))
+
+
 def test_a_forked_child_says_why_it_cannot_compute():
     code = """
 import multiprocessing, warnings

@@ -209,6 +209,7 @@ def test_where_steps_are_dear_the_scan_is_short_and_where_runs_are_around_what_c
     assert around[0] < 0.1 * edge_of_descent < edge_of_descent < 0.1 * around[-1]
 
 
+@pytest.mark.slow
 def test_the_guess_is_threshold_over_curvature_of_the_first_batch_if_there_is_one():
     curvatures = jnp.asarray([1.0, 4.0])
     one = gdx.problems.finite_sum(jnp.ones(2), lambda w, c: 0.5 * c * (w @ w), curvatures, batch_size=1)

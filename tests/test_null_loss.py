@@ -86,3 +86,27 @@ def test_a_sweep_holds_its_runs_against_a_constant_prediction_in_batches_too():
     )
     # Eight batches of twenty are two and two thirds passes over the data.
     np.testing.assert_allclose(runs.null_loss, np.var(targets), rtol=0.2)
+
+
+def test_a_run_that_bursts_but_is_there_on_average_trains():
+    step_sizes = np.array([0.01, 0.03, 0.1, 0.3, 1.0])
+    late = np.array([0.1, 0.01, 0.02, 0.9, 2.3])
+    most = np.array([0.2, 0.02, 0.04, 5.0, 2.4])
+    zeros = np.zeros((5, 1))
+    facts = dict.fromkeys(gdx.Runs._fields, zeros) | {
+        "stopped": np.full((5, 1), gdx.Stop.HORIZON),
+        "step_size": step_sizes[:, None],
+        "first_training_loss": np.full((5, 1), 2.4),
+        "null_loss": np.full((5, 1), 2.3),
+        "loss_bound": np.full((5, 1), 1e12),
+        "middle_loss": late[:, None],
+        "late_loss": late[:, None],
+        "late_loss_max": most[:, None],
+        "worst_loss": np.maximum(most, 2.4)[:, None],
+        "observed": {},
+    }
+    runs = gdx.Runs(**facts)
+    names = [gdx.TrainingVerdict(code).name for code in gdx.training_verdicts(runs)[:, 0]]
+    assert names == ["TRAINED", "TRAINED", "TRAINED", "BURSTING", "DEAD"]
+    # Halfway between 2.3 and .01 is 1.155.
+    np.testing.assert_array_equal(gdx.trains(runs)[:, 0], [True, True, True, True, False])

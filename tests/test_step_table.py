@@ -162,7 +162,7 @@ def test_an_interrupted_table_keeps_the_rows_that_it_has(monkeypatch):
     def interrupted(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(importlib.import_module("gdx.studies.step_table"), "_one_step_row", interrupted)
+    monkeypatch.setattr(importlib.import_module("gdx.studies.step_theory"), "_one_step_row", interrupted)
     with pytest.raises(gdx.Interrupted) as caught:
         gdx.step_table(BASIN, optax.sgd, jax.random.key(0), num_steps=100)
     rows = rows_of(caught.value.table)

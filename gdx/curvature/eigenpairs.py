@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gdx.checks import own_rules
 from gdx.curvature.inputs import (
     check_batches,
     check_count,
@@ -88,6 +89,7 @@ class Eigenpairs(NamedTuple):
     """`EigenStatus` code, for all of them together."""
 
 
+@own_rules()
 def sharpness(
     loss: Callable[..., jax.Array],
     params: chex.ArrayTree,
@@ -158,6 +160,7 @@ def sharpness(
     return Sharpness(sign * found.values[0], found.residuals[0], vector, found.num_products, _status(found))
 
 
+@own_rules()
 def top_eigenpairs(
     loss: Callable[..., jax.Array],
     params: chex.ArrayTree,

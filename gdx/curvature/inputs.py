@@ -15,6 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from gdx.checks import check_process, inside
+
 if TYPE_CHECKING:
     import chex
 
@@ -187,14 +189,16 @@ def check_scalar_loss(loss: Callable[..., Any], params: chex.ArrayTree, batches:
     Raises
     ------
     ValueError
-        If it returns anything else.
+        If it returns anything else, or raises; in a process that cannot compute.
     """
-    if batches is None:
-        made = jax.eval_shape(loss, params)
-    else:
-        made = jax.eval_shape(
-            lambda params, batches: loss(params, jax.tree.map(lambda x: x[0], batches)), params, batches
-        )
+    check_process()
+    with inside("loss"):
+        if batches is None:
+            made = jax.eval_shape(loss, params)
+        else:
+            made = jax.eval_shape(
+                lambda params, batches: loss(params, jax.tree.map(lambda x: x[0], batches)), params, batches
+            )
     if jax.tree.structure(made) != jax.tree.structure(0):
         raise ValueError(f"loss: it returns {jax.tree.structure(made)}, not one number; return the loss alone")
     if made.shape != () or not jnp.issubdtype(made.dtype, jnp.floating):

@@ -84,7 +84,9 @@ def edge_margin(
     ----------
     family
         `step_size -> optax transformation`, linear in the gradients, or so with its preconditioner held fixed; see
-        `curvature_threshold`. Weight decay is taken into account.
+        `curvature_threshold`. Weight decay is taken into account, also of some parameters only, and so are step sizes
+        of single parameters and those that are never moved. Where its state carries the step size, as with
+        `optax.inject_hyperparams`, the one in the state counts, unless a schedule is passed, which then sets it.
     step_size
         A number above 0, traced or not, or a schedule, `count -> number`; the family is called with its value.
     loss
@@ -101,7 +103,8 @@ def edge_margin(
     Raises
     ------
     ValueError
-        If an argument is out of range, the optimizer has no threshold, or, on update, the parameters are missing.
+        If an argument is out of range; on init, if the optimizer has no threshold; on update, if the parameters are
+        missing.
 
     Notes
     -----

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
+from gdx.checks import own_rules
 from gdx.curvature.inputs import (
     check_batches,
     check_count,
@@ -77,6 +78,7 @@ class Bracket(NamedTuple):
     rounds: jax.Array
 
 
+@own_rules()
 def one_step_edge(
     loss: Callable[..., jax.Array],
     params: chex.ArrayTree,

@@ -236,7 +236,7 @@ def at_step(state: Any, carried: tuple[float | None, ...], step_size: Any) -> An
 
 def _carried(one, two):
     is_number = np.ndim(one) == 0 and jnp.issubdtype(jnp.result_type(one), jnp.floating)
-    return float(one) if is_number and one != 0 and np.isclose(two, 2 * one, rtol=1e-6) else None
+    return float(one) if is_number and one != 0 and np.isclose(two, 2 * one, rtol=1e-6, atol=0) else None
 
 
 def change(state: Any, how: dict[Parity, Callable[[jax.Array], jax.Array]], kinds: tuple[Parity, ...]) -> Any:

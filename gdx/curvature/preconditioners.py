@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdx.checks import own_rules
 from gdx.curvature.families import checked_family
 from gdx.curvature.impulses import LATE
 from gdx.curvature.parities import Parity, at_step, carriers, change, counters, parities, update_of
@@ -50,6 +51,7 @@ class Reader(NamedTuple):
     """Of the family, P held fixed."""
 
 
+@own_rules()
 def preconditioner(
     family: Callable[[Any], optax.GradientTransformation], opt_state: optax.OptState, params: chex.ArrayTree
 ) -> chex.ArrayTree:
@@ -91,6 +93,7 @@ def preconditioner(
     return make_reader(family, params).read(opt_state, params)
 
 
+@own_rules()
 def make_reader(
     family: Callable[[Any], optax.GradientTransformation], params: chex.ArrayTree, response: Response | None = None
 ) -> Reader:

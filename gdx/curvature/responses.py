@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from gdx.checks import own_rules
 from gdx.curvature.cycles import Cycle, cycle_of
 from gdx.curvature.experiments import findings, is_close, period_of
 from gdx.curvature.families import checked_family, name_of
@@ -112,6 +113,7 @@ def of_gradients_alone(response: Response) -> Float[np.ndarray, " J"]:
     return response.gradient
 
 
+@own_rules()
 def measure_response(
     family: Callable[[Any], optax.GradientTransformation], params: chex.ArrayTree | None = None
 ) -> Response:
@@ -212,6 +214,7 @@ class Measured(NamedTuple):
     """Leaves of the state that count updates."""
 
 
+@own_rules()
 def measured_on(family: Callable[[Any], optax.GradientTransformation], stand_in: chex.ArrayTree) -> Measured:
     """Measure the response on parameters of few entries.
 

@@ -227,6 +227,8 @@ def limit_of(edge: Edge) -> str:
     if math.isnan(last.lower):
         return "no run succeeded"
     if first.upper < last.lower:
+        if edge.criterion not in NAMES_OF_FAILURE:
+            return "the start, or chance: some run fails, while some succeed beyond"
         return "the start, or the batches: some run leaves the basin of its minimum, while some succeed beyond"
     if edge.criterion not in NAMES_OF_FAILURE:
         return "the optimizer: no run fails before the last success"

@@ -84,8 +84,8 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
 
     One that is not trained is too slow up to the smallest step size at which the same start trains clearly, and dead
     above, but for one that still falls and is nearer to halfway than to chance. Where there is no one step size, or no
-    start trains, it is too slow if its loss was never worse than at the start nor fell and came to rest, and otherwise
-    dead, or undecided where it still falls. A network that died without moving its loss then passes for too slow.
+    start trains, it is dead if its loss was once worse than at the start and no longer falls, too slow if it never was
+    and either falls or has hardly moved, and otherwise undecided.
     """
     xp, facts = namespace(runs)
     level = training_level(runs)
@@ -103,7 +103,7 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     worst = xp.where(knows_order, facts.late_loss, facts.worst_loss)
     since_start, since_middle = facts.first_training_loss - facts.late_loss, facts.middle_loss - facts.late_loss
     came_to_rest = (since_start > FALLING * gain) & (since_middle < FALLING * since_start)
-    is_worse = (worst > facts.first_training_loss + WORSE * gain) | (~knows_order & came_to_rest)
+    is_worse = worst > facts.first_training_loss + WORSE * gain
     falls = since_middle > FALLING * gain
     is_near = late < (level.chance + level.halfway) / 2
     codes = xp.select(
@@ -115,8 +115,8 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
             below,
             knows_order & is_above & falls & is_near,
             knows_order & is_above,
-            ~is_worse,
-            knows_order | falls,
+            ~is_worse & (knows_order | ~came_to_rest),
+            ~is_worse | knows_order | falls,
         ],
         [
             TrainingVerdict.UNDECIDED,
@@ -176,7 +176,7 @@ def _is_above(xp, step_size, clear):
 
     A start that trains nowhere is held against the others.
     """
-    smallest = xp.min(xp.where(clear, step_size, xp.inf), axis=0)
+    smallest = xp.min(xp.where(clear, step_size, xp.inf), axis=0, keepdims=True)
     anywhere = xp.isfinite(smallest)
     others = xp.max(xp.where(anywhere, smallest, -xp.inf))
     smallest = xp.where(anywhere, smallest, xp.where(xp.any(anywhere), others, xp.inf))
