@@ -30,7 +30,8 @@ def draw_trough(rng):
 
 
 def _draw_tilted(rng):
-    x = rng.uniform(0.8, 1.5)
+    # Nearer to the hill between the wells, or with momentum, a start may leave for the other one.
+    x = rng.uniform(1.0, 1.5)
     a = rng.uniform(0.3, 1.0)
     return {"a": a, "x": x, "start": beside(rng, x, 0.1)}
 
@@ -112,7 +113,7 @@ WELLS = {
         _draw_tilted,
         lambda p: 3 * p["x"] ** 2 - p["a"],
         "3 x^2 - a",
-        "heavy ball",
+        "descent",
     ),
     "exp-line": Loss(
         "exp(a x) - b x, a = {a:.4g}, c = {c:.4g} for b",
