@@ -26,7 +26,12 @@ class EstimateKind(enum.Enum):
 
 
 class Estimate(NamedTuple):
-    """The edge of one start, without the shift of a finite horizon."""
+    """The edge of one start, without the shift of a finite horizon.
+
+    Where a minimum that stands alone loses its stability, it is the step size at which the largest eigenvalue of the
+    whole step, linearised there, passes the unit circle; elsewhere it is extrapolated from the cycles above the edge, or
+    bisected. It is given only where the sweep's own bracket, widened by what a finite horizon shifts it, holds it.
+    """
 
     value: float
     """A step size; NaN where no estimator applies."""
@@ -34,7 +39,7 @@ class Estimate(NamedTuple):
     """Absolute error bar, to be read as |value - edge| <= error; NaN where no estimator applies."""
     kind: EstimateKind
     method: str
-    """"growth rate", "oscillating side" or "two-sided search"; empty where none applies."""
+    """"eigenvalue", "growth rate", "oscillating side" or "two-sided search"; empty where none applies."""
     reason: str
     """One sentence for a person."""
     repeat: int

@@ -33,6 +33,9 @@ FINE, COARSE = 1e-4, 1e-2
 """Widest bracket accepted, relative: of an edge where runs turn unstable, and of one where training stops to pay, which
 is a matter of degree."""
 MAX_ROUNDS = 100
+RAGGED, LOOKS, MAX_LOOKS = 1.5, 4, 3
+"""Where success is a matter of degree a boundary is ragged: the factor below its first failure within which others are
+looked for, at so many step sizes, and how often where some are found."""
 
 
 class Search(NamedTuple):
@@ -192,6 +195,8 @@ def find_edge(
         if wanted.grows:
             grow(explored, lambda: _answered(explored, wanted), criterion, progress)
         _refine(explored, wanted, progress)
+        if criterion not in NAMES_OF_FAILURE:
+            _look_below(explored, wanted, progress)
         edge = edge_of(explored, wanted)
         if estimate and wanted.criterion in NAMES_OF_FAILURE:
             edge = edge._replace(estimate=estimate_of(run, explored.keys, edge))
@@ -258,6 +263,19 @@ def _refine(explored, wanted, progress):
         if new.size == 0:
             return
         explored.add(new, progress)
+
+
+def _look_below(explored, wanted, progress):
+    """Look for failures just below the first one that was found, since a scan is coarse and some stand alone."""
+    for _ in range(MAX_LOOKS):
+        first = edge_of(explored, wanted).first_failure
+        if not (first.lower > 0 and math.isfinite(first.upper)):
+            return
+        below = np.geomspace(first.lower / RAGGED, first.lower, LOOKS + 2)[1:-1]
+        explored.add(below[below > explored.step_sizes[0]], progress)
+        _refine(explored, wanted, progress)
+        if edge_of(explored, wanted).first_failure.upper >= first.lower:
+            return
 
 
 def _within(bracket):
