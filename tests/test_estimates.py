@@ -116,7 +116,8 @@ def test_the_edge_comes_with_an_estimate_of_the_start_that_lasts_longest():
     np.testing.assert_allclose(found.value, 2 / 1.36, rtol=1e-12)
     assert abs(found.value - 2 / 1.36) <= found.error
     assert edge.last_success.lower < found.value < edge.last_success.upper
-    assert found.num_gradients == 1000 * found.num_runs > 0
+    # Beside the runs there are derivatives of single steps.
+    assert 1.1 * 1000 * found.num_runs > found.num_gradients > 1000 * found.num_runs > 0
 
 
 def test_two_curvatures_that_nearly_agree_are_told_apart():

@@ -29,8 +29,8 @@ class Estimate(NamedTuple):
     """The edge of one start, without the shift of a finite horizon.
 
     Where a minimum that stands alone loses its stability, it is the step size at which the largest eigenvalue of the
-    whole step, linearised there, passes the unit circle; elsewhere it is extrapolated from the cycles above the edge, or
-    bisected. It is given only where the sweep's own bracket, widened by what a finite horizon shifts it, holds it.
+    whole step, linearised there, passes the unit circle; elsewhere it is extrapolated from the cycles above the edge,
+    or bisected. It is given only where the sweep's own bracket, widened by what a finite horizon shifts it, holds it.
     """
 
     value: float
@@ -48,7 +48,7 @@ class Estimate(NamedTuple):
     num_runs: int
     """Runs spent on the estimate alone, each over the whole horizon."""
     num_gradients: int
-    """Gradients spent on it."""
+    """Gradients spent on it, those in derivatives of single steps included."""
 
 
 class Found(NamedTuple):

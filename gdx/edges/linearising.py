@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 MAX_NEWTON = 30
+TANGENT_COST = 2
+"""Gradients that the derivative of a step in one direction is counted as."""
 RANK = 1e-10
 """Singular values of the linearised step minus one, relative, below which a direction is flat."""
 AT_REST = 1e-11
@@ -107,6 +109,7 @@ class Linearised:
         array [n], array [n, n]
         """
         z = np.where(self._is_memory & (np.abs(z) < NOTHING), EMPTY, z)
+        self._probe.num_single += TANGENT_COST * self.size * self.period
         changed, jacobian = self._both(jnp.asarray(z), jnp.asarray(step_size, float), self._template)
         return np.asarray(changed), np.asarray(jacobian)
 
@@ -123,6 +126,7 @@ class Linearised:
         array [n], array [n]
         """
         half = num_steps // 2 - num_steps // 2 % self._probe.period
+        self._probe.num_runs += 1
         middle = self._probe.flow(start._replace(hyperparams=jnp.asarray(step_size, float)), half)
         return self.vector(middle), self.vector(self._probe.flow(middle, half))
 

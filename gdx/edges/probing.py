@@ -57,13 +57,13 @@ class Probe:
         Steps after which the optimizer does the same again, as `find_period` found it.
     flow : callable
         `flow(state, num_steps) -> state` of one run.
-    num_runs, num_gradients : int
-        Spent so far.
+    num_runs, num_single, num_gradients : int
+        Runs over the whole horizon, gradients beside them, and gradients in all, spent so far.
     """
 
     def __init__(self, problem: Problem | Callable[[Any], Problem], family: Family, num_steps: int):
         self.problem, self.family = problem, family
-        self.num_steps, self.num_runs = num_steps, 0
+        self.num_steps, self.num_runs, self.num_single = num_steps, 0, 0
         self.step = train_step(problem, family)
         self.period = 1
         self._watch = jax.jit(self._watched)
@@ -79,7 +79,7 @@ class Probe:
     @property
     def num_gradients(self) -> int:
         """Gradients spent so far."""
-        return self.num_runs * self.num_steps
+        return self.num_runs * self.num_steps + self.num_single
 
     def start(self, step_sizes: Any, key: chex.PRNGKey) -> TrainState:
         """Make the states that runs at these step sizes begin with.

@@ -196,6 +196,7 @@ def _drift(linearised, start, found, num_steps):
 def _curvature_edge(probe, start, end, step_size):
     """Of more numbers than fit a dense matrix: the edge of a single number, of the largest curvature at the minimum."""
     here = resolve_problem(probe.problem, jnp.asarray(step_size))
+    probe.num_runs += 1
     elsewhere = probe.flow(start._replace(hyperparams=jnp.asarray(ELSEWHERE * step_size, float)), probe.num_steps)
     found = [_curvature_at(here, state) for state in (end, elsewhere)]
     if any(not residual <= SAME_PLACE * abs(curvature) for curvature, residual in found) or found[0][0] <= 0:
