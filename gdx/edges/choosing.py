@@ -272,11 +272,12 @@ def _from_runs(start, local):
         is_near &= is_stable
         if is_near and found.is_number and start.lower <= found.value + found.error and found.value < nearest:
             return _worth(EstimateKind.SOFT, "oscillating side", found, "beyond it the gradient norm rises from zero")
-    return _two_sided(start, above, beyond, is_local)
+    return _two_sided(start, above, beyond, (is_local, is_beyond))
 
 
-def _two_sided(start, above, beyond, is_local):
-    sides = start.sides
+def _two_sided(start, above, beyond, place):
+    """Bisect; `place` says whether a loss of stability is near, and whether it is known to lie beyond."""
+    sides, (is_local, is_beyond) = start.sides, place
     gone = sides.failed(above) & beyond
     lower, upper = start.lower, start.upper
     first_escapes, falls = True, False
@@ -302,7 +303,8 @@ def _two_sided(start, above, beyond, is_local):
     elif is_local:
         kind, reason = EstimateKind.JUMP, "runs cycle beyond it, at once at a finite gradient norm"
     else:
-        kind, reason = EstimateKind.JUMP, "beyond it this start ends in a cycle; the minimum is still stable"
+        still = "; the minimum is still stable" if is_beyond else ""
+        kind, reason = EstimateKind.JUMP, f"beyond it this start ends in a cycle at a finite distance{still}"
     return _worth(kind, "two-sided search", found, reason)
 
 
