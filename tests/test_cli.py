@@ -361,7 +361,7 @@ def test_every_optimizer_of_the_catalogue_has_its_transition(name, tmp_path):
     small = ["--step-sizes", "1e-3:10:6", "--repeats", "2", "--num-steps", "200", "--criterion", "bounded"]
     found = found_by(tmp_path, "scalar-factorization", "--optimizer", name, *small)
     assert found["optimizer"] == name
-    assert sum(map(sum, found["verdicts"].values())) == 12
+    assert sum(map(sum, found["verdicts"].values())) == 2 * len(found["step_sizes"]) >= 12
     assert (tmp_path / "transition.png").stat().st_size > 10_000
 
 
