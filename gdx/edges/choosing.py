@@ -18,7 +18,7 @@ from gdx.edges.hard import two_sided
 from gdx.edges.oscillation import NARROWEST, WIDEST, ladder, settled, zero_of_gradient
 from gdx.edges.probing import WIDTH, Probe
 from gdx.edges.resting import LocalEdge, local_edge, minimum_of_affine, nowhere
-from gdx.edges.traces import Sides, Traces
+from gdx.edges.traces import BLOW_UP_FACTOR, Sides, Traces
 
 if TYPE_CHECKING:
     import chex
@@ -32,6 +32,9 @@ COARSEST = 1e-2
 """Largest relative error that is still worth a number."""
 AFTERMATH = np.geomspace(1e-9, 3e-2, WIDTH)
 """Relative distances above an edge of a basin at which runs must not succeed again."""
+FAR_BELOW, ROUNDING = 1e-6, 1e-14
+"""Share of the bound of blow-up that a run which stays bounded keeps away from it, and the least relative distance from
+an edge at which that is asked."""
 SLOWEST = 2.0
 """How fast, at least, a multiplier passes 1 with the logarithm of the step size: gradient descent's does so."""
 FLANK = 5
@@ -295,6 +298,8 @@ def _two_sided(start, above, beyond, place):
         # Just above a loss of stability what grows may begin at rounding, and a run arrives before it is seen.
         found = found._replace(error=found.error + start.unseen * found.value)
     found = _with_zone(start, found)
+    if sides.criterion == "bounded" and found.is_number and _is_on_its_way(start, found):
+        return _none("just below it a run has grown to near the bound of blow-up, which it passes at a longer horizon")
     if first_escapes:
         kind = EstimateKind.HARD if is_local else EstimateKind.BASIN
         reason = "runs escape beyond it" if is_local else "beyond it this start leaves its basin and escapes"
@@ -306,6 +311,14 @@ def _two_sided(start, above, beyond, place):
         still = "; the minimum is still stable" if is_beyond else ""
         kind, reason = EstimateKind.JUMP, f"beyond it this start ends in a cycle at a finite distance{still}"
     return _worth(kind, "two-sided search", found, reason)
+
+
+def _is_on_its_way(start, found):
+    """Whether a run just below the edge of staying bounded is so by the horizon, or by the bound, alone."""
+    below = start.probe([found.value - max(found.error, ROUNDING * found.value)], start.key)
+    bound = BLOW_UP_FACTOR * max(abs(below.losses[0, 0]), 1.0)
+    grown = abs(below.losses[1, 0] - below.losses[0, 0])
+    return bool(below.grows[0]) or not grown <= FAR_BELOW * bound
 
 
 def _with_zone(start, found):

@@ -44,7 +44,8 @@ class Edge(NamedTuple):
     """Of the smallest step size at which some run fails. Where a failure may be slowness ("trains", "improved", a
     criterion of your own), only failures above a start's own first success count."""
     last_success: Bracket
-    """Of the largest step size at which some run succeeds; beyond it none does."""
+    """Of the largest step size tested at which some run succeeds; beyond it none of those tested does. Under "trains" a
+    network may learn again far beyond, between the points of the scan."""
     crossings: tuple[Bracket, ...]
     """Every place where "some run fails" or, above the first success, "some run succeeds" changes, ascending."""
     too_slow_below: float

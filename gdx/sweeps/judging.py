@@ -13,6 +13,9 @@ from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.state import Peaks, Settings, Slots, is_bad
 from gdx.sweeps.training import follow_training, horizon_of, mean_of_block
 
+STILL = 256
+"""Units of rounding of the largest parameter within which nothing has moved: a step that hardly contracts adds up the
+roundings of as many steps as it takes to forget one, some hundred at a distance of .2 % from an edge."""
 TREND_WINDOWS = 3
 """Windows in a row that must set a new record before a run counts as drifting."""
 CYCLE_STEPS = 5
@@ -90,6 +93,7 @@ def make_judge(settings: Settings) -> Callable[..., Slots]:
             first_bad_step=jnp.where(went_bad & (facts.first_bad_step < 0), bad_step, facts.first_bad_step),
             period=jnp.where(went_bad | converged, 0, period),
             near_period=jnp.where(went_bad & (nearly > 0), 0, nearly),
+            still=jnp.where(went_bad, 0, _is_still(window, slot.train.params)),
             repeats_after=jnp.where(went_bad, 0, repeats),
         )
         judged = _with_second_half(settings, facts, judged, slot.peaks, tail.norm_max, end, coasted, window)
@@ -143,6 +147,15 @@ def _returns(window, is_real):
     if window.memory_moved is None:
         return period, nearly, none
     return period, nearly, jnp.where(is_real, exact_repetition(window.moved, window.memory_moved), 0)
+
+
+def _is_still(window, params):
+    """Whether what moved in the window is rounding; unknown, so no, where cycles are left out."""
+    if window.moved is None:
+        return jnp.zeros((), bool)
+    leaves = [leaf for leaf in jax.tree.leaves(params) if leaf.size]
+    bounds = [jnp.finfo(leaf.dtype).eps * jnp.max(jnp.abs(leaf)).astype(window.moved.dtype) for leaf in leaves]
+    return jnp.max(window.moved) <= STILL * jnp.max(jnp.stack(bounds))
 
 
 def _lowest(facts, window, num_counted):

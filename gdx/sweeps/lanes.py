@@ -126,6 +126,7 @@ def _fresh(step, evaluate, start, settings):
             first_bad_step=none - 1,
             period=none,
             near_period=none,
+            still=none,
             repeats_after=none,
             tolerance=jnp.full_like(norm, settings.tolerance),
             # Adding 1 copes with losses that start at 0; it can only delay the bound, never bring it forward.

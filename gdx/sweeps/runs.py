@@ -131,6 +131,9 @@ class Runs(NamedTuple):
     near_period: Fact
     """Steps, 1, 2 or 4, after which the orbit nearly comes back all along the tail, else 0; -1 where nobody looked,
     since cycles were left out or the tail is shorter than five steps; int32."""
+    still: Fact
+    """1 where no parameter moved, all along the tail, by more than rounding of the largest one, else 0; int32. Such an
+    orbit may cycle for ever among neighbouring numbers, which says nothing of the step size."""
     repeats_after: Fact
     """Steps after which everything came back exactly, 0 where it did not, int32."""
     tolerance: Fact

@@ -105,6 +105,9 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
     than rounding and by more than a quarter of what it did in the third quarter: of what comes to rest climbs fade.
     They are contradicted, too, by a gradient that grew from window to window up to the end.
 
+    Where nothing moves but rounding, a cycle among neighbouring numbers is none: such runs have converged if their
+    gradient has sunk by the square root of machine precision, however tight the tolerance, and are else undecided.
+
     Without gradients nothing can be called converged or settling, without cycles nothing aperiodic; such runs are
     undecided.
     """
@@ -112,7 +115,7 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
     seen = evidence(xp, facts, tolerance)
     quiet = seen.at_rest | seen.never_rose
     contradicted = quiet & (seen.burst_late | (seen.at_rest & seen.growing))
-    wanders = (facts.trend == 0) & (facts.near_period == 0)
+    wanders = (facts.trend == 0) & (facts.near_period == 0) & (facts.still == 0)
     codes = xp.select(
         [
             seen.unfinished,
@@ -165,7 +168,10 @@ def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
     limit = facts.tolerance if tolerance is None else tolerance
     eps = jnp.finfo(facts.first_loss.dtype).eps
     ended_bad = (facts.stopped == Stop.NONFINITE) | (facts.stopped == Stop.BLOWN_UP)
-    at_rest = facts.tail_gradient_norm_max <= limit * facts.first_gradient_norm
+    still = facts.still > 0
+    # What neighbouring numbers leave of a gradient may be above the tolerance, in float32 above all.
+    bound = xp.where(still, xp.maximum(limit, xp.sqrt(eps)), limit)
+    at_rest = facts.tail_gradient_norm_max <= bound * facts.first_gradient_norm
     repeated = facts.stopped == Stop.REPEATED
     fallen = xp.maximum(facts.first_loss - facts.best_loss, 0)
     scale = xp.maximum(abs(facts.first_loss), abs(facts.best_loss))
@@ -188,7 +194,7 @@ def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
         held_up=creeps & (facts.tail_loss - facts.minimum > clear),
         at_rest=at_rest,
         never_rose=facts.loss_rises == 0,
-        cycling=facts.period >= 2,
+        cycling=(facts.period >= 2) & ~still,
         burst_late=burst_late & ~repeated,
         burst_twice=burst_late & ~repeated & (facts.third_quarter_rise > visible),
         growing=(facts.climbs >= xp.where(above_rounding, CLIMBS, LONG_CLIMBS)) & grown,
