@@ -318,6 +318,25 @@ def test_where_success_comes_back_beyond_a_basin_the_bar_reaches_that_far_or_the
         assert "first of its crossings" in found.reason
 
 
+def clipped(step_size):
+    return optax.chain(optax.clip(1.0), optax.sgd(step_size))
+
+
+HORIZONS_OWN = {
+    # Far out the curvature is .02, and at any horizon a step above 100 is still on its way.
+    "slow growth": (lambda w: 0.5 * jnp.tanh(w) ** 2 + 0.01 * w**2, optax.sgd, (99.0, 105.0)),
+    # Every step is at most the step size: this never leaves, but for a bound that a large step passes at once.
+    "large cycles": (lambda w: 0.5 * w**2, clipped, (1.5e6, 3e6)),
+}
+
+
+@pytest.mark.parametrize("name", HORIZONS_OWN)
+def test_an_edge_that_only_the_horizon_or_the_bound_of_blow_up_makes_is_none(name):
+    loss, family, bracket = HORIZONS_OWN[name]
+    probe = Probe(gdx.problem(jnp.asarray(0.7), loss), family, 1000)
+    assert_none(estimate_edge(probe, keys(1)[0], *bracket, 1e-6, "bounded"), "bound of blow-up")
+
+
 CONTRADICTED = {
     # This start leaves the basin at 1.22; a bracket around 2, where the minimum loses its stability, is not its own.
     "of another start": (0.8, lambda x: 0.5 * x**2 + 0.25 * x**4, (1.9, 2.1)),

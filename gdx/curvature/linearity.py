@@ -86,16 +86,32 @@ def check_time(found: Findings, is_preconditioned: bool) -> int:
     ValueError
         If there is no period, or a later answer belongs to none of its phases.
     """
-    period = period_of(found)
-    for kind, rows in (("late", found.gradient), ("params late", found.params)):
-        late = [series for name, series in found.others.items() if name.startswith(f"{kind} ")]
-        is_known = [any(_is_late(one, row, is_preconditioned) for row in rows[:period]) for one in late]
-        period = period if all(is_known) else None
+    period = lasting_period(found, is_preconditioned)
     if period is None:
         raise ValueError(
             "family: its updates keep changing with the step number, in no period of "
             f"{len(found.gradient) // 2} steps or fewer, so no one threshold holds"
         )
+    return period
+
+
+def lasting_period(found: Findings, is_preconditioned: bool) -> int | None:
+    """Give the period in which the answer depends on the step number, if it is the same much later.
+
+    Parameters
+    ----------
+    found, is_preconditioned
+        As for `check_time`.
+
+    Returns
+    -------
+    int or None
+    """
+    period = period_of(found)
+    for kind, rows in (("late", found.gradient), ("params late", found.params)):
+        late = [series for name, series in found.others.items() if name.startswith(f"{kind} ")]
+        is_known = [any(_is_late(one, row, is_preconditioned) for row in rows[:period]) for one in late]
+        period = period if all(is_known) else None
     return period
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from gdx.checks import own_rules
 from gdx.curvature.cycles import Cycle, cycle_of
-from gdx.curvature.experiments import findings, is_close, period_of
+from gdx.curvature.experiments import findings, is_close
 from gdx.curvature.families import checked_family, name_of
 from gdx.curvature.impulses import (
     BACKGROUND,
@@ -29,6 +29,7 @@ from gdx.curvature.linearity import (
     check_sums,
     check_time,
     entries_of,
+    lasting_period,
 )
 from gdx.curvature.parities import EvaluatesLossError, Parity, survey
 from gdx.curvature.scalings import differs_by_shape, entrywise, try_out
@@ -281,8 +282,9 @@ def _settled(bench, is_preconditioned):
         check_alone(found)
         check_amplitudes(found, is_preconditioned)
         is_over = max(_used(found.gradient), _used(found.params)) <= FIRST_LENGTH // 2
-        # A bias correction fades as slowly as the memory that it corrects.
-        if is_over or burn_in >= MAX_MEMORY or period_of(found) is not None:
+        period = lasting_period(found, is_preconditioned)
+        # A bias correction fades as slowly as the memory that it corrects, so slowly that neighbours look alike.
+        if is_over or burn_in >= MAX_MEMORY or period is not None:
             jump = LATE if is_preconditioned else 0
             return found, check_time(found, is_preconditioned), Setting(burn_in, jump=jump), entries
         burn_in *= 4
