@@ -15,12 +15,11 @@ to the first. gdx is given the same starts and the same batches, since both move
 Beside it what the other criteria make of the very same runs: their first failure above a success, and their last
 success.
 
-Measured on 2 cores: 13 of 14 models within; 11 to 68 seconds of processor time a model, compilation included, and
-"trains" is what the criterion resolves to on all. Off is the convolutional network with batch norm under Adam (.63 for
-.38). There it depends on where the grid's points fall what the referee says: with points 1.12x apart one run of three
-fails at .47, none at .53 and .59, two at .66, all at .74. Rounding alone, the same runs compiled in another order,
-moves the U of some models by a point of the grid. With batches no run at all meets "converged", and "bounded" is met
-up to the end of the scan, 10, on most.
+Measured on 2 cores: all 14 models within, ratios of .76 to 1.41; 9 to 46 seconds a model, compilation included, and
+"trains" is what the criterion resolves to on all. Closest to chance is the convolutional network with batch norm under
+Adam: with points 1.12x apart one run of three fails at .47, none at .53 and .59, two at .66, all at .74. Rounding
+alone, the same runs compiled in another order, moves the U of some models by a point of the grid. With batches no run
+at all meets "converged", and "bounded" is met up to the end of the scan, 10, on most.
 
     python bench/networks.py                    # about ten minutes on 2 cores
     python bench/networks.py --only GRU --grid  # some of the models, with all that the referee saw
