@@ -15,6 +15,7 @@ from gdx import EstimateKind
 from gdx.edges.estimating import estimate_edge, unsuited
 from gdx.edges.growth import slopes
 from gdx.edges.probing import Probe
+from gdx.edges.traces import Traces
 
 HORIZON = 5000
 FLOOR = np.finfo(float).eps / 2
@@ -316,6 +317,30 @@ def test_where_success_comes_back_beyond_a_basin_the_bar_reaches_that_far_or_the
         assert abs(found.value - exact) <= 1e-12
         np.testing.assert_allclose(found.error, distance * exact, rtol=1e-3)
         assert "first of its crossings" in found.reason
+
+
+def traces_of(norms):
+    """One run whose gradient norms these are."""
+    norms = np.asarray(norms, float)[:, None]
+    return Traces(np.ones(1), norms, np.zeros_like(norms), np.ones((2, 1)), None)
+
+
+def test_what_goes_on_without_a_period_wanders_and_what_still_falls_or_rises_does_not():
+    time, rng = np.arange(1, HORIZON + 1), np.random.default_rng(0)
+    wander = {
+        "noise": rng.uniform(0.2, 1, HORIZON),
+        "three in turn": np.resize([1.0, 2.0, 0.3], HORIZON),
+        "an orbit that never closes": 1 + 0.5 * np.cos(time * math.sqrt(2)),
+    }
+    move = {
+        "power law": time**-0.5,
+        "slow decay": np.exp(-1e-6 * time),
+        "slow growth": 1e-3 * np.exp(1e-3 * time),
+        "rest": np.where(time < HORIZON / 4, 1.0, 1e-12 * rng.uniform(0.2, 1, HORIZON)),
+        "bursts": np.where(time % 2000 < 20, 1.0, 1e-4),
+    }
+    assert all(traces_of(norms).wanders[0] for norms in wander.values())
+    assert not any(traces_of(norms).wanders[0] for norms in move.values())
 
 
 def clipped(step_size):

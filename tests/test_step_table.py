@@ -134,6 +134,16 @@ def test_a_dead_network_has_no_curvature_at_a_minimum():
     assert rows_of(table)["measured: last success"].value > 100
 
 
+def test_the_row_of_the_minimum_says_what_was_reached():
+    saddle = gdx.problem(jnp.array([0.0, 1.0]), lambda w: 0.25 * (w[0] ** 2 - 1) ** 2 + 0.5 * w[1] ** 2)
+    table = gdx.step_table(saddle, optax.sgd, jax.random.key(0), num_steps=500, criterion="converged", rtol=0.1)
+    row = {row.name: row for row in table.rows}["curvature at the minimum"]
+    assert "loss 0.25 there, a saddle: curvature from -1 to 1" in row.note
+    moving = gdx.problem(jnp.array([0.1, 1.0]), lambda w: 0.25 * (w[0] ** 2 - 1) ** 2 + 0.5 * w[1] ** 2)
+    hasty = gdx.step_table(moving, optax.sgd, jax.random.key(0), num_steps=4, criterion="stable", rtol=0.1)
+    assert "not at rest" in {row.name: row for row in hasty.rows}["curvature at the minimum"].note
+
+
 def test_a_search_that_ends_at_a_success_gives_a_bound_and_no_measurement():
     edge = gdx.Edge(
         first_failure=gdx.Bracket(math.nan, math.nan),

@@ -404,3 +404,42 @@ def test_the_curvature_where_a_run_came_to_rest_tells_a_saddle_from_a_minimum():
     assert gdx.converged(runs).all()
     found = gdx.studies.curvature_at_rest(gdx.problem(jnp.ones(2), loss), runs.observed["end"])
     np.testing.assert_allclose(found[:, 0], [-1.0, 1.0], atol=1e-6)
+
+
+def test_a_transition_tells_where_its_runs_came_to_rest():
+    # Two minima of different losses; without the tilt a start at x = 0 exactly ends at a saddle.
+    def tilted(w):
+        return 0.25 * (w[0] ** 2 - 1) ** 2 + 0.5 * w[1] ** 2 + 0.2 * w[0]
+
+    starts = gdx.problem(lambda key: jnp.stack([2.0 * jax.random.bernoulli(key) - 1, 0.5]), tilted)
+    found = studies.transition(starts, optax.sgd, keys=keys(6), num_steps=500, step_sizes=[0.1, 0.2], estimate=False)
+    low, high = found.places
+    x = np.sort(np.roots([1, 0, -1, 0.2]))[[0, 2]]
+    np.testing.assert_allclose([low.loss, high.loss], 0.25 * (x**2 - 1) ** 2 + 0.2 * x, rtol=1e-9)
+    assert low.number + high.number == found.runs.stopped.size
+    assert low.look.kind == high.look.kind == "a minimum"
+    np.testing.assert_allclose([low.look.largest, high.look.largest], 3 * x**2 - 1, rtol=1e-5)
+    np.testing.assert_allclose([low.look.smallest, high.look.smallest], 1.0, rtol=1e-5)
+    even = gdx.problem(jnp.array([0.0, 1.0]), lambda w: 0.25 * (w[0] ** 2 - 1) ** 2 + 0.5 * w[1] ** 2)
+    found = studies.transition(even, optax.sgd, keys=keys(1), num_steps=500, step_sizes=[0.1, 0.2], estimate=False)
+    (saddle,) = found.places
+    assert saddle.look.kind == "a saddle"
+    assert saddle.loss == pytest.approx(0.25)
+    settings = {"problem": "p", "optimizer": "o", "hyperparameters": {}, "batch_size": None, "scale": None}
+    settings |= {"repeats": 1, "num_steps": 1, "criterion": "converged", "tolerance": 1e-6, "precision": "float64"}
+    lines = [part for part in reports.transition_tables(found, settings) if isinstance(part, str)]
+    assert any("to rest at loss 0.25, a saddle: curvature from -1 to 1" in line for line in lines)
+    assert reports.transition_json(found, settings, [])["places_of_rest"][0]["look"]["kind"] == "a saddle"
+
+
+def test_runs_on_batches_come_to_rest_nowhere():
+    data = jnp.arange(8.0)
+    problem = gdx.problem(
+        jnp.ones(()),
+        lambda w, batch: jnp.sum(batch[1] * (w - batch[0]) ** 2),
+        batches=gdx.problems.minibatches(data, 2),
+        full_loss=lambda w: jnp.mean((w - data) ** 2),
+    )
+    run = gdx.sweep(problem, optax.sgd, num_steps=100)
+    runs = run([0.1, 0.2], keys(1))
+    assert studies.places_of_rest(problem, optax.sgd, keys(1), [0.1, 0.2], runs, 100) == ()

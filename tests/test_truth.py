@@ -54,6 +54,15 @@ def test_the_referee_finds_where_a_start_leaves_its_basin(hard):
 
 
 @pytest.mark.slow
+def test_a_start_that_wanders_without_a_period_beyond_its_edge_has_a_number():
+    # By bisection of plain runs; beyond it a ridge regression with pseudo-Huber loss under momentum is chaotic.
+    found = truth.critical(draws.case("pseudo-huber", "momentum .9", 3018), 5000).estimate
+    assert abs(found.value - 0.569352079186356) <= found.error + 3.2e-14
+    assert found.error < 1e-12
+    assert found.kind is EstimateKind.JUMP
+
+
+@pytest.mark.slow
 def test_every_kind_draws_finite_losses_that_depend_on_the_seed():
     for name, kind in draws.KINDS.items():
         starts = [kind.draw(np.random.default_rng(seed), 0.3) for seed in (0, 1)]

@@ -39,6 +39,8 @@ SLOWEST = 2.0
 """How fast, at least, a multiplier passes 1 with the logarithm of the step size: gradient descent's does so."""
 FLANK = 5
 """Runs below a loss of stability that must all succeed."""
+LONGER = 3
+"""Horizons for which a run that wanders just beyond an edge has to go on doing so."""
 AGREES = 1e-9
 """Relative difference between two roads that is rounding and nothing else."""
 
@@ -298,6 +300,8 @@ def _two_sided(start, above, beyond, place):
         # Just above a loss of stability what grows may begin at rounding, and a run arrives before it is seen.
         found = found._replace(error=found.error + start.unseen * found.value)
     found = _with_zone(start, found)
+    if found.is_number and sides.criterion != "bounded" and _only_lingers(start, found):
+        return _none("just beyond it runs wander within the horizon, and still come to rest after a longer one")
     if sides.criterion == "bounded" and found.is_number and _is_on_its_way(start, found):
         return _none("just below it a run has grown to near the bound of blow-up, which it passes at a longer horizon")
     if first_escapes:
@@ -309,7 +313,7 @@ def _two_sided(start, above, beyond, place):
         kind, reason = EstimateKind.JUMP, "runs cycle beyond it, at once at a finite gradient norm"
     else:
         still = "; the minimum is still stable" if is_beyond else ""
-        kind, reason = EstimateKind.JUMP, f"beyond it this start ends in a cycle at a finite distance{still}"
+        kind, reason = EstimateKind.JUMP, f"beyond it this start goes on moving at a finite distance{still}"
     return _worth(kind, "two-sided search", found, reason)
 
 
@@ -319,6 +323,17 @@ def _is_on_its_way(start, found):
     bound = BLOW_UP_FACTOR * max(abs(below.losses[0, 0]), 1.0)
     grown = abs(below.losses[1, 0] - below.losses[0, 0])
     return bool(below.grows[0]) or not grown <= FAR_BELOW * bound
+
+
+def _only_lingers(start, found):
+    """Whether the run just beyond an edge, which does not escape, comes to rest when it goes on for longer."""
+    step_size = [found.value + max(2 * found.error, ROUNDING * found.value)]
+    traces = start.probe(step_size, start.key)
+    for _ in range(LONGER):
+        if traces.escaped[0] or start.sides.met(traces)[0]:
+            break
+        traces = start.probe.go_on(traces)
+    return bool(start.sides.met(traces)[0])
 
 
 def _with_zone(start, found):

@@ -20,7 +20,8 @@ class EstimateKind(enum.Enum):
     BASIN = "basin"
     """The minimum is still stable, but this start leaves its basin and escapes; another start may have another edge."""
     JUMP = "jump"
-    """Beyond the edge this start ends in a cycle at a finite distance, whether the minimum is still stable or not."""
+    """Beyond the edge this start goes on moving at a finite distance, in a cycle mostly, whether the minimum is still
+    stable or not."""
     NONE = "none"
     """No estimator applies; `Estimate.reason` says why."""
 

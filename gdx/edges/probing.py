@@ -180,6 +180,34 @@ class Probe:
             states = states._replace(
                 params=jax.tree.map(repeated, source.params), model_state=jax.tree.map(repeated, source.model_state)
             )
+        return self._traced(step_sizes, states)
+
+    def go_on(self, traces: Traces) -> Traces:
+        """Let runs go on from where they ended, for as long again.
+
+        Parameters
+        ----------
+        traces
+            Of runs [S].
+
+        Returns
+        -------
+        Traces
+            Of the later half; the first gradient norms and losses stay those of the start.
+        """
+        missing = WIDTH - traces.step_sizes.size
+
+        def padded(leaf):
+            return jnp.concatenate([leaf, jnp.repeat(leaf[-1:], missing, axis=0)])
+
+        later = self._traced(traces.step_sizes, jax.tree.map(padded, traces.states))
+        norms, losses = (
+            np.concatenate([old[:1], new[1:]])
+            for old, new in ((traces.norms, later.norms), (traces.losses, later.losses))
+        )
+        return later._replace(norms=norms, losses=losses)
+
+    def _traced(self, step_sizes, states):
         count = step_sizes.size
         self.num_runs += count
         states, (norms, changes), losses = self._watch(states)

@@ -21,6 +21,9 @@ PARTS, CLIMB = 4, 1.01
 """Parts of the second half of a run, each of which a growing norm leaves this many times larger than the last."""
 VISIBLE = 1e-9
 """Smallest gradient norm of a cycle, relative to the first."""
+STRETCHES, LEVEL = 8, 0.1
+"""Stretches of the second half of a run that wanders, and the share of the largest of their gradient norms that all of
+them reach."""
 BLOW_UP_FACTOR = 1e12
 """As in a sweep."""
 
@@ -66,7 +69,10 @@ class Traces(NamedTuple):
         Just above an edge a run may come very close to a minimum, and stay there for as long as its one unstable
         direction takes to grow.
         """
-        parts = np.array_split(self.norms[self.norms.shape[0] // 2 :], PARTS)
+        half = self.norms[self.norms.shape[0] // 2 :]
+        if half.shape[0] < PARTS:
+            return np.zeros(self.step_sizes.size, bool)
+        parts = np.array_split(half, PARTS)
         with np.errstate(invalid="ignore"):
             largest = np.stack([np.max(part, axis=0) for part in parts])
             return np.all(largest[1:] > CLIMB * largest[:-1], axis=0)
@@ -86,6 +92,23 @@ class Traces(NamedTuple):
             # Runs at rest at the level of rounding repeat as well.
             visible = means[-1] > VISIBLE**2 * self.norms[0] ** 2
             return ~self.escaped & visible & (np.maximum(drift, flutter) <= STATIONARY * means[-1])
+
+    @property
+    def wanders(self) -> Bool[np.ndarray, " S"]:
+        """Whether the gradient norm stayed up all through the second half of a run, with no trend in it.
+
+        So do cycles of any length, orbits that never close, and chaos; what lingers near the boundary of a basin may
+        seem to, and goes on to fall or to grow later.
+        """
+        half = self.norms[self.norms.shape[0] // 2 :]
+        if half.shape[0] < STRETCHES * TAIL:
+            return np.zeros(self.step_sizes.size, bool)
+        with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
+            largest = np.stack([np.max(part, axis=0) for part in np.array_split(half, STRETCHES)])
+            change = np.diff(np.log(largest), axis=0)
+            has_trend = np.all(change < -STATIONARY, axis=0) | np.all(change > STATIONARY, axis=0)
+            is_level = np.min(largest, axis=0) >= LEVEL * np.max(largest, axis=0)
+            return ~self.escaped & is_level & ~has_trend & (largest[-1] > VISIBLE * self.norms[0])
 
     @property
     def levels(self) -> Float[np.ndarray, " S"]:
@@ -117,7 +140,7 @@ class Sides(NamedTuple):
         return ~traces.escaped if self.criterion == "bounded" else traces.arrived(self.tolerance)
 
     def failed(self, traces: Traces) -> Bool[np.ndarray, " S"]:
-        """Say which runs certainly fail it: they escaped, or settled into a cycle away from a minimum.
+        """Say which runs certainly fail it: they escaped, or went on cycling or wandering away from a minimum.
 
         Parameters
         ----------
@@ -130,4 +153,4 @@ class Sides(NamedTuple):
         """
         if self.criterion == "bounded":
             return traces.escaped
-        return traces.escaped | (traces.cycles & ~traces.arrived(self.tolerance))
+        return traces.escaped | ((traces.cycles | traces.wanders) & ~traces.arrived(self.tolerance))

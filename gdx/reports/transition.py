@@ -10,7 +10,7 @@ import numpy as np
 
 from gdx.edges import Edge
 from gdx.reports.values import bracket, new_table, number, span, with_bar
-from gdx.studies import Prediction, ScalingGain, Transition, limit_of, verdict_counts
+from gdx.studies import Place, Prediction, ScalingGain, Transition, limit_of, verdict_counts
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -73,6 +73,11 @@ def transition_json(
             "measured_raw": bracket(gain.measured_raw),
             "measured_factor": gain.measured_factor,
         },
+        "places_of_rest": [
+            place._replace(look=None)._asdict()
+            | {"look": place.look and place.look._asdict() | {"kind": place.look.kind}}
+            for place in found.places
+        ],
         "verdicts": verdict_counts(found.runs, edge.criterion if edge else "converged"),
         "seconds": {"compile": found.compile_seconds, "run": found.run_seconds},
         "files": list(files),
@@ -111,6 +116,7 @@ def transition_tables(found: Transition, settings: Mapping[str, Any], gain: Scal
             )
         parts.extend(_estimate_lines(edge))
         parts.extend(_spread_lines(edge))
+    parts.extend(_place_line(place) for place in found.places)
     if found.predictions.note:
         parts.append(f"no prediction: {found.predictions.note}")
     for name, other in found.others.items():
@@ -241,6 +247,15 @@ def _spread_lines(edge):
     if known and len(known) < edge.repeats:
         lines.append(f"{edge.repeats - len(known)} of {edge.repeats} starts succeed at no step size")
     return lines
+
+
+def _place_line(place: Place):
+    runs = f"{place.number} runs came" if place.number > 1 else "1 run came"
+    line = f"{runs} to rest at loss {place.loss:.4g}"
+    if place.look is None:
+        return f"{line}; the run at {place.step_size:.5g}, made again, ended elsewhere"
+    smallest, largest = place.look.smallest, place.look.largest
+    return f"{line}, {place.look.kind}: curvature from {smallest:.4g} to {largest:.4g} where {place.step_size:.5g} ends"
 
 
 def _source_line(entry):

@@ -3,7 +3,7 @@
 from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
 from gdx.studies.predictions import Prediction, Predictions, minimum_sharpness, predict
-from gdx.studies.resting import curvature_at_rest
+from gdx.studies.resting import Look, Place, curvature_at_rest, places_of_rest
 from gdx.studies.scaling import ScalingGain, scaling_gain
 from gdx.studies.step_reading import StepRow
 from gdx.studies.step_table import InterruptedTable, StepTable, step_table
@@ -17,7 +17,9 @@ __all__ = [
     "Comparison",
     "Contestant",
     "InterruptedTable",
+    "Look",
     "Path",
+    "Place",
     "Prediction",
     "Predictions",
     "ScalingGain",
@@ -32,6 +34,7 @@ __all__ = [
     "edges_by_batch_size",
     "limit_of",
     "minimum_sharpness",
+    "places_of_rest",
     "predict",
     "scaling_gain",
     "step_table",

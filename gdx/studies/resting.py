@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import math
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,176 @@ import numpy as np
 
 from gdx.curvature import sharpness
 from gdx.problems.base import Problem
+from gdx.stepping import Family, train_step
 from gdx.studies.predictions import judged_loss
+from gdx.sweeps import Runs
+from gdx.verdicts import Verdict, verdicts
 
 if TYPE_CHECKING:
     import chex
     from jaxtyping import Float
+
+MAX_PLACES = 4
+"""Places that are looked at, those where most runs came to rest."""
+APART = 1e-4
+"""Difference between losses, as a share of what the runs fell, from which they are two places."""
+SIGN = 1e-6
+"""Share of the largest curvature below which the smallest one is told from 0 by no one."""
+NUM_PRODUCTS = 200
+"""Hessian products that may be spent on each end of a spectrum."""
+
+
+class Look(NamedTuple):
+    """What the Hessian says of a place."""
+
+    smallest: float
+    """Eigenvalue; NaN where parameters or second derivatives are not finite."""
+    largest: float
+    residual: float
+    """Of both, the larger one: how far an eigenvalue may be from what is given."""
+
+    @property
+    def kind(self) -> str:
+        """What to call the place: a minimum, a saddle, or why neither can be said."""
+        unknown = self.residual + SIGN * max(abs(self.largest), abs(self.smallest))
+        if not math.isfinite(unknown):
+            return "where second derivatives are not finite"
+        if self.smallest > unknown:
+            return "a minimum"
+        if self.smallest < -unknown:
+            return "a saddle"
+        return "flat to second order in some direction"
+
+
+class Place(NamedTuple):
+    """Where runs came to rest; those that ended at one loss are taken together."""
+
+    loss: float
+    number: int
+    """Of runs."""
+    step_size: float
+    """The largest of theirs: of the run that was looked at."""
+    repeat: int
+    """Index of its key."""
+    look: Look | None
+    """None where the run, made again, ended elsewhere."""
+
+
+def places_of_rest(
+    problem: Problem, family: Family, keys: chex.PRNGKey, step_sizes: Any, runs: Runs, num_steps: int
+) -> tuple[Place, ...]:
+    """Tell where runs came to rest: at which losses, and whether curvature is positive there.
+
+    Parameters
+    ----------
+    problem, family, keys, num_steps
+        As in the sweep that made the runs.
+    step_sizes
+        [S].
+    runs
+        Facts, leaves [S, R].
+
+    Returns
+    -------
+    tuple of Place
+        At most four, those where most runs ended, ascending in loss. Empty with batches, and where no run came to
+        rest. Of each the run at the largest step size is made again, side by side.
+    """
+    if problem.batches is not None:
+        return ()
+    levels = _levels(runs)
+    chosen = sorted(sorted(levels, key=len, reverse=True)[:MAX_PLACES], key=lambda level: runs.last_loss[level[-1]])
+    if not chosen:
+        return ()
+    ends = [max(level, key=lambda at: (step_sizes[at[0]], -at[1])) for level in chosen]
+    rows, columns = (np.array(part) for part in zip(*ends, strict=True))
+    states = ends_of_runs(problem, family, np.asarray(step_sizes)[rows], keys[columns], num_steps)
+    scale = _scale(runs)
+    places = []
+    for i, (at, level) in enumerate(zip(ends, chosen, strict=True)):
+        params, model_state = jax.tree.map(lambda leaf, lane=i: leaf[lane], (states.params, states.model_state))
+        loss, was = judged_loss(problem, model_state), float(runs.last_loss[at])
+        look = look_at(loss, params) if abs(float(loss(params)) - was) <= APART * scale else None
+        places.append(Place(was, len(level), float(step_sizes[at[0]]), int(at[1]), look))
+    return tuple(places)
+
+
+def _scale(runs):
+    """How far runs fell, at most."""
+    with np.errstate(invalid="ignore"):
+        return float(np.nanmax(np.asarray(runs.first_loss, float) - np.asarray(runs.best_loss, float)))
+
+
+def _levels(runs):
+    """Indices of runs at rest, those of one loss together."""
+    losses, codes = np.asarray(runs.last_loss, float), np.asarray(verdicts(runs))
+    with np.errstate(invalid="ignore"):
+        is_small = runs.tail_gradient_norm_max <= runs.tolerance * runs.first_gradient_norm
+    # What creeps towards a saddle is no success, and has come to rest all the same.
+    resting = (codes == Verdict.CONVERGED) | ((codes == Verdict.STRANDED) & np.asarray(is_small))
+    resting &= np.isfinite(losses)
+    indices = sorted(zip(*(part.tolist() for part in np.nonzero(resting)), strict=True), key=lambda at: losses[at])
+    levels: list[list[tuple[int, int]]] = []
+    for at in indices:
+        if levels and losses[at] - losses[levels[-1][-1]] <= APART * _scale(runs):
+            levels[-1].append(at)
+        else:
+            levels.append([at])
+    return levels
+
+
+def ends_of_runs(problem: Problem, family: Family, step_sizes: Any, keys: chex.PRNGKey, num_steps: int) -> Any:
+    """Make runs again, to have what they end with.
+
+    Parameters
+    ----------
+    problem, family
+        As in a sweep.
+    step_sizes, keys
+        [P], one of each a run.
+    num_steps
+        The horizon.
+
+    Returns
+    -------
+    TrainState
+        Leaves [P, ...].
+    """
+    step = train_step(problem, family)
+
+    @jax.jit
+    def run(step_sizes, keys):
+        states = jax.vmap(step.init)(step_sizes, keys)
+        return jax.lax.fori_loop(0, num_steps, lambda _, at: jax.vmap(step.update)(at)[0], states)
+
+    return run(jnp.asarray(step_sizes, jnp.result_type(float)), keys)
+
+
+def look_at(loss: Any, params: chex.ArrayTree) -> Look:
+    """Find the smallest and the largest Hessian eigenvalue at one place.
+
+    Parameters
+    ----------
+    loss
+        Of the parameters.
+    params
+        The place.
+
+    Returns
+    -------
+    Look
+    """
+    num_iters = min(NUM_PRODUCTS, sum(leaf.size for leaf in jax.tree.leaves(params)))
+
+    @jax.jit
+    def both(params):
+        ends = [
+            sharpness(loss, params, which=which, rtol=1e-4, num_iters=num_iters) for which in ("smallest", "largest")
+        ]
+        return [end.value for end in ends], [end.residual for end in ends]
+
+    values, residuals = both(params)
+    return Look(float(values[0]), float(values[1]), max(float(residual) for residual in residuals))
 
 
 def curvature_at_rest(problem: Problem, params: chex.ArrayTree, *, rtol: float = 1e-4) -> Float[np.ndarray, "S R"]:

@@ -18,6 +18,7 @@ from gdx.edges import Edge
 from gdx.problems.base import Epochs, Problem
 from gdx.stepping import Family, train_step
 from gdx.studies.predictions import judged_loss
+from gdx.studies.resting import look_at
 from gdx.studies.step_reading import StepRow
 from gdx.verdicts import Answer, training_level
 
@@ -85,10 +86,15 @@ def theory_rows(problem: Problem, family: Family, key: chex.PRNGKey, edge: Edge)
         row = missing(names[2], meanings[2], f"none was reached {after}: {remark}")
         yield row._replace(cost=edge.horizon * share_of(problem))
         return
-    row = _curvature_row(
-        names[2], meanings[2], reader, judged_loss(problem, end.model_state), end.params, end.opt_state
-    )
+    loss = judged_loss(problem, end.model_state)
+    row = _curvature_row(names[2], meanings[2], reader, loss, end.params, end.opt_state)
     note = f"{row.note}, {after}" + (f"; {remark}" if remark else "")
+    if math.isfinite(row.value):
+        # What a run has come near to is told by its loss, and by the sign of the smallest curvature there.
+        look = look_at(loss, end.params)
+        kind = look.kind if _is_at_rest(loss, start(key)[0], end.params, edge.tolerance) else "not at rest"
+        span = f"curvature from {look.smallest:.4g} to {look.largest:.4g}"
+        note += f"; loss {float(loss(end.params)):.4g} there, {kind}: {span}"
     yield row._replace(note=note, cost=row.cost + edge.horizon * share_of(problem))
 
 
@@ -114,6 +120,11 @@ def _well_inside(edge):
     if met.size == 0:
         return None
     return float(met[np.argmin(np.abs(np.log(met / (BELOW_EDGE * met[-1]))))])
+
+
+def _is_at_rest(loss, start, end, tolerance):
+    first, last = (float(optax.tree.norm(jax.grad(loss)(params))) for params in (start, end))
+    return last <= tolerance * first
 
 
 def _trained(edge, late_loss):

@@ -18,6 +18,7 @@ from gdx.edges.scanning import Search, edge_of, find_edge
 from gdx.problems.base import Problem
 from gdx.stepping import Family
 from gdx.studies.predictions import Predictions, predict
+from gdx.studies.resting import Place, places_of_rest
 from gdx.sweeps import Runs, sweep
 from gdx.verdicts import TrainingVerdict, Verdict, check_criterion, training_verdicts, verdicts
 
@@ -53,6 +54,8 @@ class Transition(NamedTuple):
     compile_seconds: float
     run_seconds: float
     interrupted: bool = False
+    places: tuple[Place, ...] = ()
+    """Where runs came to rest, ascending in loss."""
 
     @property
     def window(self) -> tuple[float, float]:
@@ -127,7 +130,7 @@ def transition(
     predictions = predict(problem, family, keys)
     explored, wanted = Exploration(run, keys), Search(criterion, float(tolerance), rtol, grows=step_sizes is None)
     grid = default_step_sizes(predictions, num_points) if step_sizes is None else np.sort(np.asarray(step_sizes, float))
-    edge, others, interrupted = None, {}, False
+    edge, others, interrupted, places = None, {}, False, ()
     try:
         if grid is None:
             grid = _around(find_edge(explored, None, wanted._replace(rtol=0.5), progress=staged("edges")), num_points)
@@ -143,6 +146,8 @@ def transition(
             edge = edge_of(explored, wanted._replace(criterion=criterion or edge.criterion))._replace(
                 estimate=edge.estimate
             )
+        if explored.runs is not None:
+            places = places_of_rest(problem, family, keys, explored.step_sizes, explored.runs, run.num_steps)
     except KeyboardInterrupt as error:
         if explored.runs is None:
             raise
@@ -161,6 +166,7 @@ def transition(
         run.compile_seconds,
         seconds,
         interrupted,
+        places,
     )
 
 
