@@ -94,8 +94,12 @@ def outside(case: draws.Case, edge: gdx.Edge) -> float:
     slope = draws.OPTIMIZERS[case.optimizer].sharpness_of_rate
     if value > upper:
         return (value - upper) / (1.5 * value * math.log(1 / TOLERANCE) / (edge.horizon * slope))
-    # Beyond an edge what grows may begin at rounding, and a run comes to rest before it is seen.
-    return max(lower - value, 0) / (value * math.log(1 / np.finfo(float).eps) / (edge.horizon * slope))
+    # Beyond an edge what grows may begin at rounding, and a run comes to rest before it is seen; or far below rounding,
+    # where the minimum is at 0, down to what the gradients of these very runs show.
+    fallen = edge.runs.tail_gradient_norm_min / edge.runs.first_gradient_norm
+    smallest = np.min(fallen, initial=1.0, where=edge.answers == gdx.Answer.MET)
+    depth = max(math.log(1 / np.finfo(float).eps), -math.log(max(smallest, np.finfo(float).tiny)))
+    return max(lower - value, 0) / (value * depth / (edge.horizon * slope))
 
 
 def remembered(case: draws.Case, kept: pathlib.Path | None) -> referee.Truth:

@@ -322,7 +322,7 @@ def test_where_success_comes_back_beyond_a_basin_the_bar_reaches_that_far_or_the
 def traces_of(norms):
     """One run whose gradient norms these are."""
     norms = np.asarray(norms, float)[:, None]
-    return Traces(np.ones(1), norms, np.zeros_like(norms), np.ones((2, 1)), None)
+    return Traces(np.ones(1), norms, np.zeros_like(norms), np.ones((2, 1)), np.zeros(1, bool), None)
 
 
 def test_what_goes_on_without_a_period_wanders_and_what_still_falls_or_rises_does_not():

@@ -1,5 +1,6 @@
 """The referee that bench/truth.py holds estimates to, against closed forms, and that a wrong estimate is told."""
 
+import math
 import pathlib
 import sys
 from types import SimpleNamespace
@@ -24,9 +25,14 @@ def estimated(value, error, lower, upper):
     estimate = SimpleNamespace(value=value, error=error, kind=EstimateKind.SOFT, method="", reason="none was found")
     answers = np.array([[Answer.MET], [Answer.UNDECIDED], [Answer.FAILED]])
     step_sizes = np.array([lower, 0.5 * (lower + upper), upper])
-    first_failure = Bracket(step_sizes[1], upper)
+    runs = SimpleNamespace(tail_gradient_norm_min=np.full((3, 1), 1e-9), first_gradient_norm=np.ones((3, 1)))
     return SimpleNamespace(
-        estimate=estimate, first_failure=first_failure, horizon=5000, answers=answers, step_sizes=step_sizes
+        estimate=estimate,
+        first_failure=Bracket(step_sizes[1], upper),
+        horizon=5000,
+        answers=answers,
+        step_sizes=step_sizes,
+        runs=runs,
     )
 
 
@@ -60,6 +66,24 @@ def test_a_start_that_wanders_without_a_period_beyond_its_edge_has_a_number():
     assert abs(found.value - 0.569352079186356) <= found.error + 3.2e-14
     assert found.error < 1e-12
     assert found.kind is EstimateKind.JUMP
+
+
+@pytest.mark.parametrize("name", ["barrier", "round well", "failing between successes"])
+@pytest.mark.slow
+def test_what_a_larger_study_once_found_wrong(name):
+    case = draws.case(
+        *{
+            # Its logarithm is NaN where a plain loop may pass through.
+            "barrier": ("barrier", "momentum .9", 303),
+            # From far away it looks like a bowl, also beside the line through its minima.
+            "round well": ("round-well", "sgd", 490),
+            # What ends there is the last of many intervals of success.
+            "failing between successes": ("symmetric-factor", "momentum .5", 337),
+        }[name]
+    )
+    exact = {"barrier": 0.102076763473641, "round well": 0.50052637870695}.get(name, math.nan)
+    found = truth.critical(case, 5000).estimate
+    assert math.isnan(found.value) if math.isnan(exact) else abs(found.value - exact) <= found.error + 6e-9
 
 
 @pytest.mark.slow

@@ -1,11 +1,11 @@
 """Where runs really stop converging, by plain optax loops and dense Hessians; nothing of gdx.
 
 A run has come to rest where its gradient norm stays below a billionth of the first one all through the last eighth of
-its steps; it comes to rest where it falls from eighth to eighth. It has failed where it is no longer finite or does
-neither. The edge is where the first failure above a success begins, bracketed by grids of such runs, each finer and
-longer than the last. Where the run just below it rests at a minimum whose largest Hessian eigenvalue is the optimizer's
-threshold over the step size, up to what the horizon resolves, the edge is that minimum's, and the eigenvalue gives it
-to rounding.
+its steps; it comes to rest where it falls from eighth to eighth. It has failed where loss or parameters were no longer
+finite at any step, or where it does neither. The edge is where the first failure above a success begins, bracketed by
+grids of such runs, each finer and longer than the last. Where the run just below it rests at a minimum whose largest
+Hessian eigenvalue is the optimizer's threshold over the step size, up to what the horizon resolves, the edge is that
+minimum's, and the eigenvalue gives it to rounding.
 """
 
 from __future__ import annotations
@@ -66,9 +66,10 @@ def _program(name: str, optimizer: str):
 
         def step(i, carry):
             w, state, largest = carry
-            g = gradient(w, numbers)
+            value, g = jax.value_and_grad(loss)(w, numbers)
             updates, state = tx.update(g, state, w)
-            norm = optax.tree.norm(g)
+            # Outside its domain a loss is NaN where its gradient may be finite, as that of a logarithm is.
+            norm = jnp.where(jnp.isfinite(value), optax.tree.norm(g), jnp.inf)
             return optax.apply_updates(w, updates), state, largest.at[i * EIGHTHS // num_steps].max(norm)
 
         first = optax.tree.norm(gradient(start, numbers))

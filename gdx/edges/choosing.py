@@ -30,8 +30,9 @@ NEAR = 4.0
 ROUNDS = 3
 COARSEST = 1e-2
 """Largest relative error that is still worth a number."""
-AFTERMATH = np.geomspace(1e-9, 3e-2, WIDTH)
-"""Relative distances above an edge of a basin at which runs must not succeed again."""
+AFTERMATH = np.geomspace(1e-9, 3e-2, 4 * WIDTH)
+"""Relative distances from an edge of a basin at which runs must not succeed again above it, nor fail below: where
+answers alternate, those that an edge by itself would have may be nine in ten."""
 FAR_BELOW, ROUNDING = 1e-6, 1e-14
 """Share of the bound of blow-up that a run which stays bounded keeps away from it, and the least relative distance from
 an edge at which that is asked."""
@@ -337,20 +338,24 @@ def _only_lingers(start, found):
 
 
 def _with_zone(start, found):
-    """Widen the bar to the zone above a basin's edge in which this start succeeds again."""
+    """Widen the bar to the zone around a basin's edge in which success and failure of this start alternate."""
     if not found.is_number:
         return found
-    traces = start.probe(found.value * (1 + AFTERMATH), start.key)
-    again = traces.step_sizes[start.sides.met(traces) & (traces.step_sizes > found.value + found.error)]
-    furthest = max([*again, start.last])
-    if furthest == 0.0:
-        return found
-    if furthest > found.value * (1 + COARSEST):
+    step_sizes = np.concatenate([found.value * (1 + AFTERMATH), found.value * (1 - AFTERMATH)])
+    met, failed = [], []
+    for part in np.split(step_sizes, step_sizes.size // WIDTH):
+        traces = start.probe(part, start.key)
+        met.append(start.sides.met(traces))
+        failed.append(start.sides.failed(traces))
+    again = step_sizes[np.concatenate(met) & (step_sizes > found.value + found.error)]
+    before = step_sizes[np.concatenate(failed) & (step_sizes < found.value - found.error)]
+    highest, lowest = max([found.value, start.last, *again]), min([found.value, *before])
+    if highest - lowest > found.value * COARSEST:
         return nothing(
-            f"from {found.value:.6g} to {furthest:.6g} success and failure of this start alternate, so that its first "
+            f"from {lowest:.6g} to {highest:.6g} success and failure of this start alternate, so that its first "
             "crossing is no edge"
         )
-    return found._replace(error=max(found.error, furthest - found.value))
+    return found._replace(error=max(found.error, highest - found.value, found.value - lowest))
 
 
 def _checked(start, choice):
@@ -359,15 +364,20 @@ def _checked(start, choice):
     is_held = choice.method == "eigenvalue" and choice.kind is not EstimateKind.LINEAR
     if choice.kind is EstimateKind.NONE or is_held:
         return choice
-    # A basin's edge is the same at every horizon; a loss of stability is seen too early or too late.
+    # A basin's edge is the same at every horizon, and one of many crossings too; a loss of stability is seen too early
+    # or too late.
     below = above = AGREES
-    if choice.is_local:
+    if choice.is_local and not start.last:
         below = math.log(1 / np.finfo(float).eps) / start.probe.num_steps / SLOWEST
         above = start.resolution / SLOWEST
     below, above = (part + found.error / found.value for part in (below, above))
     if start.lower * (1 - below) <= found.value <= start.upper * (1 + above):
         return choice
     runs = f"{start.lower:.6g} .. {start.upper:.6g}"
+    if start.last:
+        return _none(
+            f"this start fails within {runs} and succeeds again up to {start.last:.6g}, so that it has no edge"
+        )
     return _none(f"two roads disagree: the {choice.method} says {found.value:.6g}, the runs {runs}")
 
 

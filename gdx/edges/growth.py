@@ -143,6 +143,7 @@ def _grows(logs, slope):
     return (rates[0] if max(rates) - min(rates) <= 1e-3 * abs(rates[0]) else slope) > 0
 
 
+@np.errstate(divide="ignore", invalid="ignore")
 def _interpolated(step_sizes, logs):
     """Root of the fastest mode's rate, and how far it can be trusted."""
     (rates, dropped), *others = (np.array([leading_rate(lane, samples) for lane in logs]).T for samples in SAMPLES)

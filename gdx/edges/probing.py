@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gdx.edges.traces import Traces
+from gdx.curvature.products import all_finite
+from gdx.edges.traces import BLOW_UP_FACTOR, Traces
 from gdx.problems.base import Problem
 from gdx.stepping import Family, TrainState, frozen_params, gradient_norm, train_step
 
@@ -26,6 +27,8 @@ AFFINE_PLACES = np.concatenate(
     [sign * np.geomspace(1e-2, 1e4, WIDTH // 2)[: WIDTH // 2 - (sign < 0)] for sign in (1, -1)]
 )
 """Distances along a line, in units of the start's own, at which gradients are compared; WIDTH - 1 of them."""
+PLACES_OF_WAY = 1 + np.concatenate([[0.0], *(sign * np.geomspace(1e-3, 0.6, WIDTH // 2 - 1) for sign in (1, -1))])
+"""The same on the way from the start to where its run ends, in units of that way: around the end, above all."""
 
 
 def coarsest_eps(state: TrainState) -> float:
@@ -127,30 +130,44 @@ class Probe:
         Returns
         -------
         bool
-            Along a random line, over six orders of magnitude: what is not seen there is not known.
+            Along a random line, over six orders of magnitude, and on the way of the start's own run to where that ends:
+            what is not seen there is not known.
         """
-        states = self.start([step_size], key)
+        start = self.one_start(step_size, key)
         rng = np.random.default_rng(0)
-        size = float(optax.tree.norm(jax.tree.map(lambda leaf: leaf[0], states.params))) or 1.0
-        number = sum(leaf[0].size for leaf in jax.tree.leaves(states.params))
-        sizes = np.concatenate([[0.0], size * AFFINE_PLACES]) / math.sqrt(number)
+        size = float(optax.tree.norm(start.params)) or 1.0
+        number = sum(leaf.size for leaf in jax.tree.leaves(start.params))
+        moving = (start.params, start.opt_state)
+        anywhere = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), moving)
+        if not self._is_affine_along(start, anywhere, size * AFFINE_PLACES / math.sqrt(number)):
+            return False
+        self.num_runs += 1
+        end = self.flow(start, self.num_steps)
+        way = jax.tree.map(lambda new, old: new - old if _is_floating(old) else 0, (end.params, end.opt_state), moving)
+        # A run that comes nowhere tells nothing.
+        return not all_finite(way) or self._is_affine_along(start, way, PLACES_OF_WAY)
 
-        def along(leaf):
+    def _is_affine_along(self, start, direction, sizes):
+        """Whether a step moves evenly along a line; sizes [WIDTH - 1] in units of the direction's numbers."""
+        sizes = np.concatenate([[0.0], sizes])
+
+        def along(leaf, way):
             if not _is_floating(leaf):
-                return leaf
-            direction = rng.normal(size=leaf.shape[1:])
-            return leaf + jnp.asarray(sizes.reshape(-1, *(1,) * direction.ndim) * direction, leaf.dtype)
+                return jnp.broadcast_to(leaf, (WIDTH, *leaf.shape))
+            return leaf[None] + jnp.asarray(sizes.reshape(-1, *(1,) * leaf.ndim) * np.asarray(way), leaf.dtype)
 
-        params, opt_state = jax.tree.map(along, (states.params, states.opt_state))
+        states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (WIDTH, *leaf.shape)), start)
+        params, opt_state = jax.tree.map(along, (start.params, start.opt_state), direction)
         new = jax.vmap(self.advance)(states._replace(params=params, opt_state=opt_state))
         leaves = [leaf for leaf in jax.tree.leaves((new.params, new.opt_state)) if _is_floating(leaf)]
         flat = np.concatenate([np.reshape(np.asarray(leaf, float), (WIDTH, -1)) for leaf in leaves], axis=1)
         if not np.all(np.isfinite(flat)):
             return False
         slopes = (flat[1:] - flat[0]) / sizes[1:, None]
-        # A small difference of large numbers is known to rounding only.
-        eps = coarsest_eps(states)
-        rounding = 500 * eps * np.abs(flat).max() / np.abs(sizes[1:, None])
+        # A small difference of large numbers is known to rounding only, of the numbers at that place and not far away.
+        eps = coarsest_eps(start)
+        size_there = np.maximum(np.abs(flat[1:]).max(axis=1), np.abs(flat[0]).max())
+        rounding = 500 * eps * (size_there / np.abs(sizes[1:]))[:, None]
         largest = np.abs(slopes).max()
         return bool(largest > 0 and np.all(np.abs(slopes - slopes[-1]) <= max(1e-9, 64 * eps) * largest + rounding))
 
@@ -205,17 +222,18 @@ class Probe:
             np.concatenate([old[:1], new[1:]])
             for old, new in ((traces.norms, later.norms), (traces.losses, later.losses))
         )
-        return later._replace(norms=norms, losses=losses)
+        return later._replace(norms=norms, losses=losses, lost=traces.lost | later.lost)
 
     def _traced(self, step_sizes, states):
         count = step_sizes.size
         self.num_runs += count
-        states, (norms, changes), losses = self._watch(states)
+        states, (norms, changes), losses, lost = self._watch(states)
         return Traces(
             step_sizes,
             np.asarray(norms)[:, :count],
             np.asarray(changes)[:, :count],
             np.asarray(losses)[:, :count],
+            np.asarray(lost)[:count],
             jax.tree.map(lambda leaf: leaf[:count], states),
         )
 
@@ -285,20 +303,25 @@ class Probe:
             return jax.vmap(lambda tree: gradient_norm(tree, frozen))(gradient)
 
         def body(carry, _):
-            states, before, _ = carry
+            states, before, _, lost = carry
             states, view = update(states)
             change = norms_of(optax.tree.sub(view.gradient, before))
             norm = norms_of(view.gradient)
-            return (states, view.gradient, view.loss), (norm, jnp.log(change))
+            return (states, view.gradient, view.loss, lost | is_bad(view.loss)), (norm, jnp.log(change))
 
         # The first step is taken apart: it says what a gradient looks like, and the first loss.
         states, view = update(states)
-        first = norms_of(view.gradient)
-        carry = (states, view.gradient, view.loss)
-        (states, _, loss), (norms, changes) = jax.lax.scan(body, carry, length=self.num_steps - 1)
+        first, first_loss = norms_of(view.gradient), view.loss
+        bound = BLOW_UP_FACTOR * jnp.maximum(jnp.abs(first_loss), 1)
+
+        def is_bad(loss):
+            return ~(jnp.abs(loss - first_loss) <= bound)
+
+        carry = (states, view.gradient, view.loss, is_bad(first_loss))
+        (states, _, loss, lost), (norms, changes) = jax.lax.scan(body, carry, length=self.num_steps - 1)
         norms = jnp.concatenate([first[None], norms])
         changes = jnp.concatenate([jnp.full_like(first, -jnp.inf)[None], changes])
-        return states, (norms, changes), jnp.stack([view.loss, loss])
+        return states, (norms, changes), jnp.stack([first_loss, loss]), lost
 
 
 def _is_floating(leaf):

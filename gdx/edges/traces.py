@@ -38,14 +38,15 @@ class Traces(NamedTuple):
     """Logarithm of the norm of the gradient's change since the last step; -inf at the first step."""
     losses: Float[np.ndarray, "2 S"]
     """First and last."""
+    lost: Bool[np.ndarray, " S"]
+    """Whether the loss was, at any step, not finite or beyond the bound of blow-up, which ends a run of a sweep."""
     states: TrainState
     """At the end, leaves [S, ...]."""
 
     @property
     def escaped(self) -> Bool[np.ndarray, " S"]:
-        """Whether a run was no longer finite, or its loss beyond the blow-up bound, at the end."""
-        bound = BLOW_UP_FACTOR * np.maximum(np.abs(self.losses[0]), 1)
-        return ~np.isfinite(self.norms[-1]) | ~(np.abs(self.losses[1] - self.losses[0]) <= bound)
+        """Whether a run was no longer finite, or its loss beyond the blow-up bound on the way."""
+        return ~np.isfinite(self.norms[-1]) | self.lost
 
     def arrived(self, tolerance: float) -> Bool[np.ndarray, " S"]:
         """Say which runs kept their gradient norm at or below the tolerance over the whole tail.
