@@ -163,7 +163,9 @@ def test_float32_reaches_its_own_rounding_at_every_scale(scale):
     eigenvalues = np.linalg.eigvalsh(np.asarray(matrix, float))
     assert found.value.dtype == jnp.float32
     assert found.status == EigenStatus.CONVERGED
-    assert abs(found.value - eigenvalues[-1]) < 1e-6 * np.abs(eigenvalues).max()
+    # Elsewhere sums are taken in another order: what n of them may lose at most is n units of rounding.
+    rounding = 1e-6 if jax.default_backend() == "cpu" else 90 * float(jnp.finfo(jnp.float32).eps) / 2
+    assert abs(found.value - eigenvalues[-1]) < rounding * np.abs(eigenvalues).max()
 
 
 def test_a_start_on_a_smaller_eigenvalue_is_no_trap_and_a_good_one_saves_products():
