@@ -1,5 +1,6 @@
 import functools
 import signal
+import threading
 
 import chex
 import jax
@@ -10,7 +11,7 @@ import pytest
 from cases import LAST_PARAMS, SWEEPS, keys
 
 import gdx
-from gdx.sweeps import driver
+from gdx.sweeps import streaming
 from gdx.sweeps.sizing import choose_blocks, choose_slots
 
 NETWORK = gdx.problems.linear_network((3, 3, 3), singular_values=(1.0, 0.6, 0.3))
@@ -34,10 +35,53 @@ def test_permuting_the_lanes_changes_no_bit_of_any_lane():
 def test_neither_the_segments_nor_the_queue_change_a_bit(monkeypatch):
     step_sizes = np.linspace(0.3, 1.6, 50)
     usual = gdx.sweep(NETWORK, optax.sgd, num_steps=300, slots=8)(step_sizes, keys(2))
-    monkeypatch.setattr(driver, "SEGMENT_SECONDS", 1e-9)
-    monkeypatch.setattr(driver, "QUEUE_ROWS", 7)
-    monkeypatch.setattr(driver, "LOG_ROWS", 3)
+    monkeypatch.setattr(streaming, "SEGMENT_SECONDS", 1e-9)
+    monkeypatch.setattr(streaming, "QUEUE_ROWS", 7)
+    monkeypatch.setattr(streaming, "LOG_ROWS", 3)
     assert_same_bits(usual, gdx.sweep(NETWORK, optax.sgd, num_steps=300, slots=8)(step_sizes, keys(2)))
+
+
+def test_the_number_of_workers_changes_no_bit(monkeypatch):
+    step_sizes = np.linspace(0.3, 1.6, 50)
+    alone = gdx.sweep(NETWORK, optax.sgd, num_steps=300, slots=8, workers=1)(step_sizes, keys(2))
+    for workers in (2, 3):
+        run = gdx.sweep(NETWORK, optax.sgd, num_steps=300, slots=8, workers=workers)
+        assert_same_bits(alone, run(step_sizes, keys(2)))
+    # Segments of one block, so that the workers take turns all the time.
+    monkeypatch.setattr(streaming, "SEGMENT_SECONDS", 1e-9)
+    assert_same_bits(alone, run(step_sizes, keys(2)))
+
+
+def test_a_worker_that_has_nothing_to_do_is_not_started(monkeypatch):
+    started = []
+    monkeypatch.setattr(streaming, "_worker", lambda *args: started.append(args))
+    gdx.sweep(NETWORK, optax.sgd, num_steps=100, slots=8, workers=4)([0.1] * 8, keys(1))
+    assert not started
+
+
+def test_what_goes_wrong_in_a_worker_is_raised_to_the_caller(monkeypatch):
+    calls = []
+    fails = streaming.advance_flight
+
+    def failing(segment, flight):
+        calls.append(threading.current_thread().name)
+        if calls[-1] == "gdx-sweep":
+            raise MemoryError("no room")
+        return fails(segment, flight)
+
+    monkeypatch.setattr(streaming, "advance_flight", failing)
+    with pytest.raises(MemoryError, match="no room"):
+        gdx.sweep(NETWORK, optax.sgd, num_steps=100, slots=4, workers=2)(np.linspace(0.1, 1, 40), keys(1))
+
+
+def test_a_loss_that_calls_back_into_python_runs_as_well():
+    def loss(w):
+        shape = jax.ShapeDtypeStruct((), w.dtype)
+        one = jax.pure_callback(lambda: np.ones((), w.dtype), shape, vmap_method="sequential")
+        return 0.5 * jnp.sum(w**2) * jax.lax.stop_gradient(one)
+
+    runs = gdx.sweep(gdx.problem(jnp.ones(2), loss), optax.sgd, num_steps=20, slots=4, workers=2)([0.5] * 9, keys(1))
+    np.testing.assert_allclose(runs.last_loss[:, 0], 0.25**19, rtol=1e-12)
 
 
 @pytest.mark.parametrize("family", [optax.sgd, optax.adam], ids=["sgd", "adam"])
@@ -254,8 +298,8 @@ def test_ctrl_c_gives_back_what_was_finished():
 
 def test_lanes_stream_through_a_queue_and_a_log_of_fixed_size(monkeypatch):
     # Hundreds of segments that end at once: a segment's length must not grow without bound meanwhile.
-    monkeypatch.setattr(driver, "QUEUE_ROWS", 64)
-    monkeypatch.setattr(driver, "LOG_ROWS", 64)
+    monkeypatch.setattr(streaming, "QUEUE_ROWS", 64)
+    monkeypatch.setattr(streaming, "LOG_ROWS", 64)
     run = gdx.sweep(gdx.problems.quartic(start=0.5), optax.sgd, num_steps=1, slots=64)
     runs = run(np.linspace(0.1, 0.9, 20_011), keys(1))
     np.testing.assert_allclose(runs.first_loss, 0.140625)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -25,10 +25,11 @@ from gdx.sweeps.inputs import (
     check_stopping,
     check_total,
 )
-from gdx.sweeps.lanes import make_engine
+from gdx.sweeps.lanes import Engine, make_engine
 from gdx.sweeps.runs import Runs, Stopping
 from gdx.sweeps.sizing import LIGHT_BYTES, choose_blocks, choose_slots, work_bytes
 from gdx.sweeps.state import SEARCH_FAILURES, Queue, Settings
+from gdx.sweeps.streaming import Grid, Program, compile_segment, default_workers, for_workers, stream
 from gdx.sweeps.training import make_start
 from gdx.sweeps.watching import check_observers, check_watching
 
@@ -38,11 +39,6 @@ if TYPE_CHECKING:
 FACTS = ("gradient", "cycles")
 EVALUATIONS = 8
 """Of the full loss in a tail, where it is not the training loss and nobody says otherwise."""
-SEGMENT_SECONDS = 0.1
-MAX_BLOCKS = 1 << 20
-"""Most blocks a segment is asked for: where queue or log end it early, its time says nothing of its length."""
-QUEUE_ROWS = 4096
-LOG_ROWS = 4096
 
 
 class Interrupted(KeyboardInterrupt):
@@ -63,6 +59,14 @@ class Interrupted(KeyboardInterrupt):
         self.runs, self.step_sizes, self.edge = runs, step_sizes, edge
 
 
+class _Built(NamedTuple):
+    """What stands for hyperparameters and keys of one kind."""
+
+    engine: Engine
+    bytes_per_run: int
+    """Of results."""
+
+
 class Sweep:
     """A sweep that is compiled on its first call and then takes any number of runs.
 
@@ -71,7 +75,9 @@ class Sweep:
     num_steps, tolerance, tail
         As given to `sweep`.
     slots : int or None
-        Lanes computed at once, B; None until the first call.
+        Lanes computed at once by a worker, B; None until the first call.
+    workers : int
+        Threads, each with a copy of the compiled program, that share the lanes.
     compile_seconds : float
         Time spent compiling so far.
     step_bytes : int or None
@@ -82,10 +88,12 @@ class Sweep:
         self.problem, self.family = problem, family
         self.num_steps, self.tail, self.tolerance = num_steps, tail, options["tolerance"]
         self.slots: int | None = options.pop("slots")
+        self.workers: int = options.pop("workers") or default_workers()
         self.compile_seconds = 0.0
         self.step_bytes: int | None = None
         self._options = options
-        self._programs: dict[Any, Any] = {}
+        self._built: dict[Any, _Built] = {}
+        self._programs: dict[Any, Program] = {}
 
     def __call__(
         self,
@@ -121,13 +129,16 @@ class Sweep:
         """
         with own_rules():
             hyperparams, keys, num_points, num_repeats = self.check(hyperparams, keys)
-            engine = self._engine(hyperparams, keys)
             if _is_traced((hyperparams, keys)):
-                return _run_traced(engine, hyperparams, keys, num_points, num_repeats)
-            key_data = np.asarray(jax.random.key_data(keys))
-            grid = _Grid(jax.tree.map(np.asarray, hyperparams), key_data, jax.random.key_impl(keys), num_repeats)
-            flat = self._stream(engine, grid, num_points * num_repeats, progress)
-            return jax.tree.map(lambda leaf: leaf.reshape(num_points, num_repeats, *leaf.shape[1:]), flat)
+                return _run_traced(self._engine(hyperparams, keys), hyperparams, keys, num_points, num_repeats)
+            grid = Grid(hyperparams, keys, num_points)
+            program = self._program(hyperparams, keys, grid)
+
+            facts, is_whole = stream(program, grid, progress)
+            runs = jax.tree.map(lambda leaf: leaf.reshape(num_points, num_repeats, *leaf.shape[1:]), facts)
+            if not is_whole:
+                raise Interrupted(runs, grid.hyperparams)
+            return runs
 
     def check(self, hyperparams: chex.ArrayTree, keys: chex.PRNGKey) -> tuple[Any, jax.Array, int, int]:
         """Refuse what a call would refuse, without compiling anything.
@@ -149,15 +160,29 @@ class Sweep:
         with own_rules():
             keys = check_keys(keys)
             hyperparams, num_points = check_hyperparams(hyperparams)
-            _, bytes_per_run, _ = self._engine(hyperparams, keys)
-            check_total(num_points, keys.shape[0], bytes_per_run)
+            self._engine(hyperparams, keys)
+            check_total(num_points, keys.shape[0], self._built[_signature(hyperparams, keys)].bytes_per_run)
         return hyperparams, keys, num_points, keys.shape[0]
 
     def _engine(self, hyperparams, keys):
         signature = _signature(hyperparams, keys)
-        if signature not in self._programs:
-            self._programs[signature] = (*self._build(hyperparams, keys), {})
-        return self._programs[signature]
+        if signature not in self._built:
+            self._built[signature] = self._build(hyperparams, keys)
+        return self._built[signature].engine
+
+    def _program(self, hyperparams, keys, grid):
+        """The compiled program, with a copy for every worker that has something to do."""
+        signature, started = _signature(hyperparams, keys), time.perf_counter()
+        program = self._programs.get(signature)
+        if program is None:
+            program = compile_segment(self._engine(hyperparams, keys), grid.any_window(), self.slots or 1)
+        useful = min(self.workers, -(-grid.total // program.num_slots))
+        if program.can_be_copied and len(program.segments) < useful:
+            program = for_workers(program, useful)
+        if program is not self._programs.get(signature):
+            self._programs[signature] = program
+            self.compile_seconds += time.perf_counter() - started
+        return program._replace(segments=program.segments[:useful])
 
     def _build(self, hyperparams, keys):
         """Check everything by shape alone, then size and build the engine; nothing is compiled yet."""
@@ -205,46 +230,7 @@ class Sweep:
         step = train_step(self.problem, self.family, block=blocks.coast + blocks.watch)
         engine = make_engine(step, evaluation(self.problem, frozen), make_start(self.problem, settings), settings)
         # None of a run's own facts is wider than a float64.
-        return engine, 8 * len(Runs._fields) + summary_bytes
-
-    def _stream(self, program, grid, total, progress):
-        engine, _, compiled = program
-        queue = grid.queue(0, total)
-        if "segment" not in compiled:
-            started = time.perf_counter()
-            slots, log = jax.jit(lambda queue: _blank(engine, queue))(queue)
-            segment = jax.jit(engine.segment, donate_argnums=(0, 1))
-            next_row, blocks = np.int32(0), np.int32(1)
-            compiled["segment"] = segment.lower(slots, log, next_row, queue, blocks).compile()
-            compiled["blank"] = jax.tree.map(lambda leaf: leaf.copy(), (slots, log))
-            self.compile_seconds += time.perf_counter() - started
-        segment = compiled["segment"]
-        # The program gives its buffers away, so each call starts from a copy.
-        slots, log = jax.tree.map(lambda leaf: leaf.copy(), compiled["blank"])
-        results = jax.tree.map(lambda leaf: _unfilled(total, leaf), log.facts)
-        finished, filled, num_blocks, next_row = 0, int(queue.length), 1, np.int32(0)
-        try:
-            while finished < total:
-                started = time.perf_counter()
-                slots, log, next_row = segment(slots, log, next_row, queue, np.int32(num_blocks))
-                count = int(log.filled)
-                seconds = time.perf_counter() - started
-                lanes = np.asarray(log.lane[:count])
-                for out, new in zip(jax.tree.leaves(results), jax.tree.leaves(log.facts), strict=True):
-                    out[lanes] = np.asarray(new)[:count]
-                log = log._replace(filled=jnp.zeros((), jnp.int32))
-                finished += count
-                if int(next_row) == int(queue.length) and filled < total:
-                    queue, next_row = grid.queue(filled, total), np.int32(0)
-                    filled += int(queue.length)
-                wanted = int(num_blocks * SEGMENT_SECONDS / max(seconds, 1e-4))
-                num_blocks = max(1, min(4 * num_blocks, wanted, MAX_BLOCKS))
-                if progress is not None:
-                    progress(finished, total)
-        except KeyboardInterrupt:
-            shaped = jax.tree.map(lambda leaf: leaf.reshape(-1, grid.num_repeats, *leaf.shape[1:]), results)
-            raise Interrupted(shaped, grid.hyperparams) from None
-        return results
+        return _Built(engine, 8 * len(Runs._fields) + summary_bytes)
 
 
 def sweep(
@@ -260,6 +246,7 @@ def sweep(
     observers: Mapping[str, Observer] | None = None,
     evaluate_every: int | None = None,
     slots: int | None = None,
+    workers: int | None = None,
 ) -> Sweep:
     """Prepare to run one optimizer family from many starts at many hyperparameters.
 
@@ -293,13 +280,16 @@ def sweep(
         Steps between evaluations of the problem's `full_loss` in the tail, where it has one; by default an eighth of
         the tail.
     slots
-        Lanes computed at once, B; by default a fixed rule from the work of one step.
+        Lanes computed at once by a worker, B; by default a fixed rule from the work of one step.
+    workers
+        Threads that share the lanes, each with a copy of the compiled program; by default one a core of a CPU, and one
+        elsewhere. No bit depends on their number. Inside a trace of the caller's there is one.
 
     Returns
     -------
     Sweep
         A callable `run(hyperparams, keys) -> Runs`. It compiles on its first call and never again for other
-        values or lengths. Memory is that of B runs, plus the facts of all.
+        values or lengths. Memory is that of B runs a worker, plus the facts of all.
 
     Raises
     ------
@@ -310,7 +300,8 @@ def sweep(
     -----
     A lane's bits depend on B, the JAX version, the kind of device and the number of cores. They do not depend on
     its neighbours (one that blows up cannot touch another), its position, the order of the lanes, how many there
-    are, or how the sweep is cut into segments; this holds for B a power of two, as the rule chooses it.
+    are, the number of workers, or how the sweep is cut into segments; this holds for B a power of two, as the rule
+    chooses it.
 
     Ctrl-C is heard between segments of about 0.1 s, or one block of at least `tail` steps if that takes longer.
 
@@ -326,6 +317,8 @@ def sweep(
         evaluate_every = check_count("evaluate_every", evaluate_every, "pass 1 to evaluate at every step")
     if slots is not None:
         slots = check_count("slots", slots, "leave it out for a fixed rule")
+    if workers is not None:
+        workers = check_count("workers", workers, "leave it out for one a core")
     for name, value in {"tolerance": tolerance, "blow_up_factor": blow_up_factor}.items():
         check_number(name, value, 0, np.inf, "the default suits most problems")
     if not isinstance(facts, Collection) or not set(facts) <= set(FACTS):
@@ -334,6 +327,7 @@ def sweep(
     check_stopping(stopping, facts)
     options = {
         "slots": slots,
+        "workers": workers,
         "tolerance": float(tolerance),
         "blow_up_factor": float(blow_up_factor),
         "stopping": stopping,
@@ -345,28 +339,7 @@ def sweep(
     return Sweep(problem, family, num_steps, tail, options)
 
 
-class _Grid:
-    """The whole grid on the host, handed to the device a window at a time; lane = point * R + repeat."""
-
-    def __init__(self, hyperparams, key_data, impl, num_repeats):
-        self.hyperparams, self.key_data, self.impl = hyperparams, key_data, impl
-        self.num_repeats = num_repeats
-
-    def queue(self, start, total):
-        stop = min(start + QUEUE_ROWS, total)
-        lanes = np.minimum(np.arange(start, start + QUEUE_ROWS), stop - 1)
-        point, repeat = np.divmod(lanes, self.num_repeats)
-        return Queue(
-            lane=lanes.astype(np.int32),
-            hyperparams=jax.tree.map(lambda leaf: leaf[point], self.hyperparams),
-            key=jax.random.wrap_key_data(self.key_data[repeat], impl=self.impl),
-            length=np.asarray(stop - start, np.int32),
-            is_last=np.asarray(stop == total),
-        )
-
-
-def _run_traced(program, hyperparams, keys, num_points, num_repeats):
-    engine, _, _ = program
+def _run_traced(engine, hyperparams, keys, num_points, num_repeats):
     total = num_points * num_repeats
     lanes = jnp.arange(total, dtype=jnp.int32)
     queue = Queue(
@@ -382,19 +355,6 @@ def _run_traced(program, hyperparams, keys, num_points, num_repeats):
     _, log, _ = engine.segment(slots, log, jnp.int32(0), queue, forever)
     order = jnp.zeros(total, jnp.int32).at[log.lane[:total]].set(lanes)
     return jax.tree.map(lambda leaf: leaf[order].reshape(num_points, num_repeats, *leaf.shape[1:]), log.facts)
-
-
-def _blank(engine, queue):
-    slots = engine.fill(queue)
-    return slots, engine.blank_log(slots, LOG_ROWS + slots.lane.shape[0])
-
-
-def _unfilled(total, leaf):
-    """Where facts of all runs will stand: NaN or 0 until they are known, and 0 is `Stop.UNFINISHED`."""
-    shape = (total, *leaf.shape[1:])
-    if jnp.issubdtype(leaf.dtype, jnp.floating):
-        return np.full(shape, np.nan, leaf.dtype)
-    return np.zeros(shape, leaf.dtype)
 
 
 def _signature(hyperparams, keys):
