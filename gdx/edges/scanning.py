@@ -33,6 +33,10 @@ FINE, COARSE = 1e-4, 1e-2
 """Widest bracket accepted, relative: of an edge where runs turn unstable, and of one where training stops to pay, which
 is a matter of degree."""
 MAX_ROUNDS = 100
+LANES = 32
+"""Step sizes of a round, about: slots for more would stand empty."""
+WORKERS = 2
+"""How many are kept busy by a round that refines: a fixed number, so that an edge is the same on any machine."""
 RAGGED, LOOKS, MAX_LOOKS = 1.5, 4, 3
 """Where success is a matter of degree a boundary is ragged: the factor below its first failure within which others are
 looked for, at so many step sizes, and how often where some are found."""
@@ -133,6 +137,7 @@ def critical_step_size(
             _needed("family", family),
             num_steps=steps,
             tolerance=1e-6 if tolerance is None else tolerance,
+            num_runs=LANES * keys.shape[0],
         )
     else:
         _check_run(run, problem, family, num_steps, tail)
@@ -251,13 +256,13 @@ def _refine(explored, wanted, progress):
     rtol = wanted.rtol
     if rtol is None:
         rtol = FINE if wanted.criterion in NAMES_OF_FAILURE else COARSE
-    slots, repeats = explored.run.slots or 1, explored.keys.shape[0]
+    repeats, lanes = explored.keys.shape[0], (explored.run.slots or 1) * WORKERS
     for _ in range(MAX_ROUNDS):
         wide = worth_refining(explored.step_sizes, _answered(explored, wanted), wanted.criterion, rtol)
         if not wide:
             return
-        # As many points as keep the slots busy; where lanes are dear, bisection wastes the fewest.
-        num_points = int(np.clip(slots // (repeats * len(wide)), 1, 63))
+        # As many points as keep all slots busy; where lanes are dear, bisection wastes the fewest.
+        num_points = int(np.clip(lanes // (repeats * len(wide)), 1, 63))
         new = np.concatenate([np.geomspace(*pair, num_points + 2)[1:-1] for pair in wide])
         new = np.setdiff1d(new, explored.step_sizes)
         if new.size == 0:

@@ -89,6 +89,7 @@ class Sweep:
         self.num_steps, self.tail, self.tolerance = num_steps, tail, options["tolerance"]
         self.slots: int | None = options.pop("slots")
         self.workers: int = options.pop("workers") or default_workers()
+        self._num_runs: int | None = options.pop("num_runs")
         self.compile_seconds = 0.0
         self.step_bytes: int | None = None
         self._options = options
@@ -212,7 +213,7 @@ class Sweep:
         summary_bytes = check_watching(self._options["observers"], state.params, view)
         frozen = frozen_params(self.problem, self.family, state)
         if self.slots is None:
-            self.slots = choose_slots(size, jax.default_backend())
+            self.slots = choose_slots(size, jax.default_backend(), self._num_runs)
         blocks = choose_blocks(
             self.num_steps,
             self.tail,
@@ -247,6 +248,7 @@ def sweep(
     evaluate_every: int | None = None,
     slots: int | None = None,
     workers: int | None = None,
+    num_runs: int | None = None,
 ) -> Sweep:
     """Prepare to run one optimizer family from many starts at many hyperparameters.
 
@@ -284,6 +286,8 @@ def sweep(
     workers
         Threads that share the lanes, each with a copy of the compiled program; by default one a core of a CPU, and one
         elsewhere. No bit depends on their number. Inside a trace of the caller's there is one.
+    num_runs
+        How many runs a call will be of, about, where that is known to be few: the rule then gives no more slots.
 
     Returns
     -------
@@ -319,6 +323,8 @@ def sweep(
         slots = check_count("slots", slots, "leave it out for a fixed rule")
     if workers is not None:
         workers = check_count("workers", workers, "leave it out for one a core")
+    if num_runs is not None:
+        num_runs = check_count("num_runs", num_runs, "leave it out where it may be any")
     for name, value in {"tolerance": tolerance, "blow_up_factor": blow_up_factor}.items():
         check_number(name, value, 0, np.inf, "the default suits most problems")
     if not isinstance(facts, Collection) or not set(facts) <= set(FACTS):
@@ -328,6 +334,7 @@ def sweep(
     options = {
         "slots": slots,
         "workers": workers,
+        "num_runs": num_runs,
         "tolerance": float(tolerance),
         "blow_up_factor": float(blow_up_factor),
         "stopping": stopping,

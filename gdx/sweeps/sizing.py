@@ -54,7 +54,7 @@ def work_bytes(program: Any) -> int:
     return total
 
 
-def choose_slots(bytes_per_lane: int, backend: str) -> int:
+def choose_slots(bytes_per_lane: int, backend: str, num_runs: int | None = None) -> int:
     """Lanes computed at once: the power of two whose working set just fits the cache.
 
     Parameters
@@ -63,16 +63,20 @@ def choose_slots(bytes_per_lane: int, backend: str) -> int:
         As `work_bytes` gives it.
     backend
         "cpu", "gpu" or "tpu".
+    num_runs
+        The number of lanes that was announced: slots beyond it are of no use.
 
     Returns
     -------
     int
-        A power of two. It depends on nothing else, above all not on the number of lanes, since the last bits of
-        a result may depend on it.
+        A power of two. It depends on nothing else, above all not on the number of lanes of a call, since the last bits
+        of a result may depend on it.
     """
     low, high = SLOT_RANGE.get(backend, DEVICE_SLOT_RANGE)
     fitting = CACHE_BYTES.get(backend, DEVICE_BYTES) // max(bytes_per_lane, 1)
-    return int(min(max(1 << max(fitting.bit_length() - 1, 0), low), high))
+    if num_runs is not None:
+        fitting, low = min(fitting, num_runs), min(low, num_runs)
+    return int(min(_power_of_two(max(fitting, low)), high))
 
 
 def choose_blocks(num_steps: int, window: int, *, spares_watching: bool, watches_all: bool = False) -> Blocks:
@@ -109,6 +113,11 @@ def choose_blocks(num_steps: int, window: int, *, spares_watching: bool, watches
     number = min(candidates, key=lambda count: (-num_steps % count, -count))
     length = -(-num_steps // number)
     return Blocks(number, length - watch, watch, number * length - num_steps)
+
+
+def _power_of_two(number):
+    """The largest one that is no larger."""
+    return 1 << max(number.bit_length() - 1, 0)
 
 
 def _bytes(aval):
