@@ -1,25 +1,22 @@
 """gdx maps where training stops converging: critical step sizes of any JAX loss under any optax optimizer."""
 
-from gdx import curvature, observers, optimizers, plots, problems, schedules, storage, studies
+from gdx import curvature, observers, optimizers, plots, problems, responses, schedules, storage, studies
 from gdx.curvature import (
-    EdgeMarginState,
     Eigenpairs,
     EigenStatus,
     OneStepEdge,
     OneStepStatus,
     Sharpness,
-    critical_step,
-    curvature_threshold,
-    edge_margin,
     hvp,
     one_step_edge,
-    preconditioner,
     sharpness,
     top_eigenpairs,
 )
 from gdx.edges import Bracket, Edge, EdgeStatus, Estimate, EstimateKind, critical_step_size
+from gdx.margin import EdgeMarginState, edge_margin
 from gdx.observers import Observer
 from gdx.problems import Known, Problem, problem, stateful_problem
+from gdx.responses import critical_step, curvature_threshold, preconditioner
 from gdx.stepping import TrainState, TrainStep, View, train_step
 from gdx.studies import StepTable, Trajectory, Verification, step_table, trajectory, verify
 from gdx.sweeps import Interrupted, Runs, Stop, Stopping, Sweep, sweep
@@ -85,6 +82,7 @@ __all__ = [
     "preconditioner",
     "problem",
     "problems",
+    "responses",
     "schedules",
     "sharpness",
     "stable",

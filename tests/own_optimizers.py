@@ -13,13 +13,13 @@ from gdx.optimizers.adadelta import textbook_adadelta
 from gdx.optimizers.adagrad import textbook_adagrad
 from gdx.optimizers.coordinates import block_coordinate_descent, coordinate_descent
 from gdx.optimizers.ema import ema_momentum
-from gdx.optimizers.exact_search import steepest_descent
-from gdx.optimizers.goldstein_search import goldstein
+from gdx.optimizers.line_search.exact import steepest_descent
+from gdx.optimizers.line_search.goldstein import goldstein
+from gdx.optimizers.line_search.wolfe import wolfe
 from gdx.optimizers.lookahead import nesterov_lookahead
 from gdx.optimizers.newton_dense import damped_newton, newton
 from gdx.optimizers.newton_krylov import newton_cg
 from gdx.optimizers.rmsprop import textbook_rmsprop
-from gdx.optimizers.wolfe_search import wolfe
 
 
 class Landscape(NamedTuple):

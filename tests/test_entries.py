@@ -10,9 +10,9 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import gdx
-from gdx.curvature import measure_response, parities, step_at
-from gdx.curvature.preconditioners import make_reader
-from gdx.curvature.scalings import own_scale
+from gdx.responses import measure_response, parities, step_at
+from gdx.responses.preconditioners import make_reader
+from gdx.responses.scalings import own_scale
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -61,7 +61,7 @@ def every_third(step_size):
 
 def map_of(family, step_size, num_steps=1):
     """The closed loop of parameters and state over a few steps, column by column."""
-    transformation = gdx.curvature.families.as_transformation(family(step_size))
+    transformation = gdx.responses.families.as_transformation(family(step_size))
     update = parities.update_of(transformation)
     state = transformation.init(START)
     is_memory = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in jax.tree.leaves(state)]
@@ -93,7 +93,7 @@ def growth(family, step_size, num_steps):
 def edge_of(family):
     """Critical step size by the library, from the parts that `edge_margin` is made of."""
     reader = make_reader(family, START)
-    divisor = reader.read(gdx.curvature.families.as_transformation(family(1.0)).init(START), START)
+    divisor = reader.read(gdx.responses.families.as_transformation(family(1.0)).init(START), START)
     found = gdx.sharpness(*own_scale(bowl, START, divisor, reader.response.decay), rtol=0.0)
     return step_at(reader.response, float(found.value))
 

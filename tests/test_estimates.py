@@ -12,10 +12,10 @@ from cases import LINEAR_METHODS, keys
 
 import gdx
 from gdx import EstimateKind
-from gdx.edges.estimating import estimate_edge, unsuited
-from gdx.edges.growth import slopes
-from gdx.edges.probing import Probe
-from gdx.edges.traces import Traces
+from gdx.edges.endless.estimating import estimate_edge, unsuited
+from gdx.edges.endless.growth import slopes
+from gdx.edges.endless.probing import Probe
+from gdx.edges.endless.traces import Traces
 
 HORIZON = 5000
 FLOOR = np.finfo(float).eps / 2

@@ -10,9 +10,12 @@ import gdx
 LAYERS = [
     {"checks"},
     {"problems", "optimizers", "schedules", "curvature", "observers", "checkpoints"},
+    {"responses"},
+    {"margin"},
     {"stepping"},
     {"sweeps"},
     {"verdicts"},
+    {"exploring"},
     {"edges", "maps"},
     {"studies"},
     {"storage", "plots", "reports"},

@@ -10,7 +10,7 @@ import pytest
 from cases import keys
 
 import gdx
-from gdx.curvature import measure_response, parities
+from gdx.responses import measure_response, parities
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -80,7 +80,7 @@ def test_cyclic_step_sizes_have_the_threshold_of_their_product(factors):
 
 def growth(family, step_size, num_steps):
     """Largest eigenvalue of the closed loop over so many steps on curvature 1."""
-    transformation = gdx.curvature.families.as_transformation(family(step_size))
+    transformation = gdx.responses.families.as_transformation(family(step_size))
     update, state = parities.update_of(transformation), transformation.init(jnp.zeros(()))
     leaves, structure = jax.tree.flatten(state)
     is_memory = [jnp.issubdtype(leaf.dtype, jnp.floating) for leaf in leaves]

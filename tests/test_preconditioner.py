@@ -9,7 +9,7 @@ import optax
 import pytest
 
 import gdx
-from gdx.curvature import preconditioner
+from gdx.responses import preconditioner
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 

@@ -14,7 +14,7 @@ from scipy import optimize
 
 import gdx
 from gdx import plots, reports, storage, studies
-from gdx.edges.estimating import no_estimate
+from gdx.edges.endless.estimating import no_estimate
 
 FACTORIZATION = gdx.problems.scalar_factorization(1.0)
 

@@ -10,7 +10,7 @@ import pytest
 from cases import LINEAR_METHODS, keys
 
 import gdx
-from gdx.curvature import measure_response, parities
+from gdx.responses import measure_response, parities
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -216,7 +216,7 @@ def test_the_threshold_is_where_the_closed_loop_of_a_quadratic_begins_to_grow(na
     # What the loop divides by: a faint gradient over the update that follows it.
     faint = 1e-10
     first = -parities.update_of(family(1.0))(jnp.full(1, faint), state, jnp.zeros(1))[0][0] / faint
-    scale = gdx.curvature.impulse_response(family)[0] / first
+    scale = gdx.responses.impulse_response(family)[0] / first
     edge = gdx.curvature_threshold(family) * scale / curvature
     assert growth(family, kinds, state, (1 - 1e-5) * edge, curvature) < 1
     assert growth(family, kinds, state, (1 + 1e-5) * edge, curvature) > 1

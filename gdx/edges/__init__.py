@@ -1,7 +1,7 @@
 """Where along the step-size axis the verdict changes: every crossing, refined, and what an endless run would see."""
 
 from gdx.edges.edge import Bracket, Edge, EdgeStatus
-from gdx.edges.estimates import Estimate, EstimateKind
+from gdx.edges.endless.estimates import Estimate, EstimateKind
 from gdx.edges.scanning import critical_step_size
 from gdx.edges.starting import WIDE_SCAN
 

@@ -6,7 +6,7 @@ import enum
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-from gdx.edges.estimates import Estimate
+from gdx.edges.endless.estimates import Estimate
 
 if TYPE_CHECKING:
     import numpy as np

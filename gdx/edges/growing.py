@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gdx.edges.exploring import Exploration, Progress
 from gdx.edges.reading import NAMES_OF_FAILURE, failures
 from gdx.edges.starting import LIMITS, SPACING
+from gdx.exploring import Exploration, Progress
 from gdx.verdicts import Answer
 
 if TYPE_CHECKING:

@@ -13,11 +13,11 @@ import numpy as np
 
 from gdx.checks import check_number, own_rules
 from gdx.edges.edge import Edge
-from gdx.edges.estimating import estimate_of
-from gdx.edges.exploring import Exploration
+from gdx.edges.endless.estimating import estimate_of
 from gdx.edges.growing import grow
 from gdx.edges.reading import NAMES_OF_FAILURE, read_edge, worth_refining
 from gdx.edges.starting import first_scan
+from gdx.exploring import Exploration
 from gdx.problems.base import Problem
 from gdx.stepping import Family, resolve_problem
 from gdx.sweeps import Interrupted, Runs, Sweep, sweep

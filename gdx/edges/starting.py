@@ -9,8 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.curvature import measure_response, sharpness, step_at
-from gdx.curvature.preconditioners import make_reader
+from gdx.curvature import sharpness
+from gdx.responses import measure_response, step_at
+from gdx.responses.preconditioners import make_reader
 from gdx.stepping import resolve_problem, transformation_of
 from gdx.sweeps import Sweep
 

@@ -15,14 +15,14 @@ from gdx.optimizers.coordinates import (
     scale_by_coordinate,
 )
 from gdx.optimizers.ema import ema_momentum
-from gdx.optimizers.exact_search import scale_by_exact_search, steepest_descent
-from gdx.optimizers.goldstein_search import goldstein, scale_by_goldstein
+from gdx.optimizers.line_search.bracketing import LineSearchState
+from gdx.optimizers.line_search.exact import scale_by_exact_search, steepest_descent
+from gdx.optimizers.line_search.goldstein import goldstein, scale_by_goldstein
+from gdx.optimizers.line_search.wolfe import scale_by_wolfe, wolfe
 from gdx.optimizers.lookahead import nesterov_lookahead, scale_by_nesterov_lookahead
 from gdx.optimizers.newton_dense import damped_newton, newton, scale_by_newton
 from gdx.optimizers.newton_krylov import newton_cg, scale_by_newton_cg
 from gdx.optimizers.rmsprop import textbook_rmsprop
-from gdx.optimizers.searching import LineSearchState
-from gdx.optimizers.wolfe_search import scale_by_wolfe, wolfe
 
 __all__ = [
     "Hyperparameter",

@@ -12,8 +12,8 @@ from jax.flatten_util import ravel_pytree
 
 from gdx.optimizers.checking import check_positive, check_value_fn
 from gdx.optimizers.dtypes import keep_dtypes, widest
-from gdx.optimizers.lines import line
-from gdx.optimizers.searching import minimise_along, scaled
+from gdx.optimizers.line_search.bracketing import minimise_along, scaled
+from gdx.optimizers.line_search.line import line
 
 RULES = ("cyclic", "random", "greedy")
 MAX_TRIALS = 60

@@ -4,13 +4,8 @@ from gdx.problems.base import Epochs, Known, Problem, problem, stateful_problem
 from gdx.problems.batching import finite_sum, minibatches
 from gdx.problems.catalog import ProblemEntry, catalogue
 from gdx.problems.factorizations import chain, linear_network, scalar_factorization
-from gdx.problems.landscapes import hard_partner, quartic
-from gdx.problems.networks import digits_mlp
-from gdx.problems.quadratics import quadratic
-from gdx.problems.regression import least_squares, logistic_regression
-from gdx.problems.scaling import Scaling, ScalingState, min_max, robust, standardise
-from gdx.problems.surface_catalog import Landscape, landscape_catalogue
-from gdx.problems.surfaces import (
+from gdx.problems.landscape_rows import Landscape, landscape_catalogue
+from gdx.problems.landscapes import (
     beale,
     booth,
     double_well,
@@ -22,6 +17,11 @@ from gdx.problems.surfaces import (
     rosenbrock,
     saddle,
 )
+from gdx.problems.networks import digits_mlp
+from gdx.problems.quadratics import quadratic
+from gdx.problems.regression import least_squares, logistic_regression
+from gdx.problems.scaling import Scaling, ScalingState, min_max, robust, standardise
+from gdx.problems.wells import hard_partner, quartic
 
 __all__ = [
     "Epochs",

@@ -11,11 +11,11 @@ import numpy as np
 
 from gdx.problems.base import Problem
 from gdx.problems.factorizations import linear_network, scalar_factorization
-from gdx.problems.landscapes import hard_partner, quartic
+from gdx.problems.landscape_rows import landscape_catalogue
 from gdx.problems.networks import digits_mlp
 from gdx.problems.quadratics import quadratic
 from gdx.problems.regression import least_squares, logistic_regression
-from gdx.problems.surface_catalog import landscape_catalogue
+from gdx.problems.wells import hard_partner, quartic
 
 # Landscapes on which runs converge within a horizon that one can wait for, from starts all over their windows.
 SURFACES: dict[str, dict[str, Any]] = {

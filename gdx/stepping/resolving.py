@@ -8,8 +8,8 @@ from typing import Any
 import optax
 
 from gdx.checks import inside
-from gdx.curvature.families import as_transformation
 from gdx.problems.base import Problem
+from gdx.responses.families import as_transformation
 
 Family = Callable[[Any], optax.GradientTransformation]
 """A callable `hyperparams -> optax transformation`; a step size or a pytree of numbers goes in."""

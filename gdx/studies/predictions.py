@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from gdx.curvature import measure_response, sharpness, threshold_of
-from gdx.curvature.scalings import own_scale
+from gdx.curvature import sharpness
 from gdx.problems.base import Problem
+from gdx.responses import measure_response, threshold_of
+from gdx.responses.scalings import own_scale
 from gdx.stepping import Family
 from gdx.stepping.keys import for_each
 

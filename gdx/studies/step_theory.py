@@ -11,11 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gdx.curvature import EigenStatus, OneStepStatus, measure_response, one_step_edge, sharpness, step_at
-from gdx.curvature.preconditioners import make_reader
-from gdx.curvature.scalings import own_scale
+from gdx.curvature import EigenStatus, OneStepStatus, one_step_edge, sharpness
 from gdx.edges import Edge
 from gdx.problems.base import Epochs, Problem
+from gdx.responses import measure_response, step_at
+from gdx.responses.preconditioners import make_reader
+from gdx.responses.scalings import own_scale
 from gdx.stepping import Family, train_step
 from gdx.studies.predictions import judged_loss
 from gdx.studies.resting import look_at

@@ -12,9 +12,9 @@ import numpy as np
 
 from gdx.checks import own_rules
 from gdx.edges import WIDE_SCAN, Edge, EdgeStatus
-from gdx.edges.exploring import Exploration
 from gdx.edges.reading import NAMES_OF_FAILURE
 from gdx.edges.scanning import Search, edge_of, find_edge
+from gdx.exploring import Exploration
 from gdx.problems.base import Problem
 from gdx.stepping import Family
 from gdx.studies.predictions import Predictions, predict

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gdx import curvature
+from gdx import responses
 from gdx.studies.verification.base import Check
 from gdx.studies.verification.closed_loops import by_loop, with_moment
 from gdx.studies.verification.running import descend
@@ -137,7 +137,7 @@ def step_of_adamw(p: Any) -> float:
 def by_response(family: Any, points: dict[str, Any]) -> list[float]:
     """Ask `gdx.curvature_threshold`, one row after the other."""
     fields = [{name: values[i] for name, values in points.items()} for i in range(len(next(iter(points.values()))))]
-    return [curvature.curvature_threshold(functools.partial(_at, family, point)) for point in fields]
+    return [responses.curvature_threshold(functools.partial(_at, family, point)) for point in fields]
 
 
 def _at(family, point, step_size):
@@ -147,7 +147,7 @@ def _at(family, point, step_size):
 def by_critical_step(family: Any, points: dict[str, Any]) -> list[float]:
     """Ask `gdx.critical_step`, one row after the other."""
     return [
-        curvature.critical_step(
+        responses.critical_step(
             functools.partial(_at, family, {"b": b, "decay": decay}), lam, preconditioner=preconditioner
         )
         for b, decay, lam, preconditioner in zip(*(points[name] for name in ("b", "decay", "lam", "P")), strict=True)

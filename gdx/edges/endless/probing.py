@@ -12,7 +12,7 @@ import numpy as np
 import optax
 
 from gdx.curvature.products import all_finite
-from gdx.edges.traces import BLOW_UP_FACTOR, Traces
+from gdx.edges.endless.traces import BLOW_UP_FACTOR, Traces
 from gdx.problems.base import Problem
 from gdx.stepping import Family, TrainState, frozen_params, gradient_norm, train_step
 

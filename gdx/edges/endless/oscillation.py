@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import jax
 import numpy as np
 
-from gdx.edges.estimates import Found, nothing
-from gdx.edges.probing import WIDTH, Probe
-from gdx.edges.traces import Traces
+from gdx.edges.endless.estimates import Found, nothing
+from gdx.edges.endless.probing import WIDTH, Probe
+from gdx.edges.endless.traces import Traces
 
 if TYPE_CHECKING:
     import chex

@@ -4,7 +4,7 @@ import pytest
 
 import gdx
 from gdx.problems import catalogue, landscape_catalogue
-from gdx.problems.surfaces import HIMMELBLAU_MINIMA, RIPPLE_MINIMUM
+from gdx.problems.landscapes import HIMMELBLAU_MINIMA, RIPPLE_MINIMUM
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 LANDSCAPES = landscape_catalogue()

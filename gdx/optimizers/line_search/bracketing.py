@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdx.optimizers.lines import Line, Trial
+from gdx.optimizers.line_search.line import Line, Trial
 
 if TYPE_CHECKING:
     import chex

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gdx.problems.base import Problem
-from gdx.problems.surfaces import (
+from gdx.problems.landscapes import (
     HIMMELBLAU_MINIMA,
     WINDOWS,
     Window,

@@ -9,9 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.flatten_util import ravel_pytree
 
-from gdx.curvature.experiments import Findings, is_close
-from gdx.curvature.impulses import Bench, Setting
-from gdx.curvature.parities import Parity
+from gdx.responses.experiments import Findings, is_close
+from gdx.responses.impulses import Bench, Setting
+from gdx.responses.parities import Parity
 
 if TYPE_CHECKING:
     from jaxtyping import Float

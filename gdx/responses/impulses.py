@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.curvature.parities import Parity, Survey, change, hold, update_of
+from gdx.responses.parities import Parity, Survey, change, hold, update_of
 
 if TYPE_CHECKING:
     import chex

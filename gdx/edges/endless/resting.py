@@ -14,8 +14,8 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from gdx.curvature import sharpness
-from gdx.edges.linearising import Linearised, come_to_rest, growth_rate
-from gdx.edges.probing import Probe
+from gdx.edges.endless.linearising import Linearised, come_to_rest, growth_rate
+from gdx.edges.endless.probing import Probe
 from gdx.problems import problem
 from gdx.stepping import TrainState, resolve_problem
 

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.edges.probing import Probe, coarsest_eps
+from gdx.edges.endless.probing import Probe, coarsest_eps
 from gdx.stepping import TrainState
 
 if TYPE_CHECKING:

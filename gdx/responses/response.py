@@ -9,10 +9,10 @@ import jax
 import numpy as np
 
 from gdx.checks import own_rules
-from gdx.curvature.cycles import Cycle, cycle_of
-from gdx.curvature.experiments import findings, is_close
-from gdx.curvature.families import checked_family, name_of
-from gdx.curvature.impulses import (
+from gdx.responses.cycles import Cycle, cycle_of
+from gdx.responses.experiments import findings, is_close
+from gdx.responses.families import checked_family, name_of
+from gdx.responses.impulses import (
     BACKGROUND,
     BURN_IN,
     FAINT,
@@ -22,7 +22,7 @@ from gdx.curvature.impulses import (
     Setting,
     make_bench,
 )
-from gdx.curvature.linearity import (
+from gdx.responses.linearity import (
     check_alone,
     check_amplitudes,
     check_params,
@@ -31,8 +31,8 @@ from gdx.curvature.linearity import (
     entries_of,
     lasting_period,
 )
-from gdx.curvature.parities import EvaluatesLossError, Parity, survey
-from gdx.curvature.scalings import differs_by_shape, entrywise, try_out
+from gdx.responses.parities import EvaluatesLossError, Parity, survey
+from gdx.responses.scalings import differs_by_shape, entrywise, try_out
 
 if TYPE_CHECKING:
     import chex

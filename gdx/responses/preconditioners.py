@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.checks import own_rules
-from gdx.curvature.families import checked_family
-from gdx.curvature.impulses import LATE
-from gdx.curvature.parities import Parity, at_step, carriers, change, counters, parities, update_of
-from gdx.curvature.responses import Response, measure_response
-from gdx.curvature.scalings import stand_in_for
+from gdx.responses.families import checked_family
+from gdx.responses.impulses import LATE
+from gdx.responses.parities import Parity, at_step, carriers, change, counters, parities, update_of
+from gdx.responses.response import Response, measure_response
+from gdx.responses.scalings import stand_in_for
 
 if TYPE_CHECKING:
     import chex

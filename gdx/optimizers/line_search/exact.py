@@ -5,8 +5,8 @@ from __future__ import annotations
 import optax
 
 from gdx.optimizers.dtypes import keep_dtypes
-from gdx.optimizers.lines import line
-from gdx.optimizers.searching import init_state, minimise_along, scaled, settle
+from gdx.optimizers.line_search.bracketing import init_state, minimise_along, scaled, settle
+from gdx.optimizers.line_search.line import line
 
 
 def scale_by_exact_search(

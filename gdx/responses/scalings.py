@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.curvature.experiments import is_close
-from gdx.curvature.gains import smallest_real_gain
-from gdx.curvature.impulses import BURN_IN, FAINT
-from gdx.curvature.parities import EvaluatesLossError, update_of
+from gdx.responses.experiments import is_close
+from gdx.responses.gains import smallest_real_gain
+from gdx.responses.impulses import BURN_IN, FAINT
+from gdx.responses.parities import EvaluatesLossError, update_of
 
 if TYPE_CHECKING:
     import chex

@@ -10,8 +10,8 @@ from jax.core import Tracer
 
 from gdx.optimizers.checking import check_between, check_positive
 from gdx.optimizers.dtypes import keep_dtypes
-from gdx.optimizers.lines import line, with_slope
-from gdx.optimizers.searching import ACCEPTED, TOO_LONG, TOO_SHORT, init_state, scaled, search, settle
+from gdx.optimizers.line_search.bracketing import ACCEPTED, TOO_LONG, TOO_SHORT, init_state, scaled, search, settle
+from gdx.optimizers.line_search.line import line, with_slope
 
 if TYPE_CHECKING:
     import chex

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gdx.curvature.experiments import NOISES, Findings, is_close, period_of, shares, superposed
-from gdx.curvature.impulses import HEAD, Bench
+from gdx.responses.experiments import NOISES, Findings, is_close, period_of, shares, superposed
+from gdx.responses.impulses import HEAD, Bench
 
 if TYPE_CHECKING:
     from jaxtyping import Float

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gdx.curvature.cycles import critical_of
-from gdx.curvature.gains import smallest_real_gain
-from gdx.curvature.responses import Response, measure_response, of_gradients_alone
+from gdx.responses.cycles import critical_of
+from gdx.responses.gains import smallest_real_gain
+from gdx.responses.response import Response, measure_response, of_gradients_alone
 
 if TYPE_CHECKING:
     import chex

@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.edges.choosing import Start, choose
 from gdx.edges.edge import Bracket, Edge
-from gdx.edges.estimates import Estimate, EstimateKind
-from gdx.edges.probing import Probe
-from gdx.edges.traces import Sides
+from gdx.edges.endless.choosing import Start, choose
+from gdx.edges.endless.estimates import Estimate, EstimateKind
+from gdx.edges.endless.probing import Probe
+from gdx.edges.endless.traces import Sides
 from gdx.problems.base import Problem
 from gdx.stepping import Family, resolve_problem, transformation_of
 from gdx.sweeps import Sweep

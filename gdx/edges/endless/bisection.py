@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gdx.edges.estimates import Found, nothing
-from gdx.edges.probing import WIDTH, Probe
-from gdx.edges.traces import Sides
+from gdx.edges.endless.estimates import Found, nothing
+from gdx.edges.endless.probing import WIDTH, Probe
+from gdx.edges.endless.traces import Sides
 
 if TYPE_CHECKING:
     import chex

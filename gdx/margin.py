@@ -12,14 +12,14 @@ import optax
 from jax.core import Tracer
 
 from gdx.curvature.eigenpairs import sharpness
-from gdx.curvature.families import checked_family
 from gdx.curvature.inputs import check_count, widened
-from gdx.curvature.parities import at_step, carriers
-from gdx.curvature.preconditioners import Reader, make_reader
 from gdx.curvature.products import hvp
-from gdx.curvature.responses import Response, measure_response
-from gdx.curvature.scalings import own_scale, stand_in_for
-from gdx.curvature.thresholds import step_at
+from gdx.responses.families import checked_family
+from gdx.responses.parities import at_step, carriers
+from gdx.responses.preconditioners import Reader, make_reader
+from gdx.responses.response import Response, measure_response
+from gdx.responses.scalings import own_scale, stand_in_for
+from gdx.responses.thresholds import step_at
 
 if TYPE_CHECKING:
     import chex

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from gdx.curvature.impulses import (
+from gdx.responses.impulses import (
     FAINT,
     FAR,
     FIRST_LENGTH,

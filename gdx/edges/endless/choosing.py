@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
-from gdx.edges.estimates import EstimateKind, Found, nothing
-from gdx.edges.growth import slopes, zero_of_growth
-from gdx.edges.hard import two_sided
-from gdx.edges.oscillation import NARROWEST, WIDEST, ladder, settled, zero_of_gradient
-from gdx.edges.probing import WIDTH, Probe
-from gdx.edges.resting import LocalEdge, local_edge, minimum_of_affine, nowhere
-from gdx.edges.traces import BLOW_UP_FACTOR, Sides, Traces
+from gdx.edges.endless.bisection import two_sided
+from gdx.edges.endless.estimates import EstimateKind, Found, nothing
+from gdx.edges.endless.growth import slopes, zero_of_growth
+from gdx.edges.endless.oscillation import NARROWEST, WIDEST, ladder, settled, zero_of_gradient
+from gdx.edges.endless.probing import WIDTH, Probe
+from gdx.edges.endless.resting import LocalEdge, local_edge, minimum_of_affine, nowhere
+from gdx.edges.endless.traces import BLOW_UP_FACTOR, Sides, Traces
 
 if TYPE_CHECKING:
     import chex
