@@ -135,17 +135,17 @@ def hold(case: draws.Case, num_steps: int, kept: pathlib.Path | None = None) -> 
 
 
 def hold_all(all_cases: list[draws.Case], num_steps: int, kept: pathlib.Path | None, workers: int) -> Iterator[Held]:
-    """Hold many, in processes side by side where there is more than one worker: those of one kind in one of them."""
+    """Hold many, in processes side by side where there is more than one worker."""
     if workers == 1:
         yield from (hold(case, num_steps, kept) for case in all_cases)
         return
-    kinds = collections.defaultdict(list)
+    # Cases of one kind under one optimizer share what they compile. A file of truths has one writer.
+    alike = collections.defaultdict(list)
     for case in all_cases:
-        kinds[case.name].append(case)
-    # Cases of one kind share what they compile. A file of truths has one writer.
+        alike[case.name, case.optimizer].append(case)
     together = functools.partial(_hold_some, num_steps=num_steps)
     with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for done in pool.imap_unordered(together, kinds.values()):
+        for done in pool.imap_unordered(together, sorted(alike.values(), key=len, reverse=True)):
             yield from done
 
 

@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from gdx.sweeps import Interrupted, Runs, Stop, Sweep
+from gdx.trees import rows
 
 if TYPE_CHECKING:
     import chex
@@ -71,7 +72,7 @@ class Exploration:
         if self.runs is not None:
             whole = np.all(np.asarray(self.runs.stopped) != Stop.UNFINISHED, axis=1)
             if whole.any():
-                rest.keep(self.step_sizes[whole], jax.tree.map(lambda leaf: leaf[whole], self.runs))
+                rest.keep(self.step_sizes[whole], rows(self.runs, whole))
         return rest
 
     def keep(self, step_sizes: Any, runs: Runs) -> None:
@@ -96,4 +97,4 @@ class Exploration:
             step_sizes = np.concatenate([self.step_sizes, step_sizes])
             runs = jax.tree.map(lambda old, new: np.concatenate([old, new]), self.runs, runs)
         order = np.argsort(step_sizes, kind="stable")
-        self.step_sizes, self.runs = step_sizes[order], jax.tree.map(lambda leaf: leaf[order], runs)
+        self.step_sizes, self.runs = step_sizes[order], rows(runs, order)

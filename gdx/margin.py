@@ -20,6 +20,7 @@ from gdx.responses.preconditioners import Reader, make_reader
 from gdx.responses.response import Response, measure_response
 from gdx.responses.scalings import own_scale, stand_in_for
 from gdx.responses.thresholds import step_at
+from gdx.trees import widest
 
 if TYPE_CHECKING:
     import chex
@@ -142,7 +143,7 @@ def edge_margin(
 
     def init_fn(params):
         known(params)
-        nothing = jnp.full((), jnp.nan, _wide(params))
+        nothing = jnp.full((), jnp.nan, widest(params))
         start = jax.tree.map(jnp.zeros_like, widened(params))
         inner = family(_step_at(step_size, jnp.zeros((), jnp.int32), params)).init(params)
         return EdgeMarginState(
@@ -238,7 +239,7 @@ def _roots(reader, opt_state, params):
     """Square root of the preconditioner; None for an optimizer without one."""
     if not reader.response.is_preconditioned and reader.response.scale is None:
         return None
-    return jax.tree.map(lambda leaf: jnp.sqrt(leaf.astype(_wide(leaf))), reader.read(opt_state, params))
+    return jax.tree.map(lambda leaf: jnp.sqrt(leaf.astype(widest(leaf))), reader.read(opt_state, params))
 
 
 def _over(tree, roots):
@@ -302,10 +303,6 @@ def _step_at(step_size, count, params):
         return step_size
     # A schedule's own dtype would widen the updates.
     return jnp.asarray(step_size(count), jnp.result_type(*jax.tree.leaves(params)))
-
-
-def _wide(params):
-    return jnp.promote_types(jnp.result_type(*jax.tree.leaves(params)), jnp.float32)
 
 
 def _check_step_size(step_size):

@@ -8,7 +8,7 @@ import sys
 import gdx
 
 LAYERS = [
-    {"checks"},
+    {"checks", "trees"},
     {"problems", "optimizers", "schedules", "curvature", "observers", "checkpoints"},
     {"responses"},
     {"margin"},

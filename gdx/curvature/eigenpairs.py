@@ -23,15 +23,12 @@ from gdx.curvature.inputs import (
 )
 from gdx.curvature.lanczos import COMPLETE_SIZE, Found, largest_eigenpairs
 from gdx.curvature.products import (
-    all_finite,
     check_finite_products,
-    flatten,
     hessian_product,
     mean_loss,
     twice_differentiable,
-    unflatten,
-    unit,
 )
+from gdx.trees import all_finite, flatten, unflatten, unit
 
 if TYPE_CHECKING:
     import chex

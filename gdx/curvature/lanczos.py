@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gdx.curvature.confirming import Probe, is_unlikely, no_probe, probed
-from gdx.curvature.products import safe_norm, unit
+from gdx.trees import safe_norm, unit
 
 if TYPE_CHECKING:
     import chex

@@ -20,7 +20,8 @@ from gdx.curvature.inputs import (
     like_params,
     widened,
 )
-from gdx.curvature.products import flatten, mean_loss, safe_norm
+from gdx.curvature.products import mean_loss
+from gdx.trees import flatten, safe_norm
 
 if TYPE_CHECKING:
     import chex

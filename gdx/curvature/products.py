@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +11,10 @@ import numpy as np
 from jax.core import Tracer
 
 from gdx.curvature.inputs import check_batches, check_scalar_loss, like_params, widened
+from gdx.trees import all_finite
 
 if TYPE_CHECKING:
     import chex
-    from jaxtyping import Array, Float
 
 
 def hvp(
@@ -188,96 +187,6 @@ def check_finite_products(loss: Callable[..., jax.Array], params: chex.ArrayTree
         f"loss: it is {value} at params, but its second derivatives there are not finite; move params off the kink, "
         "or use one_step_edge, which needs no derivative"
     )
-
-
-def all_finite(tree: chex.ArrayTree) -> jax.Array:
-    """Tell whether every number of a pytree is finite.
-
-    Parameters
-    ----------
-    tree
-        Pytree of floating arrays.
-
-    Returns
-    -------
-    array
-        Bool.
-    """
-    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
-
-
-def flatten(tree: chex.ArrayTree) -> Float[Array, " D"]:
-    """Join widened leaves to one vector, of the widest dtype among them.
-
-    Parameters
-    ----------
-    tree
-        Pytree of float32 and float64 arrays.
-
-    Returns
-    -------
-    array
-        [D].
-    """
-    leaves = jax.tree.leaves(tree)
-    dtype = max((leaf.dtype for leaf in leaves), key=lambda dtype: dtype.itemsize)
-    return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in leaves])
-
-
-def unflatten(vector: Float[Array, " D"], params: chex.ArrayTree) -> chex.ArrayTree:
-    """Shape a vector as widened parameters.
-
-    Parameters
-    ----------
-    vector
-        [D].
-    params
-        Pytree of arrays, D numbers.
-
-    Returns
-    -------
-    pytree
-        In the dtypes of the parameters.
-    """
-    leaves, structure = jax.tree.flatten(params)
-    ends = np.cumsum([math.prod(leaf.shape) for leaf in leaves])
-    pieces = [vector[end - leaf.size : end] for end, leaf in zip(ends, leaves, strict=True)]
-    shaped = [piece.reshape(leaf.shape).astype(leaf.dtype) for piece, leaf in zip(pieces, leaves, strict=True)]
-    return structure.unflatten(shaped)
-
-
-def safe_norm(vector: Float[Array, "..."]) -> Float[Array, ""]:
-    """Euclidean norm whose squares neither overflow nor vanish.
-
-    Parameters
-    ----------
-    vector
-        Any array.
-
-    Returns
-    -------
-    array
-        A number.
-    """
-    largest = jnp.max(jnp.abs(vector), initial=0.0)
-    scale = jnp.where(largest > 0, largest, 1.0)
-    return scale * jnp.sqrt(jnp.sum((vector / scale) ** 2))
-
-
-def unit(vector: Float[Array, "..."]) -> Float[Array, "..."]:
-    """Divide a vector by its norm; zeros stay zeros.
-
-    Parameters
-    ----------
-    vector
-        Any array.
-
-    Returns
-    -------
-    array
-    """
-    norm = safe_norm(vector)
-    return vector / jnp.where(norm > 0, norm, 1.0)
 
 
 def _holds(jaxpr, name):

@@ -11,9 +11,10 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from gdx.optimizers.checking import check_positive, check_value_fn
-from gdx.optimizers.dtypes import keep_dtypes, widest
+from gdx.optimizers.dtypes import keep_dtypes
 from gdx.optimizers.line_search.bracketing import minimise_along, scaled
 from gdx.optimizers.line_search.line import line
+from gdx.trees import widest
 
 RULES = ("cyclic", "random", "greedy")
 MAX_TRIALS = 60

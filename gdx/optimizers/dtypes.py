@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-import jax
-import jax.numpy as jnp
 import optax
+
+from gdx.trees import cast_like
 
 
 def keep_dtypes(inner: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
@@ -35,34 +33,3 @@ def keep_dtypes(inner: optax.GradientTransformation) -> optax.GradientTransforma
         return cast_like(new_updates, updates), cast_like(new_state, state)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
-
-
-def cast_like(new: Any, old: Any) -> Any:
-    """Cast the leaves of a pytree to the dtypes of another, without weak types.
-
-    Parameters
-    ----------
-    new, old
-        Pytrees of the same structure.
-
-    Returns
-    -------
-    pytree
-    """
-    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, dtype=jnp.asarray(like).dtype), new, old)
-
-
-def widest(tree: Any) -> jnp.dtype:
-    """Give the dtype that a computation over all leaves is made in.
-
-    Parameters
-    ----------
-    tree
-        Pytree of floating arrays.
-
-    Returns
-    -------
-    dtype
-        The leaves' common one, float32 at least.
-    """
-    return jnp.promote_types(jnp.result_type(*jax.tree.leaves(tree)), jnp.float32)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import optax
 
 from gdx.optimizers.checking import check_coefficient, check_value_fn
-from gdx.optimizers.dtypes import cast_like, keep_dtypes
+from gdx.optimizers.dtypes import keep_dtypes
+from gdx.trees import cast_like
 
 if TYPE_CHECKING:
     import chex

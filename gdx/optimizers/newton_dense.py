@@ -11,7 +11,8 @@ import optax
 from jax.flatten_util import ravel_pytree
 
 from gdx.optimizers.checking import check_at_least_zero, check_value_fn
-from gdx.optimizers.dtypes import keep_dtypes, widest
+from gdx.optimizers.dtypes import keep_dtypes
+from gdx.trees import widest
 
 if TYPE_CHECKING:
     import chex

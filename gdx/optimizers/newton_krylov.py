@@ -12,7 +12,8 @@ from jax.flatten_util import ravel_pytree
 from jax.scipy.sparse.linalg import cg
 
 from gdx.optimizers.checking import check_at_least_zero, check_between, check_value_fn
-from gdx.optimizers.dtypes import keep_dtypes, widest
+from gdx.optimizers.dtypes import keep_dtypes
+from gdx.trees import widest
 
 if TYPE_CHECKING:
     import chex

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdx import trees
 from gdx.problems.base import Epochs, Known, Problem, problem
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ def minibatches(
     size = _checked_size(batch_size, num_examples)
 
     def rows(indices):
-        return jax.tree.map(lambda leaf: leaf[indices], data)
+        return trees.rows(data, indices)
 
     even = np.full(size, 1.0 / size)
     if replacement:

@@ -12,6 +12,7 @@ from jax.flatten_util import ravel_pytree
 from gdx.responses.experiments import Findings, is_close
 from gdx.responses.impulses import Bench, Setting
 from gdx.responses.parities import Parity
+from gdx.trees import rows
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -92,7 +93,7 @@ def _maps_of(bench, kinds, setting, entry, period):
         for i, (leaf, kind) in enumerate(zip(jax.tree.leaves(states), kinds, strict=True))
         if kind is not Parity.EVEN and jnp.issubdtype(leaf.dtype, jnp.floating)
     ]
-    first = jax.tree.leaves(jax.tree.map(lambda leaf: leaf[0], states))
+    first = jax.tree.leaves(rows(states, 0))
     numbers, unravel = ravel_pytree([first[i].astype(float) for i in indices])
 
     def after(state, moved, gradient, param):

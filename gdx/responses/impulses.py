@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.responses.parities import Parity, Survey, change, hold, update_of
+from gdx.trees import rows
 
 if TYPE_CHECKING:
     import chex
@@ -173,8 +174,8 @@ def make_bench(
 
     def chosen(kept, experiment):
         """The state that an experiment starts from."""
-        state = jax.tree.map(lambda leaf: leaf[experiment.setting, experiment.start], kept)
-        first = jax.tree.map(lambda leaf: leaf[experiment.held_from, 0], kept)
+        state = rows(kept, (experiment.setting, experiment.start))
+        first = rows(kept, (experiment.held_from, 0))
         return emptied(hold(state, first, kinds))
 
     def step(experiment, setting, state, inputs):
@@ -192,7 +193,7 @@ def make_bench(
     def play(settings, experiments, length, num_starts, num_heads):
         kept = fill(settings, num_starts)
         states = jax.vmap(chosen, in_axes=(None, 0))(kept, experiments)
-        own = jax.tree.map(lambda leaf: leaf[experiments.setting], settings)
+        own = rows(settings, experiments.setting)
         entries = jnp.arange(size)[None] == experiments.entry[:, None]
         streams = [jnp.zeros((length, size)).at[:NOISE_LENGTH].set(stream) for stream in (noise, param_noise)]
 

@@ -11,6 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gdx.trees import cast_like
+
 if TYPE_CHECKING:
     import chex
 
@@ -65,7 +67,7 @@ def update_of(
         # A loss that is no number shows in the updates of whoever uses it.
         value = jnp.full((), jnp.nan, dtype)
         updates, new = transformation.update(gradient, state, params, value=value, grad=gradient, value_fn=value_fn)
-        return updates, jax.tree.map(_cast_like, new, state)
+        return updates, cast_like(new, state)
 
     return update
 
@@ -282,11 +284,6 @@ def hold(new: Any, old: Any, kinds: tuple[Parity, ...], is_held: Any = True) -> 
     leaves, structure = jax.tree.flatten(new)
     kept = [(leaf, next(before), kind is Parity.EVEN) for leaf, kind in zip(leaves, kinds, strict=True)]
     return structure.unflatten([jnp.where(is_held, was, leaf) if even else leaf for leaf, was, even in kept])
-
-
-def _cast_like(new, old):
-    new, dtype = jnp.asarray(new), jnp.asarray(old).dtype
-    return new if new.dtype == dtype else new.astype(dtype)
 
 
 def _parity(odd, even):

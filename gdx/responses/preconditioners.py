@@ -17,6 +17,7 @@ from gdx.responses.impulses import LATE
 from gdx.responses.parities import Parity, at_step, carriers, change, counters, parities, update_of
 from gdx.responses.response import Response, measure_response
 from gdx.responses.scalings import stand_in_for
+from gdx.trees import widest
 
 if TYPE_CHECKING:
     import chex
@@ -137,7 +138,7 @@ def make_reader(
         _check_state(probe, opt_state)
         update = update_of(family(1.0))
         # Some scale with the parameters' size, others decay them: what decays alone is left out.
-        params = jax.tree.map(lambda leaf: (jnp.zeros_like if decays else jnp.asarray)(leaf, _wide(leaf)), params)
+        params = jax.tree.map(lambda leaf: (jnp.zeros_like if decays else jnp.asarray)(leaf, widest(leaf)), params)
         state = _set_back(change(opt_state, {Parity.ODD: jnp.zeros_like}, probe.kinds), probe.counting)
         state = at_step(state, probe.carried, 1.0)
         gradient, state = _at_rest(probe, update, state, params)
@@ -158,7 +159,7 @@ def _of_gains(scale, opt_state, params):
     if scale is None:
         return jax.tree.map(jnp.ones_like, params)
     return jax.tree.map(
-        lambda leaf, gain: jnp.broadcast_to(1 / jnp.asarray(gain, _wide(leaf)), leaf.shape), params, scale
+        lambda leaf, gain: jnp.broadcast_to(1 / jnp.asarray(gain, widest(leaf)), leaf.shape), params, scale
     )
 
 
@@ -260,7 +261,7 @@ def _at_rest(probe, update, state, params):
         return jax.tree.leaves(update(structure.unflatten(gradients), state_structure.unflatten(found), params)[1])
 
     means = {i for i, rest in zip(probe.leaf_of, probe.rests, strict=True) if rest is Rest.ROOT}
-    found = [leaf.astype(_wide(leaf)) if i in means else leaf for i, leaf in enumerate(found)]
+    found = [leaf.astype(widest(leaf)) if i in means else leaf for i, leaf in enumerate(found)]
     # What narrow ones answer is asked of 1 in their place.
     safe = [jnp.where(leaf > NARROW, leaf, 1) if i in means else leaf for i, leaf in enumerate(found)]
     roots = [jnp.sqrt(moment) for moment in moments(safe)]
@@ -324,7 +325,3 @@ def _check_state(probe, opt_state):
             f"opt_state: its structure {jax.tree.structure(opt_state)} is not that of family(step_size).init(params), "
             f"{probe.structure}; pass the state of this family, with a number as step size"
         )
-
-
-def _wide(leaf):
-    return jnp.promote_types(jnp.result_type(leaf), jnp.float32)

@@ -11,6 +11,7 @@ from gdx.checks import inside
 from gdx.problems.base import Problem
 from gdx.stepping.ordering import batch_of
 from gdx.stepping.state import TrainState
+from gdx.trees import strong
 
 if TYPE_CHECKING:
     import optax
@@ -118,21 +119,6 @@ def carried(what: str, new: Any, old: Any) -> Any:
                 "keep one shape"
             )
     return jax.tree.map(lambda n, o: n if n.dtype == o.dtype else n.astype(o.dtype), new, old)
-
-
-def strong(tree: Any) -> Any:
-    """Make arrays of a pytree's leaves, without weak types, so that what a scan carries keeps its type.
-
-    Parameters
-    ----------
-    tree
-        Pytree of arrays and numbers.
-
-    Returns
-    -------
-    pytree
-    """
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.asarray(leaf).dtype), tree)
 
 
 def loss_like(params: Any) -> jax.Array:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdx import trees
 from gdx.curvature import sharpness
 from gdx.problems.base import Problem
 from gdx.stepping import Family, train_step
@@ -98,7 +99,7 @@ def places_of_rest(
     scale = _scale(runs)
     places = []
     for i, (at, level) in enumerate(zip(ends, chosen, strict=True)):
-        params, model_state = jax.tree.map(lambda leaf, lane=i: leaf[lane], (states.params, states.model_state))
+        params, model_state = trees.rows((states.params, states.model_state), i)
         loss, was = judged_loss(problem, model_state), float(runs.last_loss[at])
         look = look_at(loss, params) if abs(float(loss(params)) - was) <= APART * scale else None
         places.append(Place(was, len(level), float(step_sizes[at[0]]), int(at[1]), look))

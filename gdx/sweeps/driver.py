@@ -32,6 +32,7 @@ from gdx.sweeps.state import SEARCH_FAILURES, Queue, Settings
 from gdx.sweeps.streaming import Grid, Program, compile_segment, default_workers, for_workers, stream
 from gdx.sweeps.training import make_start
 from gdx.sweeps.watching import check_observers, check_watching
+from gdx.trees import rows
 
 if TYPE_CHECKING:
     import chex
@@ -351,7 +352,7 @@ def _run_traced(engine, hyperparams, keys, num_points, num_repeats):
     lanes = jnp.arange(total, dtype=jnp.int32)
     queue = Queue(
         lane=lanes,
-        hyperparams=jax.tree.map(lambda leaf: leaf[lanes // num_repeats], hyperparams),
+        hyperparams=rows(hyperparams, lanes // num_repeats),
         key=keys[lanes % num_repeats],
         length=jnp.int32(total),
         is_last=jnp.bool_(True),

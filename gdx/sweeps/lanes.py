@@ -18,6 +18,7 @@ from gdx.stepping.keys import for_each
 from gdx.sweeps.advancing import make_advance
 from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.state import SEARCH_FAILURES, Log, Peaks, Queue, Settings, Slots
+from gdx.trees import rows
 
 STEP_SIZES = ("step_size", "learning_rate")
 """Names by which a step size is known among several hyperparameters."""
@@ -228,7 +229,7 @@ def _column(mask, like):
 
 
 def _rows(queue, index):
-    return jax.tree.map(lambda leaf: leaf[index], (queue.lane, queue.hyperparams, queue.key))
+    return rows((queue.lane, queue.hyperparams, queue.key), index)
 
 
 def _is_key(leaf):

@@ -21,6 +21,7 @@ from gdx.checks import own_rules
 from gdx.sweeps.lanes import Engine
 from gdx.sweeps.runs import Runs
 from gdx.sweeps.state import Log, Queue, Slots
+from gdx.trees import rows
 
 if TYPE_CHECKING:
     import chex
@@ -120,7 +121,7 @@ class Grid:
         point, repeat = np.divmod(lanes, self.num_repeats)
         return Queue(
             lane=lanes.astype(np.int32),
-            hyperparams=jax.tree.map(lambda leaf: leaf[point], self.hyperparams),
+            hyperparams=rows(self.hyperparams, point),
             key=jax.random.wrap_key_data(jnp.asarray(self._key_data[repeat]), impl=self._impl),
             length=np.asarray(stop - start, np.int32),
             is_last=np.asarray(stop == self.total),

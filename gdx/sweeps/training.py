@@ -16,6 +16,7 @@ from gdx.stepping.ordering import batch_of
 from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.sizing import Blocks
 from gdx.sweeps.state import Settings
+from gdx.trees import wide
 
 LATE_SHARE = 10
 """The last 1/10 of the horizon is what a run is judged by as training."""
@@ -65,14 +66,14 @@ def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) 
         def loss_at(params):
             def on_batch(ahead):
                 batch = batch_of(here, state._replace(step=state.step + ahead))
-                return _wide(here.loss(params, state.model_state, batch)[0])
+                return wide(here.loss(params, state.model_state, batch)[0])
 
             if here.batches is None:
                 return on_batch(0)
             return jnp.mean(jax.lax.map(on_batch, jnp.arange(count, dtype=jnp.int32)))
 
         judges_it = here.batches is None and not settings.is_apart
-        first = _wide(first_loss) if judges_it else loss_at(state.params)
+        first = wide(first_loss) if judges_it else loss_at(state.params)
         null = constant_loss(loss_at, zeros) if chance is None else jnp.asarray(chance)
         lowest = jnp.asarray(jnp.nan if minimum is None else minimum)
         return first, null.astype(first.dtype), lowest.astype(first_loss.dtype)
@@ -103,7 +104,7 @@ def constant_loss(loss: Callable[[Any], jax.Array], zeros: Any) -> jax.Array:
         params = jax.tree.map(lambda leaf, along: leaf - at.astype(leaf.dtype) * along, zeros, direction)
         value, gradient = jax.value_and_grad(loss)(params)
         direction = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), gradient, direction)
-        slope = optax.tree.vdot(jax.tree.map(_wide, direction), jax.tree.map(_wide, gradient))
+        slope = optax.tree.vdot(wide(direction), wide(gradient))
         slope = jnp.asarray(slope, value.dtype)
         secant = at - _ratio(slope * (at - before), slope - slope_before)
         ahead = jnp.where(is_first, _ratio(DROP * abs(value), slope), secant)
@@ -166,7 +167,7 @@ def follow_training(
     """
     blocks = settings.blocks
     length, horizon = blocks.coast + blocks.watch, horizon_of(blocks)
-    trained, late_steps = _wide(trained), num_late(blocks)
+    trained, late_steps = wide(trained), num_late(blocks)
     mean = jnp.mean(trained)
     total = coasted + blocks.watch * mean
     holds_middle = (end - length < horizon // 2) & (horizon // 2 <= end) & (blocks.number > 1)
@@ -206,11 +207,7 @@ def mean_of_block(blocks: Blocks, coasted: jax.Array, trained: jax.Array) -> jax
     -------
     number
     """
-    return (coasted + blocks.watch * jnp.mean(_wide(trained))) / (blocks.coast + blocks.watch)
-
-
-def _wide(loss):
-    return loss.astype(jnp.promote_types(loss.dtype, jnp.float32))
+    return (coasted + blocks.watch * jnp.mean(wide(trained))) / (blocks.coast + blocks.watch)
 
 
 def _ratio(above, below):

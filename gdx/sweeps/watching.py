@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from gdx.checks import inside
 from gdx.observers import Observer
 from gdx.sweeps.runs import Runs
+from gdx.trees import strong
 
 
 def check_observers(observers: Any) -> dict[str, Observer]:
@@ -88,14 +89,10 @@ def check_watching(observers: Mapping[str, Observer], params: Any, view: Any) ->
 def _strong_observer(observer):
     """The same without weak types, so that the state that a loop carries keeps its type."""
     return Observer(
-        init=lambda params: _strong(observer.init(params)),
-        update=lambda state, view: _strong(observer.update(state, view)),
+        init=lambda params: strong(observer.init(params)),
+        update=lambda state, view: strong(observer.update(state, view)),
         summarise=observer.summarise,
     )
-
-
-def _strong(tree):
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.asarray(leaf).dtype), tree)
 
 
 def _check_same(whose, before, after):

@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
 from gdx.edges.endless.bisection import two_sided
@@ -19,6 +18,7 @@ from gdx.edges.endless.oscillation import NARROWEST, WIDEST, ladder, settled, ze
 from gdx.edges.endless.probing import WIDTH, Probe
 from gdx.edges.endless.resting import LocalEdge, local_edge, minimum_of_affine, nowhere
 from gdx.edges.endless.traces import BLOW_UP_FACTOR, Sides, Traces
+from gdx.trees import rows
 
 if TYPE_CHECKING:
     import chex
@@ -211,7 +211,7 @@ def _nearest_at_rest(looked: list[Traces], sides, lower):
         for lane in np.flatnonzero(traces.arrived(sides.tolerance) & (traces.step_sizes <= lower)):
             step_size = float(traces.step_sizes[lane])
             if best is None or step_size > best.step_size:
-                best = Below(step_size, jax.tree.map(lambda leaf, at=lane: leaf[at], traces.states))
+                best = Below(step_size, rows(traces.states, lane))
     return best
 
 

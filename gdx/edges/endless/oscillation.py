@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
 from gdx.edges.endless.estimates import Found, nothing
 from gdx.edges.endless.probing import WIDTH, Probe
 from gdx.edges.endless.traces import Traces
+from gdx.trees import rows
 
 if TYPE_CHECKING:
     import chex
@@ -157,7 +157,7 @@ def _by_error(found):
 
 
 def _state_of(traces, lane) -> TrainState:
-    return jax.tree.map(lambda leaf: leaf[lane], traces.states)
+    return rows(traces.states, lane)
 
 
 def _first_guess(traces, stretch):

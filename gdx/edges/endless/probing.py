@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gdx.curvature.products import all_finite
 from gdx.edges.endless.traces import BLOW_UP_FACTOR, Traces
 from gdx.problems.base import Problem
 from gdx.stepping import Family, TrainState, frozen_params, gradient_norm, train_step
+from gdx.trees import all_finite, repeated, rows
 
 if TYPE_CHECKING:
     import chex
@@ -115,7 +115,7 @@ class Probe:
         -------
         TrainState
         """
-        return jax.tree.map(lambda leaf: leaf[0], self.start([step_size], key))
+        return rows(self.start([step_size], key), 0)
 
     def is_affine(self, key: chex.PRNGKey, step_size: float) -> bool:
         """Say whether a whole step is an affine map of parameters and memory, near the start and far from it.
@@ -156,7 +156,7 @@ class Probe:
                 return jnp.broadcast_to(leaf, (WIDTH, *leaf.shape))
             return leaf[None] + jnp.asarray(sizes.reshape(-1, *(1,) * leaf.ndim) * np.asarray(way), leaf.dtype)
 
-        states = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (WIDTH, *leaf.shape)), start)
+        states = repeated(start, WIDTH)
         params, opt_state = jax.tree.map(along, (start.params, start.opt_state), direction)
         new = jax.vmap(self.advance)(states._replace(params=params, opt_state=opt_state))
         leaves = [leaf for leaf in jax.tree.leaves((new.params, new.opt_state)) if _is_floating(leaf)]
@@ -190,12 +190,8 @@ class Probe:
         step_sizes = np.asarray(step_sizes, float)
         states = self.start(step_sizes, key)
         if source is not None:
-
-            def repeated(leaf):
-                return jnp.broadcast_to(leaf, (WIDTH, *leaf.shape))
-
             states = states._replace(
-                params=jax.tree.map(repeated, source.params), model_state=jax.tree.map(repeated, source.model_state)
+                params=repeated(source.params, WIDTH), model_state=repeated(source.model_state, WIDTH)
             )
         return self._traced(step_sizes, states)
 
@@ -234,7 +230,7 @@ class Probe:
             np.asarray(changes)[:, :count],
             np.asarray(losses)[:, :count],
             np.asarray(lost)[:count],
-            jax.tree.map(lambda leaf: leaf[:count], states),
+            rows(states, slice(count)),
         )
 
     def find_period(self, traces: Traces) -> int:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from gdx import trees
 from gdx.optimizers.checking import check_value_fn
 
 if TYPE_CHECKING:
@@ -79,7 +80,7 @@ def line(
         return value_fn(moved).astype(wide)
 
     value, nan = jnp.asarray(value, wide), jnp.full((), jnp.nan, wide)
-    slope = jnp.asarray(optax.tree.vdot(_wide(direction), _wide(grad)), wide)
+    slope = jnp.asarray(optax.tree.vdot(trees.wide(direction), trees.wide(grad)), wide)
     start = Trial(jnp.zeros((), wide), value, slope, nan)
     slack = SLACK_ULPS * jnp.finfo(narrow).eps * jnp.abs(value) + jnp.finfo(narrow).tiny
     ulps = SLACK_ULPS * jnp.finfo(jnp.result_type(*jax.tree.leaves(params))).eps
@@ -131,7 +132,3 @@ def without_slope(along: Line) -> Callable[[jax.Array], Trial]:
 def _largest(tree, dtype):
     sizes = [jnp.max(jnp.abs(leaf), initial=0).astype(dtype) for leaf in jax.tree.leaves(tree)]
     return jnp.max(jnp.stack(sizes))
-
-
-def _wide(tree):
-    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), tree)

@@ -1,0 +1,201 @@
+"""Arithmetic of pytrees that JAX and optax lack, in one place."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    import chex
+    from jaxtyping import Array, Float
+
+
+def strong(tree: Any) -> Any:
+    """Make arrays of a pytree's leaves, without weak types, so that what a scan carries keeps its type.
+
+    Parameters
+    ----------
+    tree
+        Pytree of arrays and numbers.
+
+    Returns
+    -------
+    pytree
+    """
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype=jnp.asarray(leaf).dtype), tree)
+
+
+def cast_like(new: Any, old: Any) -> Any:
+    """Cast the leaves of a pytree to the dtypes of another, without weak types.
+
+    Parameters
+    ----------
+    new, old
+        Pytrees of the same structure.
+
+    Returns
+    -------
+    pytree
+    """
+    return jax.tree.map(lambda leaf, like: jnp.asarray(leaf, dtype=jnp.asarray(like).dtype), new, old)
+
+
+def widest(tree: Any) -> jnp.dtype:
+    """Give the dtype that a computation over all leaves is made in.
+
+    Parameters
+    ----------
+    tree
+        Pytree of floating arrays.
+
+    Returns
+    -------
+    dtype
+        The leaves' common one, float32 at least.
+    """
+    return jnp.promote_types(jnp.result_type(*jax.tree.leaves(tree)), jnp.float32)
+
+
+def wide(tree: Any) -> Any:
+    """Cast every leaf by itself to float32 where it is narrower.
+
+    Parameters
+    ----------
+    tree
+        Pytree of floating arrays.
+
+    Returns
+    -------
+    pytree
+    """
+    return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), tree)
+
+
+def rows(tree: Any, index: Any) -> Any:
+    """Take some along the leading axis of every leaf: one of many runs, say, or several.
+
+    Parameters
+    ----------
+    tree
+        Pytree of arrays [S, ...].
+    index
+        A number, indices [n], a slice, or whatever else indexes an axis.
+
+    Returns
+    -------
+    pytree
+        Leaves without that axis, or of the length of the index.
+    """
+    return jax.tree.map(lambda leaf: leaf[index], tree)
+
+
+def repeated(tree: Any, number: int) -> Any:
+    """Put a pytree beside itself.
+
+    Parameters
+    ----------
+    tree
+        Pytree of arrays.
+    number
+        How often.
+
+    Returns
+    -------
+    pytree
+        Leaves [number, ...].
+    """
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf, (number, *leaf.shape)), tree)
+
+
+def all_finite(tree: Any) -> jax.Array:
+    """Tell whether every number of a pytree is finite.
+
+    Parameters
+    ----------
+    tree
+        Pytree of floating arrays.
+
+    Returns
+    -------
+    array
+        Bool.
+    """
+    return jnp.all(jnp.stack([jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(tree)]))
+
+
+def flatten(tree: chex.ArrayTree) -> Float[Array, " D"]:
+    """Join leaves to one vector, of the widest dtype among them.
+
+    Parameters
+    ----------
+    tree
+        Pytree of float32 and float64 arrays.
+
+    Returns
+    -------
+    array
+        [D].
+    """
+    leaves = jax.tree.leaves(tree)
+    dtype = max((leaf.dtype for leaf in leaves), key=lambda dtype: dtype.itemsize)
+    return jnp.concatenate([jnp.ravel(leaf).astype(dtype) for leaf in leaves])
+
+
+def unflatten(vector: Float[Array, " D"], params: chex.ArrayTree) -> chex.ArrayTree:
+    """Shape a vector as parameters.
+
+    Parameters
+    ----------
+    vector
+        [D].
+    params
+        Pytree of arrays, D numbers.
+
+    Returns
+    -------
+    pytree
+        In the dtypes of the parameters.
+    """
+    leaves, structure = jax.tree.flatten(params)
+    ends = np.cumsum([math.prod(leaf.shape) for leaf in leaves])
+    pieces = [vector[end - leaf.size : end] for end, leaf in zip(ends, leaves, strict=True)]
+    shaped = [piece.reshape(leaf.shape).astype(leaf.dtype) for piece, leaf in zip(pieces, leaves, strict=True)]
+    return structure.unflatten(shaped)
+
+
+def safe_norm(vector: Float[Array, "..."]) -> Float[Array, ""]:
+    """Euclidean norm whose squares neither overflow nor vanish.
+
+    Parameters
+    ----------
+    vector
+        Any array.
+
+    Returns
+    -------
+    array
+        A number.
+    """
+    largest = jnp.max(jnp.abs(vector), initial=0.0)
+    scale = jnp.where(largest > 0, largest, 1.0)
+    return scale * jnp.sqrt(jnp.sum((vector / scale) ** 2))
+
+
+def unit(vector: Float[Array, "..."]) -> Float[Array, "..."]:
+    """Divide a vector by its norm; zeros stay zeros.
+
+    Parameters
+    ----------
+    vector
+        Any array.
+
+    Returns
+    -------
+    array
+    """
+    norm = safe_norm(vector)
+    return vector / jnp.where(norm > 0, norm, 1.0)
