@@ -226,8 +226,8 @@ def main():
     try:
         for held in hold_all(draws.cases(number, given.seed), num_steps, given.kept, given.workers):
             all_held.append(held)
-            if is_wrong(held):
-                print(f"\nWRONG {describe(held)}", flush=True)
+            if is_wrong(held) or held.bars > 1:
+                print(f"\n{'WRONG' if is_wrong(held) else 'over '} {describe(held)}", flush=True)
             elif given.all and not math.isfinite(held.bars):
                 print(f"\nnone  {describe(held)}", flush=True)
     except KeyboardInterrupt:

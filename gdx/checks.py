@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 from collections.abc import Iterator
 from typing import Any
@@ -100,6 +101,34 @@ def check_number(name: str, value: Any, low: float, high: float, remedy: str) ->
     if not low < number < high:
         raise ValueError(f"{name}: {value!r} is no number in ({low:g}, {high:g}); {remedy}")
     return number
+
+
+def check_count(name: str, value: Any, remedy: str, least: int = 1) -> int:
+    """Return a whole number that is large enough.
+
+    Parameters
+    ----------
+    name, value, remedy
+        The argument, what was passed for it, and what to pass instead.
+    least
+        Smallest that is allowed.
+
+    Returns
+    -------
+    int
+
+    Raises
+    ------
+    ValueError
+        If it is no whole number or too small.
+    """
+    try:
+        count = None if isinstance(value, bool) else operator.index(value)
+    except TypeError:
+        count = None
+    if count is None or count < least:
+        raise ValueError(f"{name}: {value!r} is no whole number of at least {least}; {remedy}")
+    return count
 
 
 def check_process() -> None:

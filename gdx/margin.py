@@ -11,8 +11,9 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from gdx.checks import check_count
 from gdx.curvature.eigenpairs import sharpness
-from gdx.curvature.inputs import check_count, widened
+from gdx.curvature.inputs import widened
 from gdx.curvature.products import hvp
 from gdx.responses.families import checked_family
 from gdx.responses.parities import at_step, carriers
@@ -128,7 +129,7 @@ def edge_margin(
     >>> updates, state = watched.update(jax.grad(loss)(params), state, params)
     >>> state.margin
     """
-    check_count("every", every, 1, "pass 1 to measure at every update")
+    check_count("every", every, "pass 1 to measure at every update")
     _check_step_size(step_size)
     if not callable(loss):
         raise ValueError(f"loss: {loss!r} is not callable; pass a function loss(params) or loss(params, batch)")

@@ -109,7 +109,7 @@ def test_a_history_that_no_memory_holds_is_refused():
 def test_the_longest_horizon_is_cut_into_blocks_at_once():
     for spares in (True, False):
         blocks = sizing.choose_blocks(LONGEST_HORIZON, 64, spares_watching=spares)
-        assert blocks.number * (blocks.coast + blocks.watch) == LONGEST_HORIZON + blocks.held
+        assert blocks.number * (blocks.coast + blocks.watch) == LONGEST_HORIZON + blocks.padding
 
 
 def test_whole_numbers_keep_their_value_in_float32():

@@ -310,9 +310,9 @@ def test_lanes_stream_through_a_queue_and_a_log_of_fixed_size(monkeypatch):
 @pytest.mark.parametrize("spares", [True, False])
 def test_blocks_make_up_the_horizon(num_steps, spares):
     blocks = choose_blocks(num_steps, 64, spares_watching=spares)
-    assert blocks.number * (blocks.coast + blocks.watch) == num_steps + blocks.held
+    assert blocks.number * (blocks.coast + blocks.watch) == num_steps + blocks.padding
     assert blocks.watch == min(64, num_steps)
-    assert 0 <= blocks.held < blocks.number
+    assert 0 <= blocks.padding < blocks.number
 
 
 def test_slots_are_a_power_of_two_from_the_work_of_a_step_alone():

@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from gdx.checks import own_rules
+from gdx.checks import check_count, own_rules
 from gdx.curvature.inputs import (
     check_batches,
-    check_count,
     check_not_zero,
     check_rtol,
     check_scalar_loss,
@@ -21,7 +20,7 @@ from gdx.curvature.inputs import (
     preconditioner_like,
     widened,
 )
-from gdx.curvature.lanczos import COMPLETE_SIZE, Found, largest_eigenpairs
+from gdx.curvature.lanczos import COMPLETE_SIZE, RitzPairs, largest_eigenpairs
 from gdx.curvature.products import (
     check_finite_products,
     hessian_product,
@@ -205,7 +204,7 @@ def top_eigenpairs(
     """
     params = widened(params)
     size = flatten(params).size
-    k = check_count("k", k, 1, f"ask for 1 to {size} eigenvalues")
+    k = check_count("k", k, f"ask for 1 to {size} eigenvalues")
     if k > size:
         raise ValueError(f"k: {k} is above the number of parameters, {size}; ask for 1 to {size} eigenvalues")
     found = _search(loss, params, k, 1.0, batches, key, rtol, num_iters, start, preconditioner)
@@ -213,7 +212,7 @@ def top_eigenpairs(
     return Eigenpairs(found.values, found.residuals, vectors, found.num_products, _status(found))
 
 
-def _search(loss, params, k, sign, batches, key, rtol, num_iters, start, preconditioner) -> Found:
+def _search(loss, params, k, sign, batches, key, rtol, num_iters, start, preconditioner) -> RitzPairs:
     """Check everything, then look for the largest eigenpairs of sign times the preconditioned Hessian."""
     check_rtol(rtol)
     check_batches(batches)
@@ -222,7 +221,7 @@ def _search(loss, params, k, sign, batches, key, rtol, num_iters, start, precond
     if num_iters is None:
         num_iters = size if size <= COMPLETE_SIZE else max(NUM_ITERS, 30 * k)
     else:
-        num_iters = clamped(check_count("num_iters", num_iters, k, "allow at least a product per eigenvalue"), size)
+        num_iters = clamped(check_count("num_iters", num_iters, "allow at least a product per eigenvalue", k), size)
     product = _flat_product(loss, params, sign, batches, preconditioner)
     key = jax.random.key(0) if key is None else key
     first = _first(key, params, start)

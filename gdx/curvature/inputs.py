@@ -5,7 +5,6 @@ A traced value has no number yet: only its structure, shape and dtype are checke
 
 from __future__ import annotations
 
-import operator
 import warnings
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -222,36 +221,6 @@ def check_rtol(rtol: Any) -> None:
     """
     if not isinstance(rtol, Tracer) and not 0 <= float(rtol) < 1:
         raise ValueError(f"rtol: {rtol} is outside [0, 1); pass 0 for all that rounding allows")
-
-
-def check_count(name: str, value: Any, least: int, remedy: str) -> int:
-    """Return a whole number that is large enough.
-
-    Parameters
-    ----------
-    name, value
-        The argument and what was passed for it.
-    least
-        Smallest that is allowed.
-    remedy
-        What to pass instead.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If it is no whole number or too small.
-    """
-    try:
-        count = operator.index(value)
-    except TypeError:
-        raise ValueError(f"{name}: {value!r} is not a whole number; {remedy}") from None
-    if count < least:
-        raise ValueError(f"{name}: {count} is below {least}; {remedy}")
-    return count
 
 
 def clamped(num_iters: int, size: int) -> int:

@@ -23,7 +23,7 @@ ROUNDING = 16
 """Residuals below this many eps times the operator's norm are rounding."""
 
 
-class Found(NamedTuple):
+class RitzPairs(NamedTuple):
     """Eigenpairs and how well they are known."""
 
     values: Float[Array, " k"]
@@ -87,7 +87,7 @@ def largest_eigenpairs(
     num_iters: int,
     rtol: chex.Numeric,
     least_products: int = 0,
-) -> Found:
+) -> RitzPairs:
     """Find the k largest (most positive) eigenpairs of a symmetric operator.
 
     Parameters
@@ -110,7 +110,7 @@ def largest_eigenpairs(
 
     Returns
     -------
-    Found
+    RitzPairs
 
     Notes
     -----
@@ -155,7 +155,7 @@ def largest_eigenpairs(
     is_finite = jnp.isfinite(search.norm)
     is_converged = is_finite & jnp.all(residuals <= _tolerance(values, search.norm, rtol))
     is_confirmed = search.is_finished | (k == 1)
-    return Found(values, residuals, vectors, search.num_products, is_converged, is_confirmed, is_finite)
+    return RitzPairs(values, residuals, vectors, search.num_products, is_converged, is_confirmed, is_finite)
 
 
 def _empty(start, key, limits):

@@ -10,10 +10,9 @@ import jax
 import jax.numpy as jnp
 from jax.core import Tracer
 
-from gdx.checks import own_rules
+from gdx.checks import check_count, own_rules
 from gdx.curvature.inputs import (
     check_batches,
-    check_count,
     check_not_zero,
     check_rtol,
     check_scalar_loss,
@@ -67,7 +66,7 @@ class OneStepEdge(NamedTuple):
     """All evaluations of the loss."""
 
 
-class Bracket(NamedTuple):
+class Interval(NamedTuple):
     """What the loop carries."""
 
     lower: jax.Array
@@ -139,7 +138,7 @@ def one_step_edge(
     lowers the loss by not much more than that, the value is therefore where the rise becomes visible, which is more
     than the exact crossing; and a direction is only called uphill where the other way lowers the loss visibly.
     """
-    width = check_count("width", width, 1, "evaluate at least one multiple at a time")
+    width = check_count("width", width, "evaluate at least one multiple at a time")
     check_rtol(rtol)
     params = widened(params)
     direction = like_params("direction", direction, params)
@@ -161,7 +160,7 @@ def _search(losses, scale, width, rtol):
     # A direction that is not finite has no scale.
     base = jnp.where(jnp.isfinite(scale), found[0], jnp.nan)
     allowed = base + ROUNDING * jnp.finfo(found.dtype).eps * jnp.abs(base)
-    start = Bracket(jnp.zeros_like(scale), jnp.full_like(scale, jnp.inf), jnp.zeros((), bool), jnp.ones((), jnp.int32))
+    start = Interval(jnp.zeros_like(scale), jnp.full_like(scale, jnp.inf), jnp.zeros((), bool), jnp.ones((), jnp.int32))
     bracket = _narrowed(start._replace(rounds=start.rounds - 1), first, found[1:], base, allowed)
 
     def is_open(bracket):
@@ -195,7 +194,7 @@ def _narrowed(bracket, multiples, found, base, allowed):
     lower = jnp.max(jnp.where(is_before, multiples, bracket.lower))
     upper = jnp.where(jnp.any(rises), multiples[first], bracket.upper)
     falls = jnp.any(is_before & (found < base - (allowed - base)))
-    return Bracket(lower, upper, bracket.descends | falls, bracket.rounds + 1)
+    return Interval(lower, upper, bracket.descends | falls, bracket.rounds + 1)
 
 
 def _next_multiples(bracket, width):

@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.checks import check_number, own_rules
+from gdx.checks import check_count, check_number, own_rules
 from gdx.edges.edge import Edge
 from gdx.edges.endless.estimating import estimate_of
 from gdx.edges.growing import grow
@@ -21,7 +21,7 @@ from gdx.exploring import Exploration
 from gdx.problems.base import Problem
 from gdx.stepping import Family, resolve_problem
 from gdx.sweeps import Interrupted, Runs, Sweep, sweep
-from gdx.sweeps.inputs import check_count, check_keys
+from gdx.sweeps.inputs import check_keys
 from gdx.verdicts import answers, check_criterion, criterion_name, default_criterion
 
 if TYPE_CHECKING:

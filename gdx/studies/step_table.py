@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from gdx.checks import own_rules
+from gdx.checks import check_count, own_rules
 from gdx.edges import Edge, critical_step_size
 from gdx.problems.base import Epochs, Problem, check_problem
 from gdx.stepping import Family
@@ -16,7 +16,6 @@ from gdx.studies.step_reading import StepRow, reading, tolerance_of
 from gdx.studies.step_theory import known_rows, missing, share_of, theory_rows
 from gdx.sweeps import Interrupted, Sweep, sweep
 from gdx.sweeps.driver import EVALUATIONS
-from gdx.sweeps.inputs import check_count
 from gdx.sweeps.sizing import choose_blocks
 
 if TYPE_CHECKING:

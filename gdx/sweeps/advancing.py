@@ -53,7 +53,7 @@ def _make_move(step, settings):
     def move(train, watched):
         new, view = step.update(train)
         seen = {name: obs.update(watched[name], view) for name, obs in settings.observers.items()}
-        if settings.blocks.held:
+        if settings.blocks.padding:
             held = (train._replace(step=new.step), watched)
             moves = train.step >= 0
             new, seen = jax.tree.map(lambda n, o: jnp.where(moves, n, o), (new, seen), held)
@@ -73,7 +73,7 @@ def _coast(move, slots, settings):
         good = jnp.where(is_good, good, jnp.minimum(good, row))
         if not settings.is_apart:
             best = jnp.minimum(best, jnp.where(good > row, view.loss, jnp.inf))
-        last = jnp.where(good >= row, view.loss, last) if settings.keeps_first_bad else view.loss
+        last = jnp.where(good >= row, view.loss, last) if settings.ends_at_first_bad else view.loss
         return (train, watched, last, good, best, total + view.loss.astype(total.dtype)), None
 
     good = jnp.full(settings.slots, coast, jnp.int32)

@@ -11,13 +11,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from gdx.checks import check_number, check_process, own_rules
+from gdx.checks import check_count, check_number, check_process, own_rules
 from gdx.observers import Observer, search_failures
 from gdx.problems.base import Problem, check_problem
 from gdx.stepping import Family, evaluation, frozen_params, resolve_problem, train_step, transformation_of
 from gdx.stepping.keys import shares_draws
 from gdx.sweeps.inputs import (
-    check_count,
     check_family,
     check_horizon,
     check_hyperparams,

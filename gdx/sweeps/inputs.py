@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import operator
 import os
 from collections.abc import Collection
 from typing import Any
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from gdx.checks import check_number, check_process
+from gdx.checks import check_count, check_number, check_process
 from gdx.stepping.keys import wrap_legacy
 from gdx.sweeps.runs import Stopping
 
@@ -21,32 +20,6 @@ LONGEST_HORIZON = 2**30
 """Steps; they are counted in int32, and a block may reach beyond the horizon by as much again."""
 MOST_RUNS = 2**31 - 2**20
 """They are numbered in int32, with room for padding."""
-
-
-def check_count(name: str, value: Any, remedy: str) -> int:
-    """Return a whole number of at least 1.
-
-    Parameters
-    ----------
-    name, value, remedy
-        The argument, what was passed for it, and what to pass instead.
-
-    Returns
-    -------
-    int
-
-    Raises
-    ------
-    ValueError
-        If it is none.
-    """
-    try:
-        count = 0 if isinstance(value, bool) else operator.index(value)
-    except TypeError:
-        count = 0
-    if count < 1:
-        raise ValueError(f"{name}: {value!r} is no whole number of at least 1; {remedy}")
-    return count
 
 
 def check_horizon(name: str, value: Any, remedy: str = "pass the horizon in steps") -> int:

@@ -51,19 +51,19 @@ def make_judge(settings: Settings) -> Callable[..., Slots]:
         bad_step = end - length + jnp.where(coasted_bad, good, blocks.coast + watched_good)
 
         last_loss = window.loss[blocks.watch - 1]
-        if settings.keeps_first_bad:
+        if settings.ends_at_first_bad:
             watched_last = window.loss[jnp.minimum(watched_good, blocks.watch - 1)]
             last_loss = jnp.where(coasted_bad, facts.last_loss, watched_last)
         is_beyond = jnp.isfinite(last_loss) & is_bad(last_loss, facts)
         # A finite loss in its bound can still end a run: its gradient or its parameters were not finite.
-        is_nonfinite = ~jnp.isfinite(last_loss) | (went_bad & ~is_beyond & settings.keeps_first_bad)
+        is_nonfinite = ~jnp.isfinite(last_loss) | (went_bad & ~is_beyond & settings.ends_at_first_bad)
 
         tail = tail_statistics(window)
         period, nearly, repeats = _returns(window, end >= length)
         converged = tail.norm_max <= facts.tolerance * facts.first_gradient_norm
         small_gradient, small_change = _stated_rows(settings, facts, window, end - blocks.watch)
         stated = jnp.minimum(small_gradient, small_change)
-        is_stated = stated < (watched_good if settings.keeps_first_bad else blocks.watch)
+        is_stated = stated < (watched_good if settings.ends_at_first_bad else blocks.watch)
         counted = jnp.minimum(watched_good, jnp.where(is_stated, stated + 1, blocks.watch))
         low = _lowest(facts, window, jnp.where(coasted_bad, 0, counted))
         peaks = _follow(slot.peaks, tail.norm_max, low)
@@ -79,7 +79,7 @@ def make_judge(settings: Settings) -> Callable[..., Slots]:
         stopped = jnp.select(list(ends.values()), [jnp.int8(code) for code in ends], jnp.int8(Stop.UNFINISHED))
         ended_bad = (stopped == Stop.NONFINITE) | (stopped == Stop.BLOWN_UP)
         went_bad &= ~is_stated | (watched_good < stated)
-        steps = jnp.where(ended_bad & settings.keeps_first_bad, bad_step, end)
+        steps = jnp.where(ended_bad & settings.ends_at_first_bad, bad_step, end)
         if stopping.is_stated:
             steps = jnp.where(is_stated, end - blocks.watch + stated, steps)
             last_loss = jnp.where(is_stated, window.loss[jnp.minimum(stated, blocks.watch - 1)], last_loss)
@@ -89,7 +89,7 @@ def make_judge(settings: Settings) -> Callable[..., Slots]:
             tail_steps=jnp.minimum(end, blocks.watch),
             best_loss=jnp.where(facts.first_bad_step < 0, jnp.fmin(facts.best_loss, low), facts.best_loss),
             last_loss=last_loss,
-            trend=_trend(peaks, tail.rate, (end + blocks.held) // length),
+            trend=_trend(peaks, tail.rate, (end + blocks.padding) // length),
             first_bad_step=jnp.where(went_bad & (facts.first_bad_step < 0), bad_step, facts.first_bad_step),
             period=jnp.where(went_bad | converged, 0, period),
             near_period=jnp.where(went_bad & (nearly > 0), 0, nearly),

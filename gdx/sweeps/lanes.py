@@ -147,7 +147,7 @@ def _fresh(step, evaluate, start, settings):
             observed={},
         )
         watched = {name: observer.init(train.params) for name, observer in settings.observers.items()}
-        train = train._replace(step=train.step - settings.blocks.held)
+        train = train._replace(step=train.step - settings.blocks.padding)
         return Slots(
             lane, train, facts, Peaks(nan_norm, nan_norm, none, nan_norm, loss), jnp.zeros_like(training_loss), watched
         )

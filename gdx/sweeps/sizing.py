@@ -27,7 +27,7 @@ class Blocks(NamedTuple):
     number: int
     coast: int
     watch: int
-    held: int
+    padding: int
     """Steps of the first block that do not move, where the horizon is no multiple of a block."""
 
 
@@ -100,7 +100,7 @@ def choose_blocks(num_steps: int, window: int, *, spares_watching: bool, watches
     Returns
     -------
     Blocks
-        `number * (coast + watch) == num_steps + held`.
+        `number * (coast + watch) == num_steps + padding`.
     """
     watch = min(window, num_steps)
     if watches_all:

@@ -40,7 +40,7 @@ class Settings(NamedTuple):
     """Parameters that never move, as `gdx.stepping.frozen_params` gives them; gradient norms leave them out."""
 
     @property
-    def keeps_first_bad(self) -> bool:
+    def ends_at_first_bad(self) -> bool:
         """Whether a run ends at its first bad step, so that what comes after it must not be looked at."""
         return self.stopping.nonfinite and self.stopping.blow_up
 

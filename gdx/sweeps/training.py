@@ -38,7 +38,7 @@ def horizon_of(blocks: Blocks) -> int:
     -------
     int
     """
-    return blocks.number * (blocks.coast + blocks.watch) - blocks.held
+    return blocks.number * (blocks.coast + blocks.watch) - blocks.padding
 
 
 def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) -> Callable[..., Any]:
@@ -177,7 +177,7 @@ def follow_training(
         late, late_peak = jnp.mean(trained[-late_steps:]), peak
     else:
         # Whole blocks, since a sum that begins inside of one would cost every step.
-        ends = np.arange(1, blocks.number + 1) * length - blocks.held
+        ends = np.arange(1, blocks.number + 1) * length - blocks.padding
         late = late_total / (length * np.count_nonzero(ends > horizon - late_steps))
         late_peak = jnp.maximum(facts.late_loss_max, jnp.where(is_late, peak, -jnp.inf))
     # A run that ended before its horizon has no last tenth, but a tail.

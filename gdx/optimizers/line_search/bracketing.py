@@ -31,7 +31,7 @@ class LineSearchState(NamedTuple):
     """Evaluations of the loss along the line in the last search, int32."""
 
 
-class Found(NamedTuple):
+class SearchEnd(NamedTuple):
     """Where a search ended."""
 
     step: jax.Array
@@ -40,7 +40,7 @@ class Found(NamedTuple):
     num_evaluations: jax.Array
 
 
-class _Bracket(NamedTuple):
+class _Interval(NamedTuple):
     step: jax.Array
     low: Trial
     high: Trial
@@ -77,7 +77,7 @@ def search(
     judge: Callable[[Trial], jax.Array],
     first_step: jax.Array,
     max_trials: int,
-) -> Found:
+) -> SearchEnd:
     """Try steps until one is accepted: longer ones after one too short, shorter ones after one too long.
 
     Parameters
@@ -95,7 +95,7 @@ def search(
 
     Returns
     -------
-    Found
+    SearchEnd
         Failed, with step 0 and without a trial, where the direction does not descend or anything at the start is
         not finite. At a point with slope 0, step 0 and not failed.
     """
@@ -103,7 +103,7 @@ def search(
     is_flat = start.slope == 0
     starts_well = (start.slope < 0) & jnp.isfinite(start.slope) & jnp.isfinite(start.value)
     nowhere = jax.tree.map(lambda leaf: jnp.full_like(leaf, jnp.inf), start)
-    begun = _Bracket(
+    begun = _Interval(
         step=jnp.asarray(first_step, start.step.dtype),
         low=start,
         high=nowhere,
@@ -129,17 +129,17 @@ def search(
         is_best = is_finite & ((trial.value < bracket.best.value) | (verdict == ACCEPTED))
         best = _where(is_best, trial, bracket.best)
         width = bracket.high.step - bracket.low.step
-        now = _Bracket(bracket.step, low, high, best, width, bracket.move, verdict, bracket.tried + 1)
+        now = _Interval(bracket.step, low, high, best, width, bracket.move, verdict, bracket.tried + 1)
         step = jnp.where(verdict == ACCEPTED, bracket.step, _propose(start, now, trial))
         return now._replace(step=step, move=jnp.abs(step - bracket.step))
 
     end = jax.lax.while_loop(searching, attempt, begun)
     # Where all that could still be tried is below the rounding of the parameters, the start is as low as it gets.
     is_lowest = is_flat | (starts_well & (end.high.step <= along.resolution) & jnp.isfinite(end.high.value))
-    return Found(end.best.step, ~is_lowest & (~starts_well | (end.verdict != ACCEPTED)), end.tried)
+    return SearchEnd(end.best.step, ~is_lowest & (~starts_well | (end.verdict != ACCEPTED)), end.tried)
 
 
-def minimise_along(along: Line, first_step: jax.Array, max_trials: int, tolerance: float | None = None) -> Found:
+def minimise_along(along: Line, first_step: jax.Array, max_trials: int, tolerance: float | None = None) -> SearchEnd:
     """Find a minimum of a loss along a direction, by Newton's method on the slope inside a bracket.
 
     Parameters
@@ -156,7 +156,7 @@ def minimise_along(along: Line, first_step: jax.Array, max_trials: int, toleranc
 
     Returns
     -------
-    Found
+    SearchEnd
         A local minimum along the line that is not above the start.
     """
     start = along.start
@@ -183,7 +183,9 @@ def minimise_along(along: Line, first_step: jax.Array, max_trials: int, toleranc
     return found._replace(num_evaluations=found.num_evaluations + 1)
 
 
-def settle(state: LineSearchState, found: Found, first_step: chex.Numeric, restarts: bool = False) -> LineSearchState:
+def settle(
+    state: LineSearchState, found: SearchEnd, first_step: chex.Numeric, restarts: bool = False
+) -> LineSearchState:
     """Bring the state up to date: the accepted step is the next first trial, after a failure the very first one.
 
     Parameters
