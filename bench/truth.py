@@ -13,8 +13,9 @@ may find another crossing than the referee's finer grid; an estimate of a true c
     python bench/truth.py --workers 16             # on more cores
     python bench/truth.py --toy                    # seconds, figures without meaning
 
-Measured on 2 cores, 60 losses of seed 11: none of 44 numbers off by more than its own bar, 34 of 35 local edges with a
-bar below 1e-6. Ctrl-C counts what was held so far; `--kept FILE` remembers truths, which no change of gdx touches.
+Measured on the 500 losses of seed 0: 69 % got a number, none beyond 3 bars, none outside its bracket, 96 % of the local
+edges with a bar below 1e-6. Ctrl-C counts what was held so far; `--kept FILE` remembers truths, which no change of gdx
+touches.
 
 Typical printout: see bench/results/truth-cpu.txt.
 """

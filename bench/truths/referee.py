@@ -275,8 +275,10 @@ def _judged(case, lower, upper, zone):
     good = np.isfinite(roots)
     if good[-3:].all():
         value, uncertainty = _extrapolated(shares[good], roots[good])
-        # Below the edge a run falls visibly from 1e-6 of it on; above it, what grows may begin at rounding.
-        if -UNSEEN * value <= value - middle <= 1e-5 * value + width:
+        # Below the edge a run falls visibly from 1e-6 of it on; above it, what grows may begin at rounding, or be held
+        # by rounding for ever.
+        is_held = _rests_where_it_is_repelled(case, lower, value)
+        if (is_held or -UNSEEN * value <= value - middle) and value - middle <= 1e-5 * value + width:
             return Truth(value, uncertainty, "local", f"minimum moves {np.ptp(roots[good]) / value:.0e}", lower, upper)
     if zone > 0:
         return Truth(middle, max(zone, width), "alternating", "", lower, upper)
@@ -290,6 +292,12 @@ def _judged(case, lower, upper, zone):
             return Truth(lower, max(zone, upper - lower), "alternating", "", lower, upper)
     note = f"minimum would stand {roots[-1] / middle:.4g} of it" if good[-1] else "saddle or no rest below"
     return Truth(0.5 * (lower + upper), upper - lower, "basin", note, lower, upper)
+
+
+def _rests_where_it_is_repelled(case, step_size, value):
+    """Whether a run rests at the minimum that loses its stability at a smaller step size, so that rounding holds it."""
+    excess = _excess(case, [step_size], HORIZONS[2])[0]
+    return excess > 0 and abs(step_size / (1 + excess) - value) <= 1e-9 * value
 
 
 def _told(case, lower, upper):

@@ -341,21 +341,33 @@ def _with_zone(start, found):
     """Widen the bar to the zone around a basin's edge in which success and failure of this start alternate."""
     if not found.is_number:
         return found
-    step_sizes = np.concatenate([found.value * (1 + AFTERMATH), found.value * (1 - AFTERMATH)])
-    met, failed = [], []
-    for part in np.split(step_sizes, step_sizes.size // WIDTH):
-        traces = start.probe(part, start.key)
-        met.append(start.sides.met(traces))
-        failed.append(start.sides.failed(traces))
-    again = step_sizes[np.concatenate(met) & (step_sizes > found.value + found.error)]
-    before = step_sizes[np.concatenate(failed) & (step_sizes < found.value - found.error)]
-    highest, lowest = max([found.value, start.last, *again]), min([found.value, *before])
+    step_sizes = found.value * (1 + np.concatenate([AFTERMATH, -AFTERMATH]))
+    highest, lowest = _zone(start, found, step_sizes)
+    highest = max(highest, start.last)
+    if highest > found.value:
+        # As far as success comes back above it may have been interrupted below, by intervals of any width.
+        reach = 2 * min(highest / found.value - 1, COARSEST)
+        below = found.value * (1 - np.linspace(reach, 0, 4 * WIDTH, endpoint=False))
+        earliest = _zone(start, found, below)[1]
+        if earliest < found.value:
+            lowest = min(lowest, earliest - (below[1] - below[0]))
     if highest - lowest > found.value * COARSEST:
         return nothing(
             f"from {lowest:.6g} to {highest:.6g} success and failure of this start alternate, so that its first "
             "crossing is no edge"
         )
     return found._replace(error=max(found.error, highest - found.value, found.value - lowest))
+
+
+def _zone(start, found, step_sizes):
+    """Largest step size at which the start succeeds again above a number, and smallest at which it fails below."""
+    highest = lowest = found.value
+    for part in np.split(step_sizes, step_sizes.size // WIDTH):
+        traces = start.probe(part, start.key)
+        again = part[start.sides.met(traces) & (part > found.value + found.error)]
+        before = part[start.sides.failed(traces) & (part < found.value - found.error)]
+        highest, lowest = max([highest, *again]), min([lowest, *before])
+    return highest, lowest
 
 
 def _checked(start, choice):
