@@ -11,14 +11,14 @@ import jax
 import numpy as np
 
 from gdx.sweeps import Runs, Stop
-from gdx.verdicts import Verdict, verdicts
+from gdx.verdicts import TrainingVerdict, Verdict, training_verdicts, verdicts
 
 if TYPE_CHECKING:
     import xarray
 
 
 def to_dataset(step_sizes: Any, runs: Runs, settings: Mapping[str, Any] | None = None) -> xarray.Dataset:
-    """Label the facts and verdicts of a sweep over step sizes.
+    """Label the facts of a sweep over step sizes and both kinds of verdicts on them.
 
     Parameters
     ----------
@@ -32,13 +32,14 @@ def to_dataset(step_sizes: Any, runs: Runs, settings: Mapping[str, Any] | None =
     Returns
     -------
     xarray.Dataset
-        Dims `step_size` and `repeat`, one variable a fact, and `verdict`; codes carry their meanings. A summary of the
-        observer `mine` is `observed_mine`, parts of it are `observed_mine.part`; what stands in a part's name beside
-        letters, digits and underscores is escaped as in an address, "%2F" for "/". bfloat16 becomes float32.
+        Dims `step_size` and `repeat`, one variable a fact, `verdict` and `training_verdict`; codes carry their
+        meanings. A summary of the observer `mine` is `observed_mine`, parts of it are `observed_mine.part`; what stands
+        in a part's name beside letters, digits and underscores is escaped as in an address, "%2F" for "/". bfloat16
+        becomes float32.
     """
     import xarray
 
-    facts = runs._asdict() | {"verdict": verdicts(runs)}
+    facts = runs._asdict() | {"verdict": verdicts(runs), "training_verdict": training_verdicts(runs)}
     summaries = facts.pop("observed")
     variables: dict[str, Any] = {name: (("step_size", "repeat"), _storable(values)) for name, values in facts.items()}
     for path, values in jax.tree.leaves_with_path(summaries):
@@ -50,7 +51,7 @@ def to_dataset(step_sizes: Any, runs: Runs, settings: Mapping[str, Any] | None =
         coords={"step_size": np.asarray(step_sizes, float), "repeat": np.arange(np.shape(runs.stopped)[1])},
         attrs={name: _as_attribute(value) for name, value in (settings or {}).items()},
     )
-    for name, codes in {"stopped": Stop, "verdict": Verdict}.items():
+    for name, codes in {"stopped": Stop, "verdict": Verdict, "training_verdict": TrainingVerdict}.items():
         dataset[name].attrs["flag_values"] = np.asarray([code.value for code in codes], np.int8)
         dataset[name].attrs["flag_meanings"] = " ".join(code.name.lower() for code in codes)
     return dataset

@@ -220,6 +220,10 @@ def test_the_guess_is_threshold_over_curvature_of_the_first_batch_if_there_is_on
     adam = gdx.sweep(gdx.problems.quadratic((3.0,), start=(0.5,)), optax.adam, num_steps=1)
     assert guess(adam) == pytest.approx(38 * 1.5 / 3.0, rel=1e-6)
     assert guess(gdx.sweep(QUADRATIC, optax.sign_sgd, num_steps=1)) is None
+    # Twice the step size for the second number: the threshold belongs to curvatures 1 and 2 * 4.
+    groups = lambda h: optax.partition({"slow": optax.sgd(h), "fast": optax.sgd(2 * h)}, {"a": "slow", "b": "fast"})  # noqa: E731
+    both = gdx.problem({"a": jnp.ones(()), "b": jnp.ones(())}, lambda w: 0.5 * w["a"] ** 2 + 2 * w["b"] ** 2)
+    assert guess(gdx.sweep(both, groups, num_steps=1)) == pytest.approx(2 / 8, rel=1e-6)
 
 
 def test_a_sweep_that_is_passed_on_is_of_the_problem_and_the_family_that_are_named():

@@ -193,6 +193,8 @@ def test_a_dataset_holds_every_fact_and_comes_back_from_disk(found, tmp_path):
         if name not in ("observed", "step_size"):
             np.testing.assert_array_equal(loaded[name], values)
     np.testing.assert_array_equal(loaded["verdict"], gdx.verdicts(found.runs))
+    np.testing.assert_array_equal(loaded["training_verdict"], gdx.training_verdicts(found.runs))
+    assert loaded["training_verdict"].attrs["flag_meanings"].split()[gdx.TrainingVerdict.BLOWN_UP] == "blown_up"
     assert loaded["verdict"].attrs["flag_meanings"].split()[gdx.Verdict.CYCLING] == "cycling"
     assert loaded.attrs["optimizer"] == "sgd"
     assert not (tmp_path / "runs.nc.partial").exists()

@@ -12,6 +12,7 @@ import numpy as np
 from gdx.curvature import sharpness
 from gdx.responses import measure_response, step_at
 from gdx.responses.preconditioners import make_reader
+from gdx.responses.scalings import own_scale
 from gdx.stepping import resolve_problem, transformation_of
 from gdx.sweeps import Sweep
 
@@ -78,7 +79,7 @@ def guessed_step(run: Sweep, key: Any) -> float | None:
     """
     problem = resolve_problem(run.problem, jnp.asarray(1.0))
     try:
-        response = measure_response(run.family)
+        response = measure_response(run.family, jax.eval_shape(problem.init, key)[0])
         curvature = float(jax.jit(lambda key: _curvature(problem, run.family, response, key))(key))
         found = step_at(response, curvature) if curvature > 0 else math.nan
     except (ValueError, TypeError, ArithmeticError, NotImplementedError):
@@ -96,9 +97,9 @@ def _curvature(problem, family, response, key):
         return problem.loss(params, state, batch)[0]
 
     divisor = None
-    if response.is_preconditioned:
+    if response.is_preconditioned or response.scale is not None:
         reader, transformation = make_reader(family, params, response), transformation_of(family, 1.0)
         opt_state = transformation.update(jax.grad(loss)(params), transformation.init(params), params)[1]
         divisor = reader.read(opt_state, params)
     num_iters = min(NUM_ITERS, sum(np.size(leaf) for leaf in jax.tree.leaves(params)))
-    return sharpness(loss, params, rtol=RTOL, num_iters=num_iters, preconditioner=divisor).value
+    return sharpness(*own_scale(loss, params, divisor, response.decay), rtol=RTOL, num_iters=num_iters).value
