@@ -312,7 +312,7 @@ def test_nothing_is_sorted_inside_the_steps_of_a_sweep():
 
     assert sorts(scan(gdx.train_step(problem, optax.sgd))) == {False, True}
     assert sorts(scan(gdx.train_step(problem, optax.sgd, block=64))) == {False}
-    run = gdx.sweep(problem, optax.sgd, num_steps=300, slots=4)
+    run = gdx.sweep(problem, optax.sgd, num_steps=300, slots=128)
     assert sorts(lambda: run(jnp.ones(3), REPEATS)) == {False}
 
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from gdx.stepping import TrainStep
 from gdx.stepping.keys import for_each
@@ -20,12 +21,14 @@ from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.state import SEARCH_FAILURES, Log, Peaks, Queue, Settings, Slots
 from gdx.trees import rows
 
+FEW_SLOTS = 64
+"""Up to so many lanes enter one by one on a CPU: they are heavy, or few."""
 STEP_SIZES = ("step_size", "learning_rate")
 """Names by which a step size is known among several hyperparameters."""
 
 
 class Engine(NamedTuple):
-    """Three pure functions; the first two are traced by whoever compiles the third."""
+    """Three functions, of which the first two make what the third, which is pure and compiled, begins with."""
 
     fill: Callable[[Queue], Slots]
     """All slots free, shaped for this queue."""
@@ -53,17 +56,18 @@ def make_engine(step: TrainStep, evaluate: Callable[..., Any], start: Callable[.
     Engine
     """
     fresh = _fresh(step, evaluate, start, settings)
+    let_in = _one_by_one(fresh) if settings.slots <= FEW_SLOTS and jax.default_backend() == "cpu" else _together(fresh)
 
     def fill(queue):
-        # Random keys have no zero, so theirs are real; of the rest only the shapes are used and the compiler drops it.
-        slots = jax.vmap(fresh)(_rows(queue, jnp.zeros(settings.slots, jnp.int32)))
-        blank = jax.tree.map(lambda leaf: leaf if _is_key(leaf) else jnp.zeros_like(leaf), slots)
-        return blank._replace(lane=jnp.full(settings.slots, -1, jnp.int32))
+        # By shape alone: to compile what lanes begin with takes as long as to compile the steps.
+        indices = jax.ShapeDtypeStruct((settings.slots,), jnp.int32)
+        slots = jax.eval_shape(lambda queue, indices: jax.vmap(fresh)(_rows(queue, indices)), queue, indices)
+        return jax.tree.map(_blank, slots)._replace(lane=np.full(settings.slots, -1, np.int32))
 
     def blank_log(slots, capacity):
         facts = jax.eval_shape(lambda: jax.vmap(_summarised(settings))(slots))
-        lane, facts = jax.tree.map(lambda leaf: jnp.zeros((capacity, *leaf.shape[1:]), leaf.dtype), (slots.lane, facts))
-        return Log(lane, facts, jnp.zeros((), jnp.int32))
+        lane, facts = jax.tree.map(lambda leaf: np.zeros((capacity, *leaf.shape[1:]), leaf.dtype), (slots.lane, facts))
+        return Log(lane, facts, np.zeros((), np.int32))
 
     advance = make_advance(step, evaluate if settings.is_apart else None, settings)
     retire = _retire(settings)
@@ -81,7 +85,7 @@ def make_engine(step: TrainStep, evaluate: Callable[..., Any], start: Callable[.
 
         def block(carry):
             slots, log, next_row, done = carry
-            slots, next_row = _admit(fresh, slots, queue, next_row)
+            slots, next_row = _admit(let_in, slots, queue, next_row)
             slots = advance(_renew(step, slots))
             slots, log = retire(slots, log)
             return slots, log, next_row, done + 1
@@ -166,21 +170,44 @@ def _step_size(hyperparams):
     return jnp.full((), jnp.nan)
 
 
-def _admit(fresh, slots, queue, next_row):
+def _admit(let_in, slots, queue, next_row):
     """Give free slots to waiting lanes, in order; skipped where there is nothing to give."""
     free = slots.lane < 0
     row = next_row + jnp.cumsum(free) - 1
     takes = free & (row < queue.length)
 
-    def let_in(slots):
+    def admitted(slots):
         # A free slot that gets no lane replays the last one, so that it always holds sensible numbers.
-        lane, hyperparams, key = _rows(queue, jnp.clip(row, 0, queue.length - 1))
+        new = _rows(queue, jnp.clip(row, 0, queue.length - 1))
+        slots = let_in(free, new, slots)
+        return slots._replace(lane=jnp.where(free & ~takes, -1, slots.lane))
+
+    slots = jax.lax.cond(jnp.any(takes), admitted, lambda slots: slots, slots)
+    return slots, next_row + jnp.sum(takes, dtype=jnp.int32)
+
+
+def _together(fresh):
+    """Begin all lanes at once, those in between, whose slots are taken, for nothing."""
+
+    def let_in(free, rows, slots):
+        lane, hyperparams, key = rows
         new = for_each(lambda key, lane, hyperparams: fresh((lane, hyperparams, key)), key, lane, hyperparams)
-        new = new._replace(lane=jnp.where(takes, new.lane, -1))
         return jax.tree.map(lambda n, o: jnp.where(_column(free, n), n, o), new, slots)
 
-    slots = jax.lax.cond(jnp.any(takes), let_in, lambda slots: slots, slots)
-    return slots, next_row + jnp.sum(takes, dtype=jnp.int32)
+    return let_in
+
+
+def _one_by_one(fresh):
+    """Begin one lane after another, and only where a slot is free.
+
+    To draw random numbers side by side takes XLA longest of all to compile, four times as long as one after another.
+    """
+
+    def one(args):
+        is_free, row, slot = args
+        return jax.lax.cond(is_free, lambda: fresh(row), lambda: slot)
+
+    return lambda free, rows, slots: jax.lax.map(one, (free, rows, slots))
 
 
 def _renew(step, slots):
@@ -232,5 +259,9 @@ def _rows(queue, index):
     return rows((queue.lane, queue.hyperparams, queue.key), index)
 
 
-def _is_key(leaf):
-    return jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+def _blank(leaf):
+    """Zeros, on the host since JAX compiles a program for every shape of them; where keys belong the key of zeros."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        like = jax.eval_shape(jax.random.key_data, leaf)
+        return jax.random.wrap_key_data(jnp.zeros(like.shape, like.dtype), impl=leaf.dtype)
+    return np.zeros(leaf.shape, leaf.dtype)

@@ -88,7 +88,7 @@ class Log(NamedTuple):
 
     lane: jax.Array
     facts: Runs
-    filled: jax.Array
+    filled: jax.Array | np.ndarray
 
 
 def is_bad(loss: Fact, facts: Runs) -> Any:

@@ -158,16 +158,11 @@ def compile_segment(engine: Engine, queue: Queue, num_slots: int) -> Program:
     Program
         For one worker.
     """
-
-    def begin(queue):
-        slots = engine.fill(queue)
-        return slots, engine.blank_log(slots, LOG_ROWS + num_slots)
-
-    blank = jax.jit(begin)(queue)
+    slots = engine.fill(queue)
+    blank = slots, engine.blank_log(slots, LOG_ROWS + num_slots)
     segment = jax.jit(engine.segment, donate_argnums=(0, 1))
     compiled = segment.lower(*blank, np.int32(0), queue, np.int32(1)).compile()
-    # The program gives its buffers away, as it does these.
-    return Program((compiled,), jax.tree.map(lambda leaf: leaf.copy(), blank), num_slots)
+    return Program((compiled,), blank, num_slots)
 
 
 def for_workers(program: Program, number: int) -> Program:
@@ -219,7 +214,7 @@ def advance_flight(segment: Segment, flight: Flight) -> tuple[Flight, Any, Runs]
     count = int(log.filled)
     seconds = time.perf_counter() - started
     lanes, facts = jax.tree.map(lambda leaf: np.asarray(leaf)[:count], (log.lane, log.facts))
-    log = log._replace(filled=jnp.zeros((), jnp.int32))
+    log = log._replace(filled=np.int32(0))
     wanted = int(flight.num_blocks * SEGMENT_SECONDS / max(seconds, 1e-4))
     num_blocks = max(1, min(4 * flight.num_blocks, wanted, MAX_BLOCKS))
     return Flight(slots, log, flight.queue, next_row, num_blocks, flight.under_way - count), lanes, facts
@@ -284,7 +279,7 @@ def stream(program: Program, grid: Grid, progress: Callable[[int, int], None] | 
         queue = grid.take(program.num_slots, shared.num_workers)
         if flights and not int(queue.length):
             break
-        # Here, since what copies them is compiled under the caller's own settings.
+        # The program gives its buffers away, random keys among them.
         slots, log = jax.tree.map(lambda leaf: leaf.copy(), program.blank)
         flights.append(Flight(slots, log, queue, np.int32(0), 1, int(queue.length)))
     others = [_worker(shared, *pair) for pair in zip(program.segments[1:], flights[1:], strict=False)]
