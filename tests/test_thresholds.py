@@ -169,38 +169,7 @@ def filled_state(family, kinds):
     return parities.change(state, {parities.Parity.ODD: jnp.zeros_like}, kinds)
 
 
-LINEAR = [
-    "sgd",
-    "momentum",
-    "ema-momentum-debiased",
-    "nesterov",
-    "optimistic-gradient",
-    "adam",
-    "nadam",
-    "adamax",
-    "adabelief",
-    "yogi",
-    "adan",
-    "acprop",
-    "optimistic-adam",
-    "rmsprop",
-    "adagrad-textbook",
-    "adadelta",
-    "sm3",
-    "novograd",
-    "simplified-ademamix",
-    "adafactor",
-    "amsgrad",
-    "radam",
-    "adopt",
-    "ema-momentum",
-    "nag",
-    "adagrad",
-    "rmsprop-textbook",
-    "adadelta-textbook",
-    "dog",
-    "dowg",
-]
+LINEAR = [name for name, entry in gdx.optimizers.catalogue().items() if entry.has_threshold]
 EVERYDAY = ("optimistic-gradient", "optimistic-adam", "adadelta")
 
 
