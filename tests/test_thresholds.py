@@ -191,13 +191,6 @@ def test_the_threshold_is_where_the_closed_loop_of_a_quadratic_begins_to_grow(na
     assert growth(family, kinds, state, (1 + 1e-5) * edge, curvature) > 1
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("name", sorted(set(gdx.optimizers.catalogue()) - set(LINEAR)))
-def test_every_other_optimizer_is_refused_in_one_sentence(name):
-    with pytest.raises(ValueError, match=r"^family: [^\n]+$"):
-        gdx.curvature_threshold(gdx.optimizers.family(name))
-
-
 @pytest.mark.parametrize(
     ("family", "reason"),
     [
