@@ -2,8 +2,12 @@
 
 import ast
 import inspect
+import os
 import pathlib
 import re
+import shutil
+import subprocess
+import sys
 
 import jax
 import numpy as np
@@ -256,3 +260,57 @@ def test_every_benchmark_states_its_claim_and_keeps_its_printout():
         if not printouts or not all((ROOT / name).exists() for name in printouts):
             forgotten.append(f"{place}: its header names no printout that exists; save one in bench/results/")
     none_of(forgotten)
+
+
+def insert(path, *changes):
+    text = path.read_text()
+    for before, new in changes:
+        assert text.count(before) == 1, (path, before)
+        text = text.replace(before, new + before)
+    path.write_text(text)
+
+
+@pytest.mark.slow
+def test_the_templates_of_the_readme_join(tmp_path):
+    for name in ("gdx", "tests", "bench", "notebooks"):
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("README.md", "pyproject.toml"):
+        shutil.copy(ROOT / name, tmp_path)
+    section = (ROOT / "README.md").read_text().split("## Join")[1].split("## The map")[0]
+    optimizer, rows, landscape, *_ = re.findall(r"```python\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "gdx/optimizers/heavy_ball.py").write_text(optimizer)
+    row, textbook = (re.search(pattern, rows)[1] for pattern in (r"row = (Row\(.*\))", r"textbook = (\(.*\))"))
+    insert(
+        tmp_path / TABLE_FILE,
+        ("from gdx.optimizers.lookahead", "from gdx.optimizers.heavy_ball import heavy_ball, scale_by_heavy_ball\n"),
+        ('    "nesterov_lookahead",', '    "heavy_ball",\n    "scale_by_heavy_ball",\n'),
+        ('    Row("momentum"', f"    {row},\n"),
+    )
+    insert(
+        tmp_path / "tests/own_optimizers.py",
+        ("CATALOGUE = gdx", rows[rows.index("def heavy_ball_steps") : rows.index("textbook = ")]),
+        ('        ("ema-momentum",', f"        {textbook},\n".replace('"LOGISTIC"', "LOGISTIC")),
+    )
+    code = landscape[landscape.index("def matyas") :].replace("gdx.Problem", "Problem")
+    insert(
+        tmp_path / LANDSCAPE_FILE,
+        ("def landscape_catalogue", code + "\n\n"),
+        ('    "monkey_saddle"', '    "matyas",\n'),
+    )
+    chosen = "(joining or heavy-ball or matyas) and not templates"
+    files = [f"tests/test_{name}.py" for name in ("joining", "conformance", "landscapes", "catalogue")]
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-v", "-n", "0", "-p", "no:cacheprovider", "-k", chosen, *files],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+    for name in (
+        r"conformance.*textbook.*\[heavy-ball\]",
+        r"joining.*threshold.*\[heavy-ball\]",
+        r"landscapes.*\[matyas\]",
+    ):
+        assert re.search(rf"tests/test_{name} PASSED", done.stdout), name

@@ -191,6 +191,14 @@ def test_the_threshold_is_where_the_closed_loop_of_a_quadratic_begins_to_grow(na
     assert growth(family, kinds, state, (1 + 1e-5) * edge, curvature) > 1
 
 
+def test_a_family_of_no_module_has_a_threshold_as_any_other():
+    def family(step_size):
+        return optax.sgd(step_size)
+
+    family.__module__ = None  # as of a function that `exec` makes in a bare namespace
+    np.testing.assert_allclose(gdx.curvature_threshold(family), 2.0, rtol=1e-9)
+
+
 @pytest.mark.parametrize(
     ("family", "reason"),
     [
