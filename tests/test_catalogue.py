@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 CATALOGUE = gdx.optimizers.catalogue()
 STEP_SIZES = np.geomspace(1e-3, 0.1, 16)
 NUM_STEPS = 24
-# Those of the everyday run: one of every family and kind of state. The others are slow tests, 2 seconds each.
+# Those of the everyday run: one of every group and kind of state. The others are slow tests, 2 seconds each.
 EVERYDAY = (
     *("sgd", "nesterov-lookahead", "adam", "adagrad-textbook", "lion", "lamb", "prodigy", "goldstein", "newton-cg"),
     "block-coordinate-descent",

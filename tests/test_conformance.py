@@ -17,7 +17,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation")
 NUM_STEPS = 50
 every_optimizer = pytest.mark.parametrize("name", OWN_OPTIMIZERS)
 PARAMS = nest(START)
-SLOW_EAGERLY = {"newton", "newton_cg", "damped_newton", "coordinate_descent", "block_coordinate_descent"}
+SLOW_EAGERLY = {"newton", "newton-cg", "damped-newton", "coordinate-descent", "block-coordinate-descent"}
 """Hundreds of operations, each compiled for itself."""
 
 

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from own_optimizers import LOGISTIC, START, flatten, nest
+from own_optimizers import LOGISTIC, QUADRATIC, START, flatten, nest
 
 from gdx.optimizers.adadelta import textbook_adadelta
 from gdx.optimizers.adagrad import textbook_adagrad
@@ -19,13 +19,13 @@ from gdx.optimizers.rmsprop import textbook_rmsprop
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
-def run(optimizer, num_steps, look=lambda params, state: flatten(params)):
-    """What `look` sees after each step on the logistic landscape."""
+def run(optimizer, num_steps, look=lambda params, state: flatten(params), landscape=LOGISTIC):
+    """What `look` sees after each step on a landscape."""
 
     def step(carry, _):
         params, state = carry
-        gradient = jax.grad(LOGISTIC.loss)(params)
-        updates, state = optimizer.update(gradient, state, params, value_fn=LOGISTIC.loss)
+        gradient = jax.grad(landscape.loss)(params)
+        updates, state = optimizer.update(gradient, state, params, value_fn=landscape.loss)
         params = optax.apply_updates(params, updates)
         return (params, state), look(params, state)
 
@@ -57,6 +57,17 @@ def test_a_scheduled_look_ahead_scales_new_gradients_only():
 
     iterates = run(nesterov_lookahead(lambda count: 0.02 * 0.9**count, 0.9), 50)
     np.testing.assert_allclose(iterates, list(itertools.islice(expected(START), 50)), rtol=1e-12, atol=1e-12)
+
+
+def test_a_random_coordinate_step_takes_one_coordinate_to_its_minimum_and_forgets_none():
+    points = np.concatenate([START[None], run(coordinate_descent(rule="random"), 60, landscape=QUADRATIC)])
+    moved = points[1:] != points[:-1]
+    taken = np.argmax(moved, axis=1)
+    # Drawn with replacement: a coordinate that is taken twice running is at its minimum already.
+    assert set(moved.sum(axis=1)) <= {0, 1}
+    for point, index, moves in zip(points[1:], taken, moved.any(axis=1), strict=True):
+        assert not moves or abs(QUADRATIC.gradient(point)[index]) < 1e-12
+    assert set(taken[moved.any(axis=1)]) == set(range(START.size))
 
 
 def test_averaged_gradients_are_heavy_ball_at_another_step_size():

@@ -28,12 +28,12 @@ def list_names(
         if what in (None, "optimizers"):
             columns = ("what it is for", "hyperparameters: default, range", "source")
             entries = optimizers.catalogue()
-            for family in dict.fromkeys(entry.family for entry in entries.values()):
+            for group in dict.fromkeys(entry.group for entry in entries.values()):
                 lines = {
                     name: (entry.line, reports.hyperparameters(entry.hyperparameters), entry.source)
                     for name, entry in entries.items()
-                    if entry.family == family
+                    if entry.group == group
                 }
-                show(reports.catalogue_table(f"optimizers: {family}", lines, columns))
+                show(reports.catalogue_table(f"optimizers: {group}", lines, columns))
             left_out = {name: (reason,) for name, reason in optimizers.left_out().items()}
             show(reports.catalogue_table("left out", left_out, ("why",)))

@@ -67,7 +67,7 @@ def _contestant(text):
     name, separator, value = text.strip().partition("=")
     family = optimizers.family(name)
     # A search's first trial, or the share of an exact or Newton's step: there 1 is the method itself.
-    is_relative = optimizers.catalogue()[name].family in ("line search", "second order", "coordinate")
+    is_relative = optimizers.catalogue()[name].group in ("line search", "second order", "coordinate")
     step_size = 1.0 if is_relative else None
     if separator:
         try:

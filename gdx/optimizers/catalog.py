@@ -9,18 +9,12 @@ import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gdx.optimizers.entries import LEFT_OUT, TABLE
+from gdx.optimizers.table import AT_LEAST_0, LEFT_OUT, TABLE, USUAL_RANGES, Range
 
 if TYPE_CHECKING:
     import optax
 
 STEP_SIZE_NAMES = ("learning_rate", "step_size", "max_learning_rate")
-COEFFICIENTS = ("momentum", "decay", "decay_rate", "b1", "b2", "b3", "beta", "rho")
-"""Hyperparameters that weigh the past against the present."""
-SHARES = ("slope_rtol", "curv_rtol", "c1", "c2", "decrease_factor", "eta_minus")
-UNBOUNDED = ("f_min", "lower_bound", "alpha")
-OPTIONAL = ("momentum", "clipping_threshold", "clip_threshold", "consistent_rms", "beta3")
-"""Numbers that some optimizers take and that are off, None, by default."""
 NO_NUMBERS = ("verbose", "print_win_rate_every_n_steps", "weight_decay_mask", "trust_ratio_mask")
 """Keywords whose defaults look like numbers or switches of a method and are none."""
 
@@ -65,10 +59,14 @@ class OptimizerEntry(NamedTuple):
     """Takes the step size first, hyperparameters by keyword."""
     line: str
     """What it is for."""
-    family: str
+    group: str
     """Of methods: "gradient", "adaptive", "sign", "layer-wise", "parameter-free", "line search", "second order" or
     "coordinate"."""
     source: str
+    has_threshold: bool = False
+    """Whether `gdx.curvature_threshold` has a number for it at its defaults."""
+    ranges: Mapping[str, Range] = {}
+    """Of hyperparameters whose range is not the usual one of their name."""
 
     @property
     def hyperparameters(self) -> dict[str, Hyperparameter]:
@@ -76,12 +74,12 @@ class OptimizerEntry(NamedTuple):
 
         Any floating one may be traced and swept. Whole numbers and switches are static.
         """
-        parameters = inspect.signature(self.make).parameters.values()
+        ranges = USUAL_RANGES | dict(self.ranges)
         return {
-            parameter.name: _hyperparameter(parameter.name, parameter.default)
-            for parameter in parameters
-            if parameter.name not in STEP_SIZE_NAMES + NO_NUMBERS
-            and (isinstance(parameter.default, (int, float)) or parameter.name in OPTIONAL)
+            name: Hyperparameter(parameter.default, *(ranges.get(name) or _range_of(parameter.default)))
+            for name, parameter in inspect.signature(self.make).parameters.items()
+            if name not in STEP_SIZE_NAMES + NO_NUMBERS
+            and (isinstance(parameter.default, (int, float)) or (parameter.default is None and name in ranges))
         }
 
     @property
@@ -96,13 +94,13 @@ def catalogue() -> dict[str, OptimizerEntry]:
     Returns
     -------
     dict
-        Name to `OptimizerEntry`, grouped by family. Optax's own functions are there unchanged, under optax's names
+        Name to `OptimizerEntry`, group after group. Optax's own functions are there unchanged, under optax's names
         where there is no older one.
     """
     return {
-        name: OptimizerEntry(make, line, family, source)
-        for family, rows in TABLE.items()
-        for name, make, line, source in rows
+        row.name: OptimizerEntry(row.make, row.line, group, row.source, row.has_threshold, row.ranges)
+        for group, rows in TABLE.items()
+        for row in rows
     }
 
 
@@ -154,19 +152,9 @@ def family(
     return made
 
 
-def _hyperparameter(name, default):
-    if name == "c":
-        return Hyperparameter(default, 0.0, 0.5, False)
-    if name in SHARES:
-        return Hyperparameter(default, 0.0, 1.0, False)
-    if name in UNBOUNDED:
-        return Hyperparameter(default, -math.inf, math.inf, False)
-    # Optimistic methods call a strength beta that is 1 by default.
-    if name in COEFFICIENTS and (default is None or default < 1):
-        return Hyperparameter(default, 0.0, 1.0, True)
-    if isinstance(default, int) and not isinstance(default, bool) and default > 0:
-        return Hyperparameter(default, 1, math.inf, True)
-    return Hyperparameter(default, 0.0, math.inf, True)
+def _range_of(default):
+    is_count = isinstance(default, int) and not isinstance(default, bool) and default > 0
+    return Range(1, math.inf, True) if is_count else AT_LEAST_0
 
 
 def _checked(key, value, hyperparameter):

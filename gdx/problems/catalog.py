@@ -5,27 +5,17 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from gdx.problems.base import Problem
 from gdx.problems.factorizations import linear_network, scalar_factorization
-from gdx.problems.landscape_rows import landscape_catalogue
+from gdx.problems.landscapes import landscape_catalogue
 from gdx.problems.networks import digits_mlp
 from gdx.problems.quadratics import quadratic
 from gdx.problems.regression import least_squares, logistic_regression
 from gdx.problems.wells import hard_partner, quartic
-
-# Landscapes on which runs converge within a horizon that one can wait for, from starts all over their windows.
-SURFACES: dict[str, dict[str, Any]] = {
-    "ravine": {"repeats": 8},
-    "rosenbrock": {"num_steps": 40_000, "num_points": 48, "repeats": 8, "rtol": 1e-3},
-    "himmelblau": {"repeats": 16},
-    "double-well": {"repeats": 16},
-    "plateau": {"repeats": 16},
-    "rippled-bowl": {"repeats": 16},
-}
 
 
 class ProblemEntry(NamedTuple):
@@ -58,7 +48,7 @@ def catalogue() -> dict[str, ProblemEntry]:
     """
     whitened = functools.partial(linear_network, (3, 3, 3), singular_values=(1.0, 0.6, 0.3))
     real = {"num_steps": 5000, "num_points": 40, "repeats": 4, "tolerance": 1e-4, "rtol": 1e-3}
-    surfaces = landscape_catalogue()
+    surfaces = {name: one for name, one in landscape_catalogue().items() if one.sweep is not None}
     return {
         "linear-network": ProblemEntry(
             whitened, "two-layer linear network on whitened data, singular values 1, .6, .3", num_points=128
@@ -85,5 +75,5 @@ def catalogue() -> dict[str, ProblemEntry]:
             "tanh network 64-16-10 on the digits, full batch, real",
             **(real | {"num_steps": 300, "num_points": 32, "criterion": "trains", "rtol": None}),
         ),
-        **{name: ProblemEntry(surfaces[name].make, surfaces[name].line, **how) for name, how in SURFACES.items()},
+        **{name: ProblemEntry(one.make, one.line, **(one.sweep or {})) for name, one in surfaces.items()},
     }

@@ -1,20 +1,35 @@
-"""Landscapes of two parameters: small enough to draw, each with one difficulty of its own."""
+"""Landscapes of two parameters: small enough to draw, each with one difficulty of its own and its row beneath it.
+
+To add one, write its function and its row here and name it in `__all__`: exports, catalogues, command line and tests
+follow. The README's section "Join" has a template.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import TYPE_CHECKING
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.problems.base import Known, Problem, problem
+from gdx.problems.base import Problem
+from gdx.problems.surfaces import Landscape, largest_eigenvalue, surface
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
 
-Window = tuple[float, float, float, float]
+__all__ = [
+    "beale",
+    "booth",
+    "double_well",
+    "himmelblau",
+    "monkey_saddle",
+    "plateau",
+    "ravine",
+    "rippled_bowl",
+    "rosenbrock",
+    "saddle",
+]
 
 CONDITION = 50.0
 ANGLE = math.pi / 6
@@ -28,19 +43,7 @@ HIMMELBLAU_MINIMA = (
     (-3.779310253377747, -3.2831859912861696),
     (3.5844283403304917, -1.8481265269644036),
 )
-WINDOWS: dict[str, Window] = {
-    "ravine": (-4.5, 3.0, -3.5, 2.5),
-    "rosenbrock": (-2.0, 2.0, -1.0, 3.0),
-    "beale": (-0.5, 4.5, -2.0, 2.0),
-    "himmelblau": (-5.5, 5.5, -5.5, 5.5),
-    "booth": (-5.0, 5.0, -2.0, 8.0),
-    "saddle": (-2.0, 2.0, -2.0, 2.0),
-    "monkey-saddle": (-1.6, 1.6, -1.6, 1.6),
-    "double-well": (-2.0, 2.0, -2.0, 2.0),
-    "plateau": (-4.0, 2.0, -2.5, 2.5),
-    "rippled-bowl": (-3.0, 3.0, -3.0, 3.0),
-}
-"""What is shown of each: lowest and highest x, lowest and highest y; random starts are drawn from it."""
+TEST_FUNCTIONS = "More, Garbow and Hillstrom 1981, doi 10.1145/355934.355936"
 
 
 def ravine(start: ArrayLike | None = None) -> Problem:
@@ -61,7 +64,19 @@ def ravine(start: ArrayLike | None = None) -> Problem:
     def loss(x, y):
         return 0.5 * (cosine * x + sine * y) ** 2 + 0.5 * CONDITION * (cosine * y - sine * x) ** 2
 
-    return _surface("ravine", start, loss, CONDITION)
+    return surface(RAVINE, start, loss, CONDITION)
+
+
+RAVINE = Landscape(
+    "ravine",
+    ravine,
+    "long quadratic ravine across the axes, condition 50",
+    window=(-4.5, 3.0, -3.5, 2.5),
+    start=(-3.5, -0.5),
+    num_steps=150,
+    minima=np.zeros((1, 2)),
+    sweep={"repeats": 8},
+)
 
 
 def rosenbrock(start: ArrayLike | None = None) -> Problem:
@@ -71,14 +86,26 @@ def rosenbrock(start: ArrayLike | None = None) -> Problem:
     ----------
     start
         As in `ravine`.
-        threshold of the minimum.
 
     Returns
     -------
     Problem
     """
-    sharpness = _largest_eigenvalue(802.0, -400.0, 200.0)
-    return _surface("rosenbrock", start, lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2, sharpness)
+    sharpness = largest_eigenvalue(802.0, -400.0, 200.0)
+    return surface(ROSENBROCK, start, lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2, sharpness)
+
+
+ROSENBROCK = Landscape(
+    "rosenbrock",
+    rosenbrock,
+    "Rosenbrock's curved valley: down at once, then along its floor",
+    window=(-2.0, 2.0, -1.0, 3.0),
+    start=(-1.2, 1.0),
+    num_steps=1000,
+    minima=np.ones((1, 2)),
+    source="Rosenbrock 1960, doi 10.1093/comjnl/3.3.175",
+    sweep={"num_steps": 40_000, "num_points": 48, "repeats": 8, "rtol": 1e-3},
+)
 
 
 def beale(start: ArrayLike | None = None) -> Problem:
@@ -99,7 +126,19 @@ def beale(start: ArrayLike | None = None) -> Problem:
     def loss(x, y):
         return sum((c - x * (1 - y**power)) ** 2 for power, c in ((1, 1.5), (2, 2.25), (3, 2.625)))
 
-    return _surface("beale", start, loss, _largest_eigenvalue(101 / 32, -183 / 16, 369 / 8))
+    return surface(BEALE, start, loss, largest_eigenvalue(101 / 32, -183 / 16, 369 / 8))
+
+
+BEALE = Landscape(
+    "beale",
+    beale,
+    "Beale's function: flat floor between walls of fourth and sixth power",
+    window=(-0.5, 4.5, -2.0, 2.0),
+    start=(1.0, 1.0),
+    num_steps=500,
+    minima=np.array([[3.0, 0.5]]),
+    source=TEST_FUNCTIONS,
+)
 
 
 def himmelblau(start: ArrayLike | None = None) -> Problem:
@@ -116,8 +155,21 @@ def himmelblau(start: ArrayLike | None = None) -> Problem:
         The flattest minimum is the one at (-2.805, 3.131).
     """
     hessians = ((12 * x**2 + 4 * y - 42, 4 * (x + y), 12 * y**2 + 4 * x - 26) for x, y in HIMMELBLAU_MINIMA)
-    sharpness = min(_largest_eigenvalue(*entries) for entries in hessians)
-    return _surface("himmelblau", start, lambda x, y: (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2, sharpness)
+    sharpness = min(largest_eigenvalue(*entries) for entries in hessians)
+    return surface(HIMMELBLAU, start, lambda x, y: (x**2 + y - 11) ** 2 + (x + y**2 - 7) ** 2, sharpness)
+
+
+HIMMELBLAU = Landscape(
+    "himmelblau",
+    himmelblau,
+    "Himmelblau's function: four equal minima around a hill",
+    window=(-5.5, 5.5, -5.5, 5.5),
+    start=(-0.3, -0.6),
+    num_steps=100,
+    minima=np.array(HIMMELBLAU_MINIMA),
+    source="Himmelblau, Applied Nonlinear Programming, 1972",
+    sweep={"repeats": 16},
+)
 
 
 def booth(start: ArrayLike | None = None) -> Problem:
@@ -132,7 +184,18 @@ def booth(start: ArrayLike | None = None) -> Problem:
     -------
     Problem
     """
-    return _surface("booth", start, lambda x, y: (x + 2 * y - 7) ** 2 + (2 * x + y - 5) ** 2, 18.0)
+    return surface(BOOTH, start, lambda x, y: (x + 2 * y - 7) ** 2 + (2 * x + y - 5) ** 2, 18.0)
+
+
+BOOTH = Landscape(
+    "booth",
+    booth,
+    "Booth's function: a tilted quadratic, condition 9",
+    window=(-5.0, 5.0, -2.0, 8.0),
+    start=(-3.9, 5.3),
+    num_steps=100,
+    minima=np.array([[1.0, 3.0]]),
+)
 
 
 def saddle(start: ArrayLike | None = None) -> Problem:
@@ -148,7 +211,18 @@ def saddle(start: ArrayLike | None = None) -> Problem:
     Problem
         Without `known`.
     """
-    return _surface("saddle", start, lambda x, y: x**2 - y**2)
+    return surface(SADDLE, start, lambda x, y: x**2 - y**2)
+
+
+SADDLE = Landscape(
+    "saddle",
+    saddle,
+    "x^2 - y^2: how soon a method leaves a saddle",
+    window=(-2.0, 2.0, -2.0, 2.0),
+    start=(-1.5, 0.01),
+    num_steps=60,
+    saddle=(0.0, 0.0),
+)
 
 
 def monkey_saddle(start: ArrayLike | None = None) -> Problem:
@@ -164,7 +238,18 @@ def monkey_saddle(start: ArrayLike | None = None) -> Problem:
     Problem
         Without `known`.
     """
-    return _surface("monkey-saddle", start, lambda x, y: x**3 - 3 * x * y**2)
+    return surface(MONKEY_SADDLE, start, lambda x, y: x**3 - 3 * x * y**2)
+
+
+MONKEY_SADDLE = Landscape(
+    "monkey-saddle",
+    monkey_saddle,
+    "x^3 - 3xy^2: a saddle without curvature",
+    window=(-1.6, 1.6, -1.6, 1.6),
+    start=(1.3, 0.02),
+    num_steps=100,
+    saddle=(0.0, 0.0),
+)
 
 
 def double_well(start: ArrayLike | None = None) -> Problem:
@@ -179,7 +264,20 @@ def double_well(start: ArrayLike | None = None) -> Problem:
     -------
     Problem
     """
-    return _surface("double-well", start, lambda x, y: 0.25 * (x**2 - 1) ** 2 + 0.5 * y**2, 2.0)
+    return surface(DOUBLE_WELL, start, lambda x, y: 0.25 * (x**2 - 1) ** 2 + 0.5 * y**2, 2.0)
+
+
+DOUBLE_WELL = Landscape(
+    "double-well",
+    double_well,
+    "two wells either side of a saddle",
+    window=(-2.0, 2.0, -2.0, 2.0),
+    start=(0.05, 1.5),
+    num_steps=100,
+    minima=np.array([[-1.0, 0.0], [1.0, 0.0]]),
+    saddle=(0.0, 0.0),
+    sweep={"repeats": 16},
+)
 
 
 def plateau(start: ArrayLike | None = None) -> Problem:
@@ -199,7 +297,19 @@ def plateau(start: ArrayLike | None = None) -> Problem:
         squared = x**2 + 4 * y**2
         return squared / (1 + squared)
 
-    return _surface("plateau", start, loss, 8.0)
+    return surface(PLATEAU, start, loss, 8.0)
+
+
+PLATEAU = Landscape(
+    "plateau",
+    plateau,
+    "a well in a plain that is almost flat",
+    window=(-4.0, 2.0, -2.5, 2.5),
+    start=(-3.45, 1.42),
+    num_steps=300,
+    minima=np.zeros((1, 2)),
+    sweep={"repeats": 16},
+)
 
 
 def rippled_bowl(start: ArrayLike | None = None) -> Problem:
@@ -221,26 +331,27 @@ def rippled_bowl(start: ArrayLike | None = None) -> Problem:
         return x**2 + y**2 + 2 * RIPPLE * (jnp.sin(jnp.pi * x) ** 2 + jnp.sin(jnp.pi * y) ** 2)
 
     sharpness = 2 + RIPPLE * (2 * math.pi) ** 2 * math.cos(2 * math.pi * RIPPLE_MINIMUM)
-    return _surface("rippled-bowl", start, loss, sharpness)
+    return surface(RIPPLED_BOWL, start, loss, sharpness)
 
 
-def _surface(name, start, loss, min_sharpness=None):
-    dtype = jnp.result_type(float)
-    window = np.asarray(WINDOWS[name], dtype)
-
-    def init(key):
-        return jax.random.uniform(key, (2,), dtype, window[[0, 2]], window[[1, 3]])
-
-    if start is not None and np.shape(start) != (2,):
-        raise ValueError(f"start: shape {np.shape(start)} is not that of a point; pass two numbers")
-    known = None
-    if min_sharpness is not None:
-        known = Known(min_sharpness, 0.0, source=f"Hessian at the flattest minimum of {name}, in closed form")
-    return problem(
-        init if start is None else jnp.asarray(start, dtype), lambda params: loss(params[0], params[1]), known=known
-    )
+RIPPLED_BOWL = Landscape(
+    "rippled-bowl",
+    rippled_bowl,
+    "a bowl with nine minima, one of them the lowest",
+    window=(-3.0, 3.0, -3.0, 3.0),
+    start=(-2.6, 1.7),
+    num_steps=100,
+    minima=np.zeros((1, 2)),
+    sweep={"repeats": 16},
+)
 
 
-def _largest_eigenvalue(xx, xy, yy):
-    """Of a symmetric matrix of two rows."""
-    return (xx + yy) / 2 + math.hypot((xx - yy) / 2, xy)
+def landscape_catalogue() -> dict[str, Landscape]:
+    """Give every named landscape of two parameters.
+
+    Returns
+    -------
+    dict
+        Name to `Landscape`, in the order of this file.
+    """
+    return {row.name: row for row in globals().values() if isinstance(row, Landscape)}

@@ -90,5 +90,5 @@ def name_of(family: Any) -> tuple | None:
         if func is None or not all(isinstance(one, bool | int | float | str | None) for one in arguments):
             return None
         return (func, tuple(family.keywords), *((type(one), one) for one in arguments))
-    is_known = inspect.isfunction(family) and family.__module__.partition(".")[0] in ("optax", "gdx")
+    is_known = inspect.isfunction(family) and (family.__module__ or "").partition(".")[0] in ("optax", "gdx")
     return (family,) if is_known and family.__closure__ is None else None

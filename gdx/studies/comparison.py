@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.problems.landscape_rows import Landscape
+from gdx.problems import Landscape
 from gdx.stepping import Family
 from gdx.studies.trajectory import trajectory
 from gdx.sweeps.inputs import check_horizon, check_memory
