@@ -171,19 +171,14 @@ def cores(precision, toy):
     keys = jax.random.split(jax.random.key(0), 1)
     sizes = (4, 8) if toy else (4, 8, 16, 32, 64, 128)
     table = {}
-    for name, problem, lanes, steps in (
-        ("2 parameters", two_parameters(), 4096, 5000),
-        ("network", network(), 256, 500),
-    ):
+    sweeps = {"2 parameters": (two_parameters(), 4096, 5000), "network": (network(), 256, 500)}
+    for name, (problem, lanes, steps) in sweeps.items():
         lanes, steps = (16, 128) if toy else (lanes, steps)
         step_sizes = np.geomspace(0.01, 0.99, lanes)
-
-        def run_of(slots, workers):
-            return gdx.sweep(
-                problem, optax.sgd, num_steps=steps, stopping=gdx.Stopping.none(), slots=slots, workers=workers
-            )
-
-        runs = {(slots, workers): run_of(slots, workers) for slots in (*sizes, None) for workers in (1, None)}
+        make = functools.partial(gdx.sweep, problem, optax.sgd, num_steps=steps, stopping=gdx.Stopping.none())
+        runs = {
+            (slots, workers): make(slots=slots, workers=workers) for slots in (*sizes, None) for workers in (1, None)
+        }
         seconds = alternate({at: functools.partial(run, step_sizes, keys) for at, run in runs.items()}, 1 if toy else 3)
         table[name] = {
             f"{slots or 'rule'}/{'one' if workers else 'all'}": lanes / seconds[slots, workers]
