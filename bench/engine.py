@@ -171,7 +171,7 @@ def cores(precision, toy):
     keys = jax.random.split(jax.random.key(0), 1)
     sizes = (4, 8) if toy else (4, 8, 16, 32, 64, 128)
     table = {}
-    sweeps = {"2 parameters": (two_parameters(), 4096, 5000), "network": (network(), 256, 500)}
+    sweeps = {"2 parameters": (two_parameters(), 16_384, 5000), "network": (network(), 256, 500)}
     for name, (problem, lanes, steps) in sweeps.items():
         lanes, steps = (16, 128) if toy else (lanes, steps)
         step_sizes = np.geomspace(0.01, 0.99, lanes)
