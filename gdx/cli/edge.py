@@ -10,8 +10,8 @@ import typer
 from gdx import optimizers, reports, studies
 from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
 from gdx.cli.options import Precision, Scale, progress_bar, refusals, say, show, stopping_early
-from gdx.reports.values import span
 from gdx.sweeps import Interrupted
+from gdx.wording import span
 
 
 def edge(

@@ -16,11 +16,13 @@ from gdx.edges.reading import NAMES_OF_FAILURE
 from gdx.edges.scanning import Search, edge_of, find_edge
 from gdx.exploring import Exploration
 from gdx.problems.base import Problem
+from gdx.records import record
 from gdx.stepping import Family
 from gdx.studies.predictions import Predictions, predict
 from gdx.studies.resting import Place, places_of_rest
 from gdx.sweeps import Runs, sweep
 from gdx.verdicts import TrainingVerdict, Verdict, check_criterion, training_verdicts, verdicts
+from gdx.wording import number
 
 if TYPE_CHECKING:
     import chex
@@ -35,6 +37,7 @@ OTHERS = ("stable", "bounded")
 """What is measured too where nothing meets the criterion that was asked for, or most runs are undecided."""
 
 
+@record
 class Transition(NamedTuple):
     """Everything that a picture and a report of a transition need."""
 
@@ -50,12 +53,28 @@ class Transition(NamedTuple):
     """Edges under other criteria, by name: where nothing meets the one that was asked for, where it settles and
     where it stays bounded."""
     predictions: Predictions
+    """What theory says without training."""
     slots: int
+    """Lanes computed at once, B, on which bits depend."""
     compile_seconds: float
+    """Spent compiling."""
     run_seconds: float
+    """Spent on all else."""
     interrupted: bool = False
+    """Whether Ctrl-C ended the search, so that the rest is of the runs so far."""
     places: tuple[Place, ...] = ()
     """Where runs came to rest, ascending in loss."""
+
+    def __str__(self) -> str:
+        """Say in a few lines what was measured, what was predicted and what became of the runs."""
+        lines = ["Transition, interrupted: of the runs so far" if self.interrupted else "Transition"]
+        lines.append("no edge can be read yet" if self.edge is None else str(self.edge))
+        for entry in self.predictions.entries:
+            about = entry.predicts.replace("_", " ")
+            lines.append(f"predicted for the {about}: {number(entry.value)} ({entry.name.replace('_', ' ')})")
+        if self.predictions.note:
+            lines.append(f"no prediction: {self.predictions.note}")
+        return "\n".join([*lines, str(self.runs)])
 
     @property
     def window(self) -> tuple[float, float]:
