@@ -18,7 +18,7 @@ def record(cls: Record) -> Record:
     """Give a NamedTuple the meanings of its fields, and a `repr` that shows shapes instead of arrays.
 
     The meaning of a field is the string that stands below it in the source. Python throws those away, so they are read
-    there once more, from the few lines of the class alone: .3 ms a class. Where there is no source, as in an
+    there once more, from the few lines of the class alone: 10 ms for all 45 at import. Where there is no source, as in an
     installation of compiled files only, fields stay without.
 
     Parameters
@@ -34,7 +34,7 @@ def record(cls: Record) -> Record:
     for name, meaning in _meanings(cls).items():
         getattr(cls, name).__doc__ = meaning
     if cls.__repr__.__module__ == "collections":
-        cls.__repr__ = brief_record
+        cls.__repr__ = brief_record  # pyright: ignore[reportAttributeAccessIssue]
     return cls
 
 

@@ -23,6 +23,7 @@ from gdx.problems.landscapes import (
     rosenbrock,
     saddle,
 )
+from gdx.records import record
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -30,22 +31,28 @@ if TYPE_CHECKING:
 TEST_FUNCTIONS = "More, Garbow and Hillstrom 1981, doi 10.1145/355934.355936"
 
 
+@record
 class Landscape(NamedTuple):
     """A named surface and how to look at it where nobody says otherwise."""
 
     name: str
+    """In `gdx list landscapes`."""
     make: Callable[..., Problem]
     """`make(start=None)`; the start is a point [2], or else uniform in the window, from the repeat's key."""
     line: str
+    """What it is."""
     window: Window
     """Lowest and highest x, lowest and highest y."""
     start: tuple[float, float]
+    """Where paths begin, a point in the window."""
     num_steps: int
+    """Steps of a path."""
     minima: Float[np.ndarray, "n 2"] = np.empty((0, 2))
     """Global minima; none where the loss has no lower bound."""
     saddle: tuple[float, float] | None = None
     """The saddle, where the landscape is about one."""
     source: str = ""
+    """Paper or textbook."""
 
 
 def landscape_catalogue() -> dict[str, Landscape]:

@@ -9,6 +9,7 @@ import numpy as np
 
 from gdx.edges import Edge, critical_step_size
 from gdx.problems.base import Problem
+from gdx.records import record
 from gdx.stepping import Family
 from gdx.sweeps import Runs
 
@@ -17,12 +18,14 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
+@record
 class BatchSizeEdges(NamedTuple):
     """One edge a batch size."""
 
     batch_sizes: tuple[int | None, ...]
     """None for the full batch."""
     edges: tuple[Edge, ...]
+    """As `gdx.critical_step_size` gives them, one a batch size."""
 
     @property
     def last_success(self) -> Float[np.ndarray, " B"]:
