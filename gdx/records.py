@@ -18,8 +18,8 @@ def record(cls: Record) -> Record:
     """Give a NamedTuple the meanings of its fields, and a `repr` that shows shapes instead of arrays.
 
     The meaning of a field is the string that stands below it in the source. Python throws those away, so they are read
-    there once more, from the few lines of the class alone: 10 ms for all 45 at import. Where there is no source, as in an
-    installation of compiled files only, fields stay without.
+    there once more, from the few lines of the class alone: 10 ms for all 45 at import. Where there is no source, as in
+    an installation of compiled files only, fields stay without.
 
     Parameters
     ----------
