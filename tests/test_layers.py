@@ -9,7 +9,7 @@ import gdx
 
 LAYERS = [
     {"wording"},
-    {"checks", "trees", "records"},
+    {"checks", "trees", "records", "progress"},
     {"problems", "optimizers", "schedules", "curvature", "observers", "checkpoints"},
     {"responses"},
     {"margin"},

@@ -10,7 +10,7 @@ import inspect
 import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import optax
 
@@ -100,7 +100,7 @@ def named_optimizer(name: str, hyperparameters: Mapping[str, Any]) -> tuple[Fami
         If there is no such optimizer, it does not take a hyperparameter, or it makes no optax transformation.
     """
     if ":" not in name:
-        return optimizers.family(name, hyperparameters), optimizers.catalogue()[name].defaults | hyperparameters
+        return optimizers.family(name, hyperparameters), optimizers.catalogue()[name].defaults | dict(hyperparameters)
     found: Any = _attribute(
         "optimizer", name, lambda value: callable(value) and not isinstance(value, type), "functions"
     )
@@ -109,12 +109,16 @@ def named_optimizer(name: str, hyperparameters: Mapping[str, Any]) -> tuple[Fami
         raise ValueError(f"optimizer: {name} is {type(found).__name__} and cannot be called; {remedy}")
     defaults = _number_defaults(found)
     given = _taken(name, found, hyperparameters, defaults)
-    family = functools.partial(found, **given)
+    family = cast("Family", functools.partial(found, **given))
     with inside(f"optimizer: {name}"):
         made = family(1.0)
     if not isinstance(made, optax.GradientTransformation):
         raise ValueError(f"optimizer: {name} returns {type(made).__name__}, no optax transformation; {remedy}")
     return family, defaults | given
+
+
+def _is_function(value):
+    return callable(value) and not isinstance(value, type)
 
 
 def _number_defaults(function):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import jax
@@ -71,7 +72,7 @@ def edge(
                     criterion=settings["criterion"],
                     tolerance=settings["tolerance"],
                     rtol=entry.rtol,
-                    progress=None if progress is None else lambda *counts: progress("edges", *counts),
+                    progress=progress and functools.partial(progress, "edges"),
                 )
         except Interrupted as interrupted:
             table = getattr(interrupted, "table", None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import pathlib
 from typing import Annotated
 
@@ -48,7 +49,7 @@ def trajectory(
                 contestants,
                 num_steps=num_steps,
                 start=point,
-                progress=None if progress is None else lambda *counts: progress("optimizers", *counts),
+                progress=progress and functools.partial(progress, "optimizers"),
             )
     files = written(lambda: _draw(out, found, animate))
     if as_json:

@@ -142,7 +142,7 @@ def _scaling_gain(entry, raw, family: Family, keys, settings, progress):
         family,
         keys=keys,
         num_steps=settings["num_steps"],
-        progress=None if progress is None else functools.partial(progress, "scaling"),
+        progress=progress and functools.partial(progress, "scaling"),
     )
 
 

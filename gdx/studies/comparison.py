@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.problems.landscape_rows import Landscape
+from gdx.progress import Progress, shows_progress
 from gdx.records import record
 from gdx.stepping import Family
 from gdx.studies.trajectory import trajectory
@@ -86,13 +87,14 @@ class Comparison(NamedTuple):
     """Of the loss; None where it has none."""
 
 
+@shows_progress("optimizers")
 def compare(
     landscape: Landscape,
     contestants: Sequence[Contestant],
     *,
     num_steps: int | None = None,
     start: Sequence[float] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> Comparison:
     """Run several optimizers from one start, and keep every step.
 
@@ -112,7 +114,7 @@ def compare(
     start
         [2], inside the window; by default the landscape's.
     progress
-        Called as `progress(finished, total)` after every optimizer.
+        Called as `progress(finished, total)` after every optimizer; by default a bar on a terminal, False for none.
 
     Returns
     -------
@@ -143,7 +145,7 @@ def compare(
     for contestant in contestants:
         candidates = _run_all(problem, contestant, landscape.window, minimum, num_steps)
         paths.append(min(candidates, key=lambda path: _cost(path, landscape.window, surface, minimum)))
-        if progress is not None:
+        if callable(progress):
             progress(len(paths), len(contestants))
     return Comparison(landscape, start, num_steps, tuple(paths), x, y, surface, minimum)
 

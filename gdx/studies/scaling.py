@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from gdx.edges import Bracket, critical_step_size
 from gdx.problems.base import Problem
+from gdx.progress import Progress
 from gdx.records import record
 from gdx.stepping import Family
 from gdx.studies.predictions import predict
@@ -56,7 +56,7 @@ def scaling_gain(
     keys: chex.PRNGKey,
     num_steps: int,
     rtol: float = 1e-2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> ScalingGain | None:
     """Compare the critical step sizes of scaled and raw features, predicted and measured.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import textwrap
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ from gdx.checks import check_count, own_rules
 from gdx.edges import Edge, critical_step_size
 from gdx.edges.edge import tolerance_of
 from gdx.problems.base import Epochs, Problem, check_problem
+from gdx.progress import Progress, shows_progress
 from gdx.records import record
 from gdx.stepping import Family
 from gdx.studies.step_reading import StepRow, reading
@@ -68,6 +68,7 @@ class InterruptedTable(Interrupted):
 
 
 @own_rules()
+@shows_progress("edges")
 def step_table(
     problem: Problem,
     family: Family,
@@ -77,7 +78,7 @@ def step_table(
     criterion: str | None = None,
     tolerance: float = 1e-6,
     rtol: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> StepTable:
     """Set curvature's bounds, the one-step edge, the measured edges and the closed form side by side, for one start.
 

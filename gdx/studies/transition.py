@@ -16,6 +16,7 @@ from gdx.edges.reading import NAMES_OF_FAILURE
 from gdx.edges.scanning import Search, edge_of, find_edge
 from gdx.exploring import Exploration
 from gdx.problems.base import Problem
+from gdx.progress import shows_progress
 from gdx.records import record
 from gdx.stepping import Family
 from gdx.studies.predictions import Predictions, predict
@@ -91,6 +92,7 @@ class Transition(NamedTuple):
 
 
 @own_rules()
+@shows_progress()
 def transition(
     problem: Problem,
     family: Family,
@@ -102,7 +104,7 @@ def transition(
     criterion: str | Callable[[Runs], Any] | None = None,
     tolerance: float = 1e-6,
     rtol: float | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[str, int, int], None] | bool | None = None,
     estimate: bool = True,
 ) -> Transition:
     """Sweep a family across its transition, find the edges, and set the predictions beside them.
@@ -123,7 +125,7 @@ def transition(
     criterion, tolerance, rtol, estimate
         As in `gdx.critical_step_size`.
     progress
-        Called as `progress(stage, finished, total)`.
+        Called as `progress(stage, finished, total)`; by default a bar, as in `Sweep.__call__`, False for none.
 
     Returns
     -------
@@ -143,7 +145,7 @@ def transition(
     run = sweep(problem, family, num_steps=num_steps, tolerance=tolerance)
 
     def staged(stage):
-        return None if progress is None else functools.partial(progress, stage)
+        return functools.partial(progress, stage) if callable(progress) else None
 
     run.check(np.ones(1) if step_sizes is None else step_sizes, keys)
     predictions = predict(problem, family, keys)
