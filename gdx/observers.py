@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class Observer(NamedTuple):
     """A pure triple that watches every step of a run; its summary lands in `Runs.observed`.
 
-    `update` receives the view that stepping shows: the parameters before the step, the loss and the gradient
-    there, and the step number.
+    `update` receives the view that stepping shows, a `gdx.View`: `params` before the step, `loss` and `gradient` there,
+    the optimizer's `update`, the run's `hyperparams` and the number of the `step`.
     """
 
     init: Callable[[chex.ArrayTree], Any]

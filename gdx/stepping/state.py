@@ -43,7 +43,10 @@ class TrainState(NamedTuple):
 
 @record
 class View(NamedTuple):
-    """What a step shows of itself: where it started from."""
+    """What a step shows of itself: where it started from, and what it does there.
+
+    What nobody looks at costs nothing: it is computed anyway, and dropped where it is compiled.
+    """
 
     params: chex.ArrayTree
     """Parameters that the step starts from."""
@@ -53,5 +56,9 @@ class View(NamedTuple):
     """Of that loss there; a pytree as the parameters."""
     step: jax.Array
     """Updates made before, int32."""
+    update: chex.ArrayTree
+    """What the optimizer adds to the parameters; a pytree as they are."""
+    hyperparams: Any
+    """What the family was given: a step size or a pytree of numbers."""
     search_failed: jax.Array | None = None
     """Whether the optimizer's line search or solver found no step; None for an optimizer without one."""

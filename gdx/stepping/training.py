@@ -116,7 +116,8 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family, *, b
             opt_state=carried("family: its state", opt_state, state.opt_state),
             step=state.step + 1,
         )
-        return moved, View(state.params, loss, gradient, state.step, search_failed(opt_state))
+        seen = View(state.params, loss, gradient, state.step, updates, state.hyperparams, search_failed(opt_state))
+        return moved, seen
 
     return TrainStep(init, update, renew, is_due)
 
