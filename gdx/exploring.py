@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
+from gdx.progress import Progress
 from gdx.sweeps import Interrupted, Runs, Stop, Sweep
 from gdx.trees import rows
 
 if TYPE_CHECKING:
     import chex
-
-Progress = Callable[[int, int], None] | None
 
 
 class Exploration:

@@ -15,6 +15,7 @@ from gdx.checks import check_count
 from gdx.curvature.eigenpairs import sharpness
 from gdx.curvature.inputs import widened
 from gdx.curvature.products import hvp
+from gdx.records import record
 from gdx.responses.families import checked_family
 from gdx.responses.parities import at_step, carriers
 from gdx.responses.preconditioners import Reader, make_reader
@@ -36,6 +37,7 @@ DECAY_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1e8, 49)])
 """Curvatures, in units of the weight decay, at which the critical step size is tabulated."""
 
 
+@record
 class EdgeMarginState(NamedTuple):
     """What `edge_margin` carries and tells; numbers are float32 or wider, NaN before the first update."""
 

@@ -8,16 +8,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gdx.records import record
+
 if TYPE_CHECKING:
     import chex
     from jaxtyping import Array, Bool, Float, Int
 
 
+@record
 class Observer(NamedTuple):
     """A pure triple that watches every step of a run; its summary lands in `Runs.observed`.
 
-    `update` receives the view that stepping shows: the parameters before the step, the loss and the gradient
-    there, and the step number.
+    `update` receives the view that stepping shows, a `gdx.View`: `params` before the step, `loss` and `gradient` there,
+    the optimizer's `update`, the run's `hyperparams` and the number of the `step`.
     """
 
     init: Callable[[chex.ArrayTree], Any]
@@ -28,10 +31,12 @@ class Observer(NamedTuple):
     """`summarise(state) -> pytree of arrays`."""
 
 
+@record
 class Window(NamedTuple):
     """One run's record over W consecutive steps, each array [W]."""
 
     loss: Float[Array, " W"]
+    """What verdicts are about."""
     gradient_norm: Float[Array, " W"]
     """NaN throughout where gradients are left out."""
     moved: Float[Array, " W"] | None
@@ -40,14 +45,18 @@ class Window(NamedTuple):
     """The same for the optimizer's and the model's state; None where exact repetition cannot be known."""
 
 
+@record
 class TailStatistics(NamedTuple):
     """Statistics of a window."""
 
     loss: jax.Array
     """Mean loss."""
     norm_min: jax.Array
+    """Smallest gradient norm."""
     norm_mean: jax.Array
+    """Mean gradient norm."""
     norm_max: jax.Array
+    """Largest gradient norm."""
     rate: jax.Array
     """Change of the log of the gradient norm per step, from the means of the window's two halves."""
     loss_rises: jax.Array

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import types
 
 import jax
 import numpy as np
@@ -21,7 +20,6 @@ import gdx
 from gdx import reports
 from gdx.cli import app
 from gdx.cli.options import show, speak_plainly, written
-from gdx.reports import step_table
 
 SMALL = ["--step-sizes", "0.5:1.4:9", "--repeats", "3", "--num-steps", "1000"]
 
@@ -259,8 +257,8 @@ def test_a_list_is_printed_in_ascii():
     ("value", "error"), [(0.0, 0.1), (-1.0, 0.1), (np.inf, 0.1), (1e4, np.inf), (1.0, 0.0), (np.nan, 1.0)]
 )
 def test_a_step_size_whose_digits_nobody_can_count_is_written_all_the_same(value, error):
-    row = types.SimpleNamespace(value=value, error=error, bound="")
-    assert all(isinstance(text, str) for text in step_table._numbers(row))
+    row = gdx.studies.StepRow("mine", value, error, 0.0, "", "")
+    assert all(isinstance(text, str) for text in row.numbers)
 
 
 def interrupted(process):

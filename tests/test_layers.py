@@ -8,7 +8,8 @@ import sys
 import gdx
 
 LAYERS = [
-    {"checks", "trees"},
+    {"wording"},
+    {"checks", "trees", "records", "progress"},
     {"problems", "optimizers", "schedules", "curvature", "observers", "checkpoints"},
     {"responses"},
     {"margin"},

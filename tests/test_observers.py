@@ -1,8 +1,12 @@
+import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
+from cases import keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import gdx
 from gdx.observers import Window, cycle_period, exact_repetition, near_period, tail_statistics
 
 
@@ -86,3 +90,47 @@ def test_a_cycle_of_two_that_still_settles_near_a_doubling_has_no_period_of_four
     assert int(cycle_period(distances(orbit))) == 0
     settled = [step % 2 + 0.01 * (-1) ** (step // 2) for step in range(64)]
     assert int(cycle_period(distances(settled))) == 4
+
+
+def total_of(part):
+    """An observer that adds up what a part of the view comes to."""
+    return gdx.Observer(
+        init=lambda params: jnp.zeros_like(params),
+        update=lambda total, view: total + part(view),
+        summarise=lambda total: total,
+    )
+
+
+def test_an_observer_sees_updates_and_hyperparameters_of_its_own_run():
+    problem = gdx.problems.quadratic((1.0, 4.0))
+    observers = {
+        "way": total_of(lambda view: view.update),
+        "expected": total_of(lambda view: -view.hyperparams["step_size"] * view.gradient),
+        "momenta": total_of(lambda view: jnp.full_like(view.params, view.hyperparams["momentum"])),
+    }
+
+    def family(h):
+        return optax.sgd(h["step_size"], h["momentum"])
+
+    run = gdx.sweep(problem, family, num_steps=10, tail=4, slots=2, observers=observers)
+    sizes, momenta = np.array([0.01, 0.1, 0.2]), np.array([0.0, 0.0, 0.5])
+    runs = run({"step_size": sizes, "momentum": momenta}, keys(2))
+    seen = runs.observed
+    # Gradient descent on a quadratic, and ten times its momentum.
+    start = np.stack([problem.init(key)[0] for key in keys(2)])
+    descent = start * (1 - sizes[:2, None, None] * np.array([1.0, 4.0])) ** 10 - start
+    np.testing.assert_allclose(seen["way"][:2], descent, rtol=1e-12)
+    np.testing.assert_allclose(seen["way"][:2], seen["expected"][:2], rtol=1e-12)
+    assert np.all(np.abs(seen["way"][2] - seen["expected"][2]) > 1e-3)
+    np.testing.assert_allclose(seen["momenta"], np.broadcast_to(10 * momenta[:, None, None], (3, 2, 2)))
+
+
+def test_what_no_observer_looks_at_is_not_in_the_program():
+    step = gdx.train_step(gdx.problems.quadratic((1.0, 4.0)), optax.adam)
+    state = jax.eval_shape(step.init, jnp.float64(0.1), jax.random.key(0))
+
+    def program(read):
+        return jax.make_jaxpr(lambda state: (lambda moved, view: (moved, read(view)))(*step.update(state)))(state)
+
+    loss_alone, all_of_it = program(lambda view: view.loss), program(lambda view: view)
+    assert len(loss_alone.eqns) == len(all_of_it.eqns)

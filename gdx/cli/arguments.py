@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import difflib
 import enum
+import functools
 import importlib
+import inspect
 import os
 import sys
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, cast
 
-from gdx import problems
-from gdx.checks import inside
+import optax
+
+from gdx import optimizers, problems
+from gdx.checks import first_line, inside
 from gdx.cli.options import Scale
+from gdx.stepping import Family
+
+MOST_NAMES = 8
+"""Of a module, that a sentence has room for."""
 
 
 class Criterion(enum.StrEnum):
@@ -70,22 +79,99 @@ def named_problem(
     return entry, entry.make(**options)
 
 
-def _imported(name, scale, batch_size):
+def named_optimizer(name: str, hyperparameters: Mapping[str, Any]) -> tuple[Family, dict[str, Any]]:
+    """Find an optimizer by name or import.
+
+    Parameters
+    ----------
+    name
+        From the catalogue, or `my_module:my_optimizer`: anything that makes an optax transformation from a step size.
+    hyperparameters
+        Keywords for it.
+
+    Returns
+    -------
+    family, dict
+        `step_size -> optax transformation`; all its hyperparameters, those left at their defaults included.
+
+    Raises
+    ------
+    ValueError
+        If there is no such optimizer, it does not take a hyperparameter, or it makes no optax transformation.
+    """
+    if ":" not in name:
+        return optimizers.family(name, hyperparameters), optimizers.catalogue()[name].defaults | dict(hyperparameters)
+    found: Any = _attribute(
+        "optimizer", name, lambda value: callable(value) and not isinstance(value, type), "functions"
+    )
+    remedy = "pass a function step_size -> optax transformation, as optax.adam is one"
+    if not callable(found):
+        raise ValueError(f"optimizer: {name} is {type(found).__name__} and cannot be called; {remedy}")
+    defaults = _number_defaults(found)
+    given = _taken(name, found, hyperparameters, defaults)
+    family = cast("Family", functools.partial(found, **given))
+    with inside(f"optimizer: {name}"):
+        made = family(1.0)
+    if not isinstance(made, optax.GradientTransformation):
+        raise ValueError(f"optimizer: {name} returns {type(made).__name__}, no optax transformation; {remedy}")
+    return family, defaults | given
+
+
+def _is_function(value):
+    return callable(value) and not isinstance(value, type)
+
+
+def _number_defaults(function):
+    """Numbers and switches that a function takes by keyword; the first argument is the step size."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+    except (TypeError, ValueError):
+        return {}
+    return {entry.name: entry.default for entry in parameters if isinstance(entry.default, (bool, int, float))}
+
+
+def _taken(name, function, hyperparameters, defaults):
+    """The keywords that a function takes, whole where their defaults are; others are refused."""
+    try:
+        parameters = list(inspect.signature(function).parameters.values())[1:]
+    except (TypeError, ValueError):
+        return dict(hyperparameters)
+    takes_any = any(entry.kind is entry.VAR_KEYWORD for entry in parameters)
+    names = [entry.name for entry in parameters if entry.kind in (entry.POSITIONAL_OR_KEYWORD, entry.KEYWORD_ONLY)]
+    given = dict(hyperparameters)
+    for key, value in given.items():
+        if key not in names and not takes_any:
+            raise ValueError(f"{key}: the optimizer {name} does not take it; it takes {', '.join(names) or 'none'}")
+        is_whole = isinstance(defaults.get(key), int) and not isinstance(defaults[key], bool)
+        if is_whole and not isinstance(value, bool) and value == int(value):
+            given[key] = int(value)
+    return given
+
+
+def _attribute(what, name, suits, kind):
+    """What `module:attribute` stands for, from the current folder or installed."""
     module_name, _, attribute = name.partition(":")
+    sys.path.insert(0, os.getcwd())
+    try:
+        module = importlib.import_module(module_name)
+    except (Exception, SystemExit) as error:
+        why = f"{type(error).__name__}: {first_line(error)}"
+        remedy = "run gdx in its folder" if isinstance(error, ModuleNotFoundError) else "mend it there"
+        raise ValueError(f"{what}: module {module_name!r} does not import ({why}); {remedy}") from None
+    if not hasattr(module, attribute):
+        names = [key for key, value in vars(module).items() if suits(value) and not key.startswith("_")]
+        near = difflib.get_close_matches(attribute, names, n=3, cutoff=0.4) or names[:MOST_NAMES]
+        remedy = f"its {kind} are {', '.join(near)}" if near else f"it has no {kind} at all"
+        raise ValueError(f"{what}: module {module_name!r} has no {attribute!r}; {remedy}")
+    return getattr(module, attribute)
+
+
+def _imported(name, scale, batch_size):
     if batch_size is not None:
         raise ValueError(f"batch-size: the problem {name} makes its own batches; leave it out")
     if scale is not None:
         raise ValueError(f"scale: the problem {name} is not one of gdx's data sets; leave it out")
-    sys.path.insert(0, os.getcwd())
-    try:
-        module = importlib.import_module(module_name)
-    except Exception as error:
-        raise ValueError(f"problem: module {module_name!r} does not import ({type(error).__name__}: {error})") from None
-    if not hasattr(module, attribute):
-        names = [key for key, value in vars(module).items() if isinstance(value, problems.Problem)]
-        remedy = f"its problems are {', '.join(names)}" if names else "it has no gdx.Problem at all"
-        raise ValueError(f"problem: module {module_name!r} has no {attribute!r}; {remedy}")
-    made = getattr(module, attribute)
+    made = _attribute("problem", name, lambda value: isinstance(value, problems.Problem), "problems")
     if callable(made) and not isinstance(made, problems.Problem):
         with inside(f"problem: {name}"):
             made = made()

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import jax
 import typer
 
-from gdx import optimizers, reports, studies
-from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
+from gdx import reports, studies
+from gdx.cli.arguments import Criterion, hyperparameters_of, named_optimizer, named_problem
 from gdx.cli.options import Precision, Scale, progress_bar, refusals, say, show, stopping_early
-from gdx.reports.values import span
 from gdx.sweeps import Interrupted
+from gdx.wording import span
 
 
 def edge(
     problem: Annotated[
         str, typer.Argument(help="a name from gdx list, or my_module:my_problem from this folder")
     ] = "linear-network",
-    optimizer: Annotated[str, typer.Option(help="a name from gdx list")] = "sgd",
+    optimizer: Annotated[
+        str, typer.Option(help="a name from gdx list, or my_module:my_optimizer from this folder")
+    ] = "sgd",
     momentum: Annotated[float | None, typer.Option(help="the optimizer's momentum")] = None,
     nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's form of momentum")] = False,
     assignments: Annotated[
@@ -37,18 +40,18 @@ def edge(
     seed: Annotated[int, typer.Option(help="of the random start")] = 0,
     precision: Annotated[Precision, typer.Option(help="of all numbers")] = Precision.float64,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout and nothing else")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
 ) -> None:
     """Set the step sizes that are called the largest stable one side by side, for one start."""
     with refusals():
         jax.config.update("jax_enable_x64", precision is Precision.float64)
         entry, made = named_problem(problem, scale, batch_size, replacement)
         hyperparameters = hyperparameters_of(momentum, nesterov, assignments or [])
-        family = optimizers.family(optimizer, hyperparameters)
+        family, hyperparameters = named_optimizer(optimizer, hyperparameters)
         settings = {
             "problem": problem,
             "optimizer": optimizer,
-            "hyperparameters": optimizers.catalogue()[optimizer].defaults | hyperparameters,
+            "hyperparameters": hyperparameters,
             "criterion": entry.criterion if criterion is None else criterion.value,
             "num_steps": entry.num_steps if num_steps is None else num_steps,
             "repeats": 1,
@@ -69,18 +72,18 @@ def edge(
                     criterion=settings["criterion"],
                     tolerance=settings["tolerance"],
                     rtol=entry.rtol,
-                    progress=None if progress is None else lambda *counts: progress("edges", *counts),
+                    progress=progress and functools.partial(progress, "edges"),
                 )
         except Interrupted as interrupted:
             table = getattr(interrupted, "table", None)
-            if table is not None and not as_json:
+            if table is not None and not (as_json or quiet):
                 show(*reports.step_table_tables(table, settings), soft_wrap=False)
             say(f"interrupted: {_so_far(interrupted.edge)}; a smaller --num-steps is quicker")
             raise typer.Exit(130) from None
         settings["criterion"] = found.edge.criterion
     if as_json:
         print(reports.to_json(reports.step_table_json(found, settings)))
-    else:
+    elif not quiet:
         show(*reports.step_table_tables(found, settings), soft_wrap=False)
 
 

@@ -11,15 +11,15 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import typer
 from rich.console import Console
 from rich.measure import Measurement
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from gdx.checks import first_line
+from gdx.progress import Bar, is_watched
 from gdx.sweeps import Interrupted
 
 PLAIN_WIDTH = 80
@@ -175,7 +175,7 @@ def written(write: Callable[[], list[str]]) -> list[str]:
 
 
 @contextlib.contextmanager
-def progress_bar(hidden: bool) -> Iterator[Callable[[str, int, int], None] | None]:
+def progress_bar(hidden: bool) -> Iterator[Bar | Literal[False]]:
     """Show a bar on a terminal, nothing where nobody would see it.
 
     Parameters
@@ -185,24 +185,14 @@ def progress_bar(hidden: bool) -> Iterator[Callable[[str, int, int], None] | Non
 
     Yields
     ------
-    callable or None
-        `progress(stage, finished, total)`.
+    Bar or False
+        `progress(stage, finished, total)`; False, so that nothing else shows a bar either.
     """
-    console = Console(stderr=True)
-    if hidden or not console.is_terminal:
-        yield None
+    if hidden or not is_watched():
+        yield False
         return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} runs"),
-    )
-    with Progress(*columns, TimeRemainingColumn(), console=console, transient=True) as bar:
-        tasks: dict[str, Any] = {}
-
-        def progress(stage, finished, total):
-            if stage not in tasks:
-                tasks[stage] = bar.add_task(stage, total=total)
-            bar.update(tasks[stage], completed=finished, total=total)
-
-        yield progress
+    bar = Bar()
+    try:
+        yield bar
+    finally:
+        bar.close()

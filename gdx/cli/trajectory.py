@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import pathlib
 from typing import Annotated
 
@@ -10,6 +11,7 @@ import jax
 import typer
 
 from gdx import optimizers, plots, problems, reports, studies
+from gdx.cli.arguments import named_optimizer
 from gdx.cli.options import Precision, check_writable, progress_bar, refusals, show, written
 
 DEFAULT_OPTIMIZERS = "sgd,momentum,nag,adagrad,rmsprop,adadelta,adam"
@@ -20,13 +22,18 @@ GIF_DPI = 75
 def trajectory(
     landscape: Annotated[str, typer.Argument(help="a name from gdx list landscapes")] = "rosenbrock",
     optimizer_list: Annotated[
-        str, typer.Option("--optimizers", help="names from gdx list, with commas; adam=0.1 fixes a step size")
+        str,
+        typer.Option(
+            "--optimizers",
+            help="names from gdx list, or my_module:my_optimizer, with commas; adam=0.1 fixes a step size",
+        ),
     ] = DEFAULT_OPTIMIZERS,
     num_steps: Annotated[int | None, typer.Option(help="steps of every run")] = None,
     start: Annotated[str | None, typer.Option(help="X,Y, a point in the window")] = None,
     precision: Annotated[Precision, typer.Option(help="of all numbers")] = Precision.float64,
     out: Annotated[pathlib.Path, typer.Option(help="folder for trajectory.png")] = pathlib.Path("."),
     animate: Annotated[bool, typer.Option("--animate", help="trajectory.gif too")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout and nothing else")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
 ) -> None:
     """Draw the paths of several optimizers over a landscape of two parameters, and loss against step."""
@@ -36,16 +43,18 @@ def trajectory(
         contestants = [_contestant(text) for text in optimizer_list.split(",")]
         point = None if start is None else _point(start)
         check_writable(out, "trajectory.png", "trajectory.gif")
-        with progress_bar(quiet) as progress:
+        with progress_bar(quiet or as_json) as progress:
             found = studies.compare(
                 place,
                 contestants,
                 num_steps=num_steps,
                 start=point,
-                progress=None if progress is None else lambda *counts: progress("optimizers", *counts),
+                progress=progress and functools.partial(progress, "optimizers"),
             )
     files = written(lambda: _draw(out, found, animate))
-    if not quiet:
+    if as_json:
+        print(reports.to_json(reports.comparison_json(found, files)))
+    elif not quiet:
         show(_table(found))
         show("wrote " + (", ".join(files) or "nothing"))
     if not files:
@@ -65,9 +74,10 @@ def _landscape(name):
 
 def _contestant(text):
     name, separator, value = text.strip().partition("=")
-    family = optimizers.family(name)
+    family, _ = named_optimizer(name, {})
     # A search's first trial, or the share of an exact or Newton's step: there 1 is the method itself.
-    is_relative = optimizers.catalogue()[name].group in ("line search", "second order", "coordinate")
+    known = optimizers.catalogue().get(name)
+    is_relative = known is not None and known.group in ("line search", "second order", "coordinate")
     step_size = 1.0 if is_relative else None
     if separator:
         try:

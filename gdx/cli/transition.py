@@ -11,8 +11,8 @@ from typing import Annotated
 import jax
 import typer
 
-from gdx import optimizers, plots, reports, storage, studies
-from gdx.cli.arguments import Criterion, hyperparameters_of, named_problem
+from gdx import plots, reports, storage, studies
+from gdx.cli.arguments import Criterion, hyperparameters_of, named_optimizer, named_problem
 from gdx.cli.options import (
     Precision,
     Scale,
@@ -31,7 +31,9 @@ def transition(
     problem: Annotated[
         str, typer.Argument(help="a name from gdx list, or my_module:my_problem from this folder")
     ] = "linear-network",
-    optimizer: Annotated[str, typer.Option(help="a name from gdx list")] = "sgd",
+    optimizer: Annotated[
+        str, typer.Option(help="a name from gdx list, or my_module:my_optimizer from this folder")
+    ] = "sgd",
     momentum: Annotated[float | None, typer.Option(help="the optimizer's momentum")] = None,
     nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's form of momentum")] = False,
     assignments: Annotated[
@@ -60,7 +62,7 @@ def transition(
         jax.config.update("jax_enable_x64", precision is Precision.float64)
         entry, made = named_problem(problem, scale, batch_size, replacement)
         hyperparameters = hyperparameters_of(momentum, nesterov, assignments or [])
-        family = optimizers.family(optimizer, hyperparameters)
+        family, hyperparameters = named_optimizer(optimizer, hyperparameters)
         grid = None if step_sizes is None else _grid(step_sizes)
         repeats = _at_least_one("repeats", entry.repeats if repeats is None else repeats)
         check_writable(out, "transition.png", "transition.nc")
@@ -68,7 +70,7 @@ def transition(
         settings = {
             "problem": problem,
             "optimizer": optimizer,
-            "hyperparameters": optimizers.catalogue()[optimizer].defaults | hyperparameters,
+            "hyperparameters": hyperparameters,
             "criterion": entry.criterion if criterion is None else criterion.value,
             "num_steps": entry.num_steps if num_steps is None else num_steps,
             "repeats": repeats,
@@ -140,7 +142,7 @@ def _scaling_gain(entry, raw, family: Family, keys, settings, progress):
         family,
         keys=keys,
         num_steps=settings["num_steps"],
-        progress=None if progress is None else functools.partial(progress, "scaling"),
+        progress=progress and functools.partial(progress, "scaling"),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Annotated
 
 import jax
@@ -29,7 +30,7 @@ def verify(
                     seed,
                     only,
                     fast,
-                    progress=None if progress is None else lambda *counts: progress("claims", *counts),
+                    progress=progress and functools.partial(progress, "claims"),
                 )
         except KeyboardInterrupt:
             say("interrupted: the rows were not all finished; --only and --fast run fewer of them")

@@ -27,6 +27,7 @@ from gdx.curvature.products import (
     mean_loss,
     twice_differentiable,
 )
+from gdx.records import record
 from gdx.trees import all_finite, flatten, unflatten, unit
 
 if TYPE_CHECKING:
@@ -55,6 +56,7 @@ class EigenStatus(enum.IntEnum):
     eigenvalue is missing: what is there are eigenvalues, and one that belongs between them may not be."""
 
 
+@record
 class Sharpness(NamedTuple):
     """One extreme Hessian eigenvalue and how well it is known."""
 
@@ -70,6 +72,7 @@ class Sharpness(NamedTuple):
     """`EigenStatus` code."""
 
 
+@record
 class Eigenpairs(NamedTuple):
     """The k largest Hessian eigenvalues and how well they are known."""
 

@@ -20,6 +20,7 @@ from gdx.curvature.inputs import (
     widened,
 )
 from gdx.curvature.products import mean_loss
+from gdx.records import record
 from gdx.trees import flatten, safe_norm
 
 if TYPE_CHECKING:
@@ -50,12 +51,14 @@ class OneStepStatus(enum.IntEnum):
     """Parameters, direction or the loss at the start are not finite; the value is NaN."""
 
 
+@record
 class OneStepEdge(NamedTuple):
     """Largest multiple of an update that does not raise the loss."""
 
     value: Float[Array, ""]
     """The largest multiple known not to raise the loss, which is `lower` where there is a bracket."""
     lower: Float[Array, ""]
+    """Largest multiple below every rise that was seen; 0 where the first one rises, NaN where nothing is finite."""
     upper: Float[Array, ""]
     """The smallest multiple known to raise it; infinite where there is none."""
     status: Int8[Array, ""]

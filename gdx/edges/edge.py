@@ -6,20 +6,26 @@ import enum
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from gdx.edges.endless.estimates import Estimate
+from gdx.records import record
+from gdx.wording import aligned, counted, span
 
 if TYPE_CHECKING:
-    import numpy as np
     from jaxtyping import Float, Int8
 
     from gdx.sweeps import Runs
 
 
+@record
 class Bracket(NamedTuple):
     """Two step sizes with a change between them; NaN where there is none, 0 or infinity where the scan ended."""
 
     lower: float
+    """The smaller step size; 0 where the scan began on the other side of the change."""
     upper: float
+    """The larger one; infinite where the scan ended before the change."""
 
 
 class EdgeStatus(enum.Enum):
@@ -37,6 +43,7 @@ class EdgeStatus(enum.Enum):
     """A longer horizon would tell; whatever met the criterion is no edge."""
 
 
+@record
 class Edge(NamedTuple):
     """Where runs stop meeting a criterion, with what it takes to repeat the measurement."""
 
@@ -51,12 +58,17 @@ class Edge(NamedTuple):
     too_slow_below: float
     """Smallest step size tested at which some run succeeds, if smaller ones are merely unfinished; else NaN."""
     status: EdgeStatus
+    """What the answers along the axis look like."""
     criterion: str
     """Its name; the one that was chosen where none was asked for."""
     tolerance: float
+    """Of convergence, relative to the first gradient norm."""
     horizon: int
+    """Steps of every run, T."""
     repeats: int
+    """Starts, R."""
     slots: int
+    """Lanes computed at once, B, on which bits depend."""
     step_sizes: Float[np.ndarray, " P"]
     """All step sizes tested, ascending."""
     answers: Int8[np.ndarray, "P R"]
@@ -80,3 +92,34 @@ class Edge(NamedTuple):
         if not known:
             return math.nan
         return max(1.0, max(pair.lower for pair in known) / min(pair.upper for pair in known))
+
+    def __str__(self) -> str:
+        """Say in a few lines what was found, and what it takes to find it again."""
+        if not isinstance(self.status, EdgeStatus):
+            return repr(self)
+        judged = f"{self.criterion}{tolerance_of(self)} within {counted(self.horizon, 'step')}"
+        rows = [("last success", span(self.last_success)), ("first failure", span(self.first_failure))]
+        rows.append(("endless run", "not estimated" if self.estimate is None else str(self.estimate)))
+        if math.isfinite(self.too_slow_below):
+            rows.append(("too slow below", f"{self.too_slow_below:.5g}"))
+        rows.append(("status", f"{self.status.value}, {counted(len(self.crossings), 'crossing')}"))
+        if self.spread > 1:
+            rows.append(("starts", f"their own last successes differ by a factor of {self.spread:.4g}"))
+        rows.append(("tested", f"{counted(np.size(self.step_sizes), 'step size')}, kept in step_sizes and runs"))
+        return f"Edge: {judged}, {counted(self.repeats, 'start')}\n{aligned(rows)}"
+
+
+def tolerance_of(edge: Edge) -> str:
+    """Write the tolerance that a criterion was held to, in brackets.
+
+    Parameters
+    ----------
+    edge
+        What was measured.
+
+    Returns
+    -------
+    str
+        Empty for criteria that have none.
+    """
+    return f" (tolerance {edge.tolerance:g})" if edge.criterion in ("converged", "stable") else ""

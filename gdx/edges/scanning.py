@@ -19,6 +19,7 @@ from gdx.edges.reading import NAMES_OF_FAILURE, read_edge, worth_refining
 from gdx.edges.starting import first_scan
 from gdx.exploring import Exploration
 from gdx.problems.base import Problem
+from gdx.progress import Progress, shows_progress
 from gdx.stepping import Family, resolve_problem
 from gdx.sweeps import Interrupted, Runs, Sweep, sweep
 from gdx.sweeps.inputs import check_keys
@@ -53,6 +54,7 @@ class Search(NamedTuple):
 
 
 @own_rules()
+@shows_progress("edges")
 def critical_step_size(
     problem: Problem | Callable[[Any], Problem] | None = None,
     family: Family | None = None,
@@ -66,7 +68,7 @@ def critical_step_size(
     bracket: tuple[float, float] | None = None,
     run: Sweep | None = None,
     scanned: tuple[Any, Runs] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
     estimate: bool = True,
 ) -> Edge:
     """Find every step size at which the answer to a criterion changes.
@@ -107,7 +109,7 @@ def critical_step_size(
         Step sizes and the runs of these keys there, `(step_sizes [P], Runs [P, R])`, to start from; the scan then does
         not grow.
     progress
-        As in `Sweep.__call__`, for one round at a time.
+        As in `Sweep.__call__`, for one round at a time; a bar by default, False for none.
     estimate
         Whether to estimate, beside the brackets, the edge that an endless run from one start would see, with an error
         bar; see `Estimate`. It costs a compilation and some 60 to 250 runs over the horizon. There is none of
@@ -163,7 +165,7 @@ def find_edge(
     step_sizes: Any,
     wanted: Search,
     *,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
     estimate: bool = False,
 ) -> Edge:
     """Scan, grow, refine and read an edge, on top of what was explored already.

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from gdx.optimizers.table import AT_LEAST_0, LEFT_OUT, TABLE, USUAL_RANGES, Range
+from gdx.records import record
 
 if TYPE_CHECKING:
     import optax
@@ -19,15 +20,18 @@ NO_NUMBERS = ("verbose", "print_win_rate_every_n_steps", "weight_decay_mask", "t
 """Keywords whose defaults look like numbers or switches of a method and are none."""
 
 
+@record
 class Hyperparameter(NamedTuple):
     """A number or a switch that an optimizer takes by keyword."""
 
     default: float | bool | None
     """None for one that is off."""
     low: float
+    """Smallest that is allowed, or next to it."""
     high: float
     """Never reached."""
     includes_low: bool
+    """Whether `low` itself is allowed."""
 
     @property
     def range(self) -> str:
@@ -52,6 +56,7 @@ class Hyperparameter(NamedTuple):
         return (self.low <= value if self.includes_low else self.low < value) and value < self.high
 
 
+@record
 class OptimizerEntry(NamedTuple):
     """A named optimizer."""
 
@@ -63,6 +68,7 @@ class OptimizerEntry(NamedTuple):
     """Of methods: "gradient", "adaptive", "sign", "layer-wise", "parameter-free", "line search", "second order" or
     "coordinate"."""
     source: str
+    """Paper, textbook or library that defines it."""
     has_threshold: bool = False
     """Whether `gdx.curvature_threshold` has a number for it at its defaults."""
     ranges: Mapping[str, Range] = {}

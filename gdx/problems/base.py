@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.checks import inside
+from gdx.records import record
 
 if TYPE_CHECKING:
     import chex
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _ARRAYS_ALONE = "keep to arrays, as equinox.partition(model, equinox.is_inexact_array) does for a model"
 
 
+@record
 class Known(NamedTuple):
     """What is known of a problem in closed form, without any optimizer.
 
@@ -37,6 +39,7 @@ class Known(NamedTuple):
     frequencies of classes, half the variance of targets."""
 
 
+@record
 class Epochs(NamedTuple):
     """Mini-batches in an order that is drawn anew every epoch, as pure functions.
 
@@ -67,6 +70,7 @@ class Epochs(NamedTuple):
         return self.take(self.order(key, step // self.num_steps), step % self.num_steps)
 
 
+@record
 class Problem(NamedTuple):
     """A loss and the way to start on it, as pure functions.
 

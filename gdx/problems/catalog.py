@@ -16,19 +16,27 @@ from gdx.problems.networks import digits_mlp
 from gdx.problems.quadratics import quadratic
 from gdx.problems.regression import least_squares, logistic_regression
 from gdx.problems.wells import hard_partner, quartic
+from gdx.records import record
 
 
+@record
 class ProblemEntry(NamedTuple):
     """A named problem and how to look at it where nobody says otherwise."""
 
     make: Callable[..., Problem]
+    """`make() -> Problem`, with keywords for data."""
     line: str
+    """What it is."""
     num_steps: int = 4000
+    """The horizon, steps."""
     num_points: int = 64
+    """Step sizes of a grid, S."""
     repeats: int = 32
+    """Starts, R."""
     criterion: str | None = "converged"
     """None for what suits the problem."""
     tolerance: float = 1e-6
+    """Of convergence, relative to the first gradient norm."""
     rtol: float | None = None
     """Width at which edges are good enough, relative; None for what suits the criterion."""
 

@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from gdx.records import record
+
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
@@ -26,6 +28,7 @@ NAMED = 5
 """Most columns that an error lists."""
 
 
+@record
 class ScalingState(NamedTuple):
     """What a fit found, one number a column."""
 
@@ -35,6 +38,7 @@ class ScalingState(NamedTuple):
     """What is divided by then; above 0."""
 
 
+@record
 class Scaling(NamedTuple):
     """A way to put features on one scale, as pure functions.
 

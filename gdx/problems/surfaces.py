@@ -11,28 +11,35 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.problems.base import Known, Problem, problem
+from gdx.records import record
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
     from jaxtyping import Float
 
 
+@record
 class Landscape(NamedTuple):
     """A named surface and how to look at it where nobody says otherwise."""
 
     name: str
+    """In `gdx list landscapes`."""
     make: Callable[..., Problem]
     """`make(start=None)`; the start is a point [2], or else uniform in the window, from the repeat's key."""
     line: str
+    """What it is."""
     window: tuple[float, float, float, float]
     """What is shown, and where random starts are drawn from: lowest and highest x, lowest and highest y."""
     start: tuple[float, float]
+    """Where paths begin, a point in the window."""
     num_steps: int
+    """Steps of a path."""
     minima: Float[np.ndarray, "n 2"] = np.empty((0, 2))
     """Global minima; none where the loss has no lower bound."""
     saddle: tuple[float, float] | None = None
     """The saddle, where the landscape is about one."""
     source: str = ""
+    """Paper or textbook."""
     sweep: Mapping[str, Any] | None = None
     """How `gdx transition` looks for its edge, as fields of `ProblemEntry`; None where runs from starts all over the
     window do not converge within a horizon that one can wait for."""

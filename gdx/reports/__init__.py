@@ -1,6 +1,7 @@
 """Rows, tables and JSON of what the studies found; nothing is computed here. One file a study."""
 
 from gdx.reports.catalogue import catalogue_table, hyperparameters
+from gdx.reports.comparison import comparison_json
 from gdx.reports.step_table import step_table_json, step_table_tables
 from gdx.reports.transition import edge_attributes, title, transition_json, transition_tables
 from gdx.reports.values import to_json
@@ -8,6 +9,7 @@ from gdx.reports.verify import verification_json, verification_line, verificatio
 
 __all__ = [
     "catalogue_table",
+    "comparison_json",
     "edge_attributes",
     "hyperparameters",
     "step_table_json",

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+from gdx.edges.edge import tolerance_of
 from gdx.reports.transition import title
 from gdx.reports.values import bracket, new_table
 from gdx.studies import StepTable
-from gdx.studies.step_reading import tolerance_of
 
 
 def step_table_json(found: StepTable, settings: Mapping[str, Any]) -> dict[str, Any]:
@@ -56,7 +55,7 @@ def step_table_tables(found: StepTable, settings: Mapping[str, Any]) -> list[Any
     table = new_table("step sizes", "", "step size", "+-", "cost", "what it means")
     table.columns[-1].justify = "left"
     for row in found.rows:
-        table.add_row(row.name, *_numbers(row), f"{row.cost:.3g}", row.meaning)
+        table.add_row(row.name, *row.numbers, f"{row.cost:.3g}", row.meaning)
     return [
         f"[bold]{title(settings)}[/], criterion {found.edge.criterion}{tolerance_of(found.edge)}",
         table,
@@ -64,14 +63,3 @@ def step_table_tables(found: StepTable, settings: Mapping[str, Any]) -> list[Any
         f"cost: in {found.unit}; a Hessian product is two, an evaluation of the loss a third",
         f"\n{found.reading}",
     ]
-
-
-def _numbers(row):
-    if math.isnan(row.value):
-        return "none", ""
-    # As many digits as the error bar leaves, and one more.
-    digits = 6
-    if 0 < row.error < math.inf and 0 < row.value < math.inf:
-        digits = min(max(6, math.ceil(math.log10(row.value / row.error)) + 1), 15)
-    shown = f"{row.value:.{digits}g}"
-    return (f"{row.bound} {shown}", "") if row.bound else (shown, f"{row.error:.1g}")

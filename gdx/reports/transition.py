@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gdx.edges import Edge
-from gdx.reports.values import bracket, new_table, number, span, with_bar
+from gdx.reports.values import bracket, new_table
 from gdx.studies import Place, Prediction, ScalingGain, Transition, limit_of, verdict_counts
+from gdx.wording import number, span, with_bar
 
 if TYPE_CHECKING:
     from rich.console import RenderableType

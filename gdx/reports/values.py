@@ -1,4 +1,4 @@
-"""Numbers, brackets and tables as every report writes them."""
+"""Brackets and tables as every report writes them."""
 
 from __future__ import annotations
 
@@ -54,58 +54,6 @@ def new_table(title: str, *columns: str, text: bool = False) -> Table:
         # A word that is longer than its column goes on in the next line; by default its end would be cut off.
         table.add_column(column, justify="left" if text or i == 0 else "right", no_wrap=i == 0, overflow="fold")
     return table
-
-
-def span(pair: Bracket) -> str:
-    """Write a bracket in words; a side where the scan ended is left open.
-
-    Parameters
-    ----------
-    pair
-        As an edge has it.
-
-    Returns
-    -------
-    str
-    """
-    if math.isnan(pair.lower):
-        return "none"
-    if math.isinf(pair.upper):
-        return f"at or above {pair.lower:.6g}"
-    if pair.lower == 0:
-        return f"at or below {pair.upper:.6g}"
-    return f"{pair.lower:.6g} .. {pair.upper:.6g}"
-
-
-def number(value: float) -> str:
-    """Write a number to five digits, one that is not finite as "none".
-
-    Parameters
-    ----------
-    value
-        A number.
-
-    Returns
-    -------
-    str
-    """
-    return f"{value:.5g}" if math.isfinite(value) else "none"
-
-
-def with_bar(value: float, error: float) -> str:
-    """Write a number with its error bar, to as many digits as the bar leaves and one more.
-
-    Parameters
-    ----------
-    value, error
-        Positive, and not negative.
-
-    Returns
-    -------
-    str
-    """
-    digits = 6 if not error > 0 else max(6, math.ceil(math.log10(value / error)) + 1)
-    return f"{value:.{min(digits, 15)}g} +- {error:.1g}"
 
 
 def bracket(pair: Bracket | None) -> dict[str, float] | None:

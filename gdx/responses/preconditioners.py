@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.checks import own_rules
+from gdx.records import record
 from gdx.responses.families import checked_family
 from gdx.responses.impulses import LATE
 from gdx.responses.parities import Parity, at_step, carriers, change, counters, parities, update_of
@@ -43,6 +44,7 @@ class Rest(enum.Enum):
     """The leaf itself: running maxima."""
 
 
+@record
 class Reader(NamedTuple):
     """Reads preconditioners off states of one family."""
 

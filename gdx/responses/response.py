@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from gdx.checks import own_rules
+from gdx.records import record
 from gdx.responses.cycles import Cycle, cycle_of
 from gdx.responses.experiments import findings, is_close
 from gdx.responses.families import checked_family, name_of
@@ -45,6 +46,7 @@ _STAND_IN = np.zeros((2, 2))
 """Small parameters: a matrix, since some methods treat those in a way of their own, and couplings show in it."""
 
 
+@record
 class Response(NamedTuple):
     """What an optimizer that is linear in the gradients, its preconditioner held fixed, makes of the past."""
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from gdx.records import record
+
 if TYPE_CHECKING:
     import chex
     import jax
 
 
+@record
 class Orders(NamedTuple):
     """The orders of some consecutive epochs, drawn ahead."""
 
@@ -18,6 +21,7 @@ class Orders(NamedTuple):
     """End to end, int32 [epochs * L]."""
 
 
+@record
 class TrainState(NamedTuple):
     """Everything one run is made of."""
 
@@ -26,20 +30,35 @@ class TrainState(NamedTuple):
     key: chex.PRNGKey | None
     """Draws the batches; None for a problem without batches."""
     params: chex.ArrayTree
+    """Parameters before the next update."""
     model_state: chex.ArrayTree
+    """The model's mutable state, as batch statistics."""
     opt_state: chex.ArrayTree
+    """The optimizer's state."""
     step: jax.Array
     """Updates made so far, int32."""
     orders: Orders | None = None
     """Of the examples, for a problem with `Epochs`."""
 
 
+@record
 class View(NamedTuple):
-    """What a step shows of itself: where it started from."""
+    """What a step shows of itself: where it started from, and what it does there.
+
+    What nobody looks at costs nothing: it is computed anyway, and dropped where it is compiled.
+    """
 
     params: chex.ArrayTree
+    """Parameters that the step starts from."""
     loss: jax.Array
+    """There, on the step's batch."""
     gradient: chex.ArrayTree
+    """Of that loss there; a pytree as the parameters."""
     step: jax.Array
+    """Updates made before, int32."""
+    update: chex.ArrayTree
+    """What the optimizer adds to the parameters; a pytree as they are."""
+    hyperparams: Any
+    """What the family was given: a step size or a pytree of numbers."""
     search_failed: jax.Array | None = None
     """Whether the optimizer's line search or solver found no step; None for an optimizer without one."""

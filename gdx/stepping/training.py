@@ -12,6 +12,7 @@ import optax
 
 from gdx.checks import inside
 from gdx.problems.base import Epochs, Problem
+from gdx.records import record
 from gdx.stepping.carrying import begun, carried, loss_like, updates_of
 from gdx.stepping.frozen import never_moved, without_frozen
 from gdx.stepping.keys import batch_key
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import chex
 
 
+@record
 class TrainStep(NamedTuple):
     """A pure pair, and what may be taken out of it."""
 
@@ -114,7 +116,8 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family, *, b
             opt_state=carried("family: its state", opt_state, state.opt_state),
             step=state.step + 1,
         )
-        return moved, View(state.params, loss, gradient, state.step, search_failed(opt_state))
+        seen = View(state.params, loss, gradient, state.step, updates, state.hyperparams, search_failed(opt_state))
+        return moved, seen
 
     return TrainStep(init, update, renew, is_due)
 

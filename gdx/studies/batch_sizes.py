@@ -9,6 +9,8 @@ import numpy as np
 
 from gdx.edges import Edge, critical_step_size
 from gdx.problems.base import Problem
+from gdx.progress import Progress
+from gdx.records import record
 from gdx.stepping import Family
 from gdx.sweeps import Runs
 
@@ -17,12 +19,14 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
+@record
 class BatchSizeEdges(NamedTuple):
     """One edge a batch size."""
 
     batch_sizes: tuple[int | None, ...]
     """None for the full batch."""
     edges: tuple[Edge, ...]
+    """As `gdx.critical_step_size` gives them, one a batch size."""
 
     @property
     def last_success(self) -> Float[np.ndarray, " B"]:
@@ -47,7 +51,7 @@ def edges_by_batch_size(
     criterion: str | Callable[[Runs], Any] = "trains",
     rtol: float = 1e-2,
     bracket: tuple[float, float] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> BatchSizeEdges:
     """Find the critical step size of one problem at several batch sizes.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import jax
@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.problems import Landscape
+from gdx.progress import Progress, shows_progress
+from gdx.records import record
 from gdx.stepping import Family
 from gdx.studies.trajectory import trajectory
 from gdx.sweeps.inputs import check_horizon, check_memory
@@ -26,23 +28,30 @@ FLOOR = 1e-12
 SURFACE_POINTS = 201
 
 
+@record
 class Contestant(NamedTuple):
     """An optimizer to compare."""
 
     name: str
+    """In the picture and the table."""
     family: Family
     """`step_size -> optax transformation`."""
     step_size: float | None = None
     """None to have it chosen."""
 
 
+@record
 class Path(NamedTuple):
     """One optimizer's way."""
 
     name: str
+    """Of the optimizer."""
     step_size: float
+    """Given or chosen."""
     params: Float[np.ndarray, "T+1 2"]
+    """From the start to after the last step."""
     loss: Float[np.ndarray, " T+1"]
+    """At each of them."""
     height: Float[np.ndarray, " T+1"]
     """Loss above the minimum, not below `FLOOR` times the start's; on a landscape without a minimum the loss itself."""
     left_at: int | None
@@ -56,27 +65,36 @@ class Path(NamedTuple):
         return f"{self.name}, step {self.step_size:g}"
 
 
+@record
 class Comparison(NamedTuple):
     """Everything that a picture of the paths needs."""
 
     landscape: Landscape
+    """What the paths lead over."""
     start: tuple[float, float]
+    """Where all of them begin."""
     num_steps: int
+    """Steps of every path, T."""
     paths: tuple[Path, ...]
+    """One an optimizer."""
     x: Float[np.ndarray, " G"]
+    """Grid lines of the window."""
     y: Float[np.ndarray, " G"]
+    """Grid lines of the window."""
     surface: Float[np.ndarray, "G G"]
     """Height at every y (rows) and x (columns) of the window."""
     minimum: float | None
+    """Of the loss; None where it has none."""
 
 
+@shows_progress("optimizers")
 def compare(
     landscape: Landscape,
     contestants: Sequence[Contestant],
     *,
     num_steps: int | None = None,
     start: Sequence[float] | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> Comparison:
     """Run several optimizers from one start, and keep every step.
 
@@ -96,7 +114,7 @@ def compare(
     start
         [2], inside the window; by default the landscape's.
     progress
-        Called as `progress(finished, total)` after every optimizer.
+        Called as `progress(finished, total)` after every optimizer; by default a bar on a terminal, False for none.
 
     Returns
     -------
@@ -127,7 +145,7 @@ def compare(
     for contestant in contestants:
         candidates = _run_all(problem, contestant, landscape.window, minimum, num_steps)
         paths.append(min(candidates, key=lambda path: _cost(path, landscape.window, surface, minimum)))
-        if progress is not None:
+        if callable(progress):
             progress(len(paths), len(contestants))
     return Comparison(landscape, start, num_steps, tuple(paths), x, y, surface, minimum)
 

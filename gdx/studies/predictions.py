@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 from gdx.curvature import sharpness
 from gdx.problems.base import Problem
+from gdx.records import record
 from gdx.responses import measure_response, threshold_of
 from gdx.responses.scalings import own_scale
 from gdx.stepping import Family
@@ -34,6 +35,7 @@ SETTLED = 1e-3
 """Relative change of the eigenvalue with one Newton step more, from which it is not that of the minimum yet."""
 
 
+@record
 class Prediction(NamedTuple):
     """One predicted step size."""
 
@@ -42,17 +44,21 @@ class Prediction(NamedTuple):
     predicts: str
     """Which measured edge it stands beside: "last_success" or "first_failure"."""
     value: float
+    """A step size."""
     threshold: float
     """Critical step size times curvature of the optimizer."""
     curvature: float
     """Largest Hessian eigenvalue that it is about."""
     source: str
+    """Where the curvature comes from."""
 
 
+@record
 class Predictions(NamedTuple):
     """All predictions of one problem and optimizer, and why there are no more."""
 
     entries: tuple[Prediction, ...]
+    """One a curvature; empty where none can be had."""
     law: Callable[[Any], Float[Array, " S"]] | None
     """Tail gradient norm as a function of the step size, for plain gradient descent on a problem that knows it."""
     note: str

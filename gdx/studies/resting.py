@@ -12,6 +12,7 @@ import numpy as np
 from gdx import trees
 from gdx.curvature import sharpness
 from gdx.problems.base import Problem
+from gdx.records import record
 from gdx.stepping import Family, train_step
 from gdx.studies.predictions import judged_loss
 from gdx.sweeps import Runs
@@ -31,12 +32,14 @@ NUM_PRODUCTS = 200
 """Hessian products that may be spent on each end of a spectrum."""
 
 
+@record
 class Look(NamedTuple):
     """What the Hessian says of a place."""
 
     smallest: float
     """Eigenvalue; NaN where parameters or second derivatives are not finite."""
     largest: float
+    """Eigenvalue; NaN as the smallest."""
     residual: float
     """Of both, the larger one: how far an eigenvalue may be from what is given."""
 
@@ -53,10 +56,12 @@ class Look(NamedTuple):
         return "flat to second order in some direction"
 
 
+@record
 class Place(NamedTuple):
     """Where runs came to rest; those that ended at one loss are taken together."""
 
     loss: float
+    """Last one of the run that was looked at."""
     number: int
     """Of runs."""
     step_size: float

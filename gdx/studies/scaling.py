@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
 from gdx.edges import Bracket, critical_step_size
 from gdx.problems.base import Problem
+from gdx.progress import Progress
+from gdx.records import record
 from gdx.stepping import Family
 from gdx.studies.predictions import predict
 
@@ -19,16 +20,20 @@ REACH = 30.0
 """How far around its prediction an edge is looked for, as a factor."""
 
 
+@record
 class ScalingGain(NamedTuple):
     """Critical step sizes of one problem with features scaled and raw."""
 
     predicted_scaled: float
+    """Threshold over the curvature at the optimum, with features scaled."""
     predicted_raw: float
-    """Threshold over the curvature at the optimum."""
+    """The same with features raw."""
     measured_scaled: Bracket
+    """Last success, with features scaled."""
     measured_raw: Bracket
-    """Last success."""
+    """The same with features raw."""
     criterion: str
+    """Of the measured ones."""
 
     @property
     def predicted_factor(self) -> float:
@@ -51,7 +56,7 @@ def scaling_gain(
     keys: chex.PRNGKey,
     num_steps: int,
     rtol: float = 1e-2,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> ScalingGain | None:
     """Compare the critical step sizes of scaled and raw features, predicted and measured.
 

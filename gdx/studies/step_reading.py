@@ -7,15 +7,19 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from gdx.edges import Edge
+from gdx.records import record
+from gdx.wording import to_its_bar
 
 CLOSE = 0.05
 """Relative difference that is not worth a sentence."""
 
 
+@record
 class StepRow(NamedTuple):
     """One of the step sizes."""
 
     name: str
+    """Which of the step sizes."""
     value: float
     """A step size; NaN where there is none, and `note` says why."""
     error: float
@@ -25,10 +29,19 @@ class StepRow(NamedTuple):
     """What it took, in the table's unit: gradients over all data where their number is known. A Hessian product counts
     as two, an evaluation of the loss as a third, a step of a run as its share of the data."""
     meaning: str
+    """What the step size is."""
     note: str
     """Where the number comes from, or why there is none."""
     bound: str = ""
     """"at least" or "at most" where the search ended at the value, which then is no measurement."""
+
+    @property
+    def numbers(self) -> tuple[str, str]:
+        """Value and error bar as text, the value to as many digits as its bar leaves and one more."""
+        if math.isnan(self.value):
+            return "none", ""
+        shown = to_its_bar(self.value, self.error)
+        return (f"{self.bound} {shown}", "") if self.bound else (shown, f"{self.error:.1g}")
 
 
 def reading(rows: Sequence[StepRow], edge: Edge) -> str:
@@ -60,22 +73,6 @@ def reading(rows: Sequence[StepRow], edge: Edge) -> str:
     else:
         said += _compared(found, measured)
     return " ".join(said)
-
-
-def tolerance_of(edge: Edge) -> str:
-    """Write the tolerance that a criterion was held to, in brackets.
-
-    Parameters
-    ----------
-    edge
-        What was measured.
-
-    Returns
-    -------
-    str
-        Empty for criteria that have none.
-    """
-    return f" (tolerance {edge.tolerance:g})" if edge.criterion in ("converged", "stable") else ""
 
 
 def _measured(edge, verb):

@@ -3,34 +3,54 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+import textwrap
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gdx.checks import check_count, own_rules
 from gdx.edges import Edge, critical_step_size
+from gdx.edges.edge import tolerance_of
 from gdx.problems.base import Epochs, Problem, check_problem
+from gdx.progress import Progress, shows_progress
+from gdx.records import record
 from gdx.stepping import Family
-from gdx.studies.step_reading import StepRow, reading, tolerance_of
+from gdx.studies.step_reading import StepRow, reading
 from gdx.studies.step_theory import known_rows, missing, share_of, theory_rows
 from gdx.sweeps import Interrupted, Sweep, sweep
 from gdx.sweeps.driver import EVALUATIONS
 from gdx.sweeps.sizing import choose_blocks
+from gdx.wording import aligned
 
 if TYPE_CHECKING:
     import chex
 
+WIDTH = 100
+"""Columns of text that is printed."""
 
+
+@record
 class StepTable(NamedTuple):
     """All of them, and how to read where they disagree."""
 
     rows: tuple[StepRow, ...]
+    """One a step size; those that could not be had are there with the reason."""
     edge: Edge
+    """What was measured, with every run."""
     reading: str
+    """How the rows compare, in one short paragraph."""
     num_steps: int
+    """The horizon T of every run, steps."""
     unit: str
     """Of the costs."""
+
+    def __str__(self) -> str:
+        """Write the rows below each other, with their reading."""
+        heading = ("", "step size", "+-", "cost", "what it means")
+        rows = [(row.name, *row.numbers, f"{row.cost:.3g}", row.meaning) for row in self.rows]
+        judged = f"{self.edge.criterion}{tolerance_of(self.edge)} within {self.num_steps} steps"
+        told = textwrap.fill(self.reading, WIDTH, break_long_words=False, break_on_hyphens=False)
+        return f"Step sizes, {judged}; cost in {self.unit}\n{aligned([heading, *rows], right=(1, 2, 3))}\n{told}"
 
 
 class InterruptedTable(Interrupted):
@@ -48,6 +68,7 @@ class InterruptedTable(Interrupted):
 
 
 @own_rules()
+@shows_progress("edges")
 def step_table(
     problem: Problem,
     family: Family,
@@ -57,7 +78,7 @@ def step_table(
     criterion: str | None = None,
     tolerance: float = 1e-6,
     rtol: float | None = None,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> StepTable:
     """Set curvature's bounds, the one-step edge, the measured edges and the closed form side by side, for one start.
 

@@ -10,6 +10,7 @@ import optax
 
 from gdx.checks import own_rules
 from gdx.problems.base import Problem, check_problem
+from gdx.records import record
 from gdx.stepping import gradient_norm, train_step, transformation_of
 from gdx.sweeps.inputs import check_horizon, check_memory
 
@@ -18,13 +19,16 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
+@record
 class Trajectory(NamedTuple):
     """The whole history of one run, from the start to after its last step."""
 
     params: chex.ArrayTree
     """Leaves [T + 1, ...]."""
     loss: Float[Array, " T+1"]
+    """At those parameters; with batches of the batch that comes next."""
     gradient_norm: Float[Array, " T+1"]
+    """Of that loss there."""
 
 
 @own_rules()

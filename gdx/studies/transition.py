@@ -16,11 +16,14 @@ from gdx.edges.reading import NAMES_OF_FAILURE
 from gdx.edges.scanning import Search, edge_of, find_edge
 from gdx.exploring import Exploration
 from gdx.problems.base import Problem
+from gdx.progress import shows_progress
+from gdx.records import record
 from gdx.stepping import Family
 from gdx.studies.predictions import Predictions, predict
 from gdx.studies.resting import Place, places_of_rest
 from gdx.sweeps import Runs, sweep
 from gdx.verdicts import TrainingVerdict, Verdict, check_criterion, training_verdicts, verdicts
+from gdx.wording import number
 
 if TYPE_CHECKING:
     import chex
@@ -35,6 +38,7 @@ OTHERS = ("stable", "bounded")
 """What is measured too where nothing meets the criterion that was asked for, or most runs are undecided."""
 
 
+@record
 class Transition(NamedTuple):
     """Everything that a picture and a report of a transition need."""
 
@@ -50,12 +54,28 @@ class Transition(NamedTuple):
     """Edges under other criteria, by name: where nothing meets the one that was asked for, where it settles and
     where it stays bounded."""
     predictions: Predictions
+    """What theory says without training."""
     slots: int
+    """Lanes computed at once, B, on which bits depend."""
     compile_seconds: float
+    """Spent compiling."""
     run_seconds: float
+    """Spent on all else."""
     interrupted: bool = False
+    """Whether Ctrl-C ended the search, so that the rest is of the runs so far."""
     places: tuple[Place, ...] = ()
     """Where runs came to rest, ascending in loss."""
+
+    def __str__(self) -> str:
+        """Say in a few lines what was measured, what was predicted and what became of the runs."""
+        lines = ["Transition, interrupted: of the runs so far" if self.interrupted else "Transition"]
+        lines.append("no edge can be read yet" if self.edge is None else str(self.edge))
+        for entry in self.predictions.entries:
+            about = entry.predicts.replace("_", " ")
+            lines.append(f"predicted for the {about}: {number(entry.value)} ({entry.name.replace('_', ' ')})")
+        if self.predictions.note:
+            lines.append(f"no prediction: {self.predictions.note}")
+        return "\n".join([*lines, str(self.runs)])
 
     @property
     def window(self) -> tuple[float, float]:
@@ -72,6 +92,7 @@ class Transition(NamedTuple):
 
 
 @own_rules()
+@shows_progress()
 def transition(
     problem: Problem,
     family: Family,
@@ -83,7 +104,7 @@ def transition(
     criterion: str | Callable[[Runs], Any] | None = None,
     tolerance: float = 1e-6,
     rtol: float | None = None,
-    progress: Callable[[str, int, int], None] | None = None,
+    progress: Callable[[str, int, int], None] | bool | None = None,
     estimate: bool = True,
 ) -> Transition:
     """Sweep a family across its transition, find the edges, and set the predictions beside them.
@@ -104,7 +125,7 @@ def transition(
     criterion, tolerance, rtol, estimate
         As in `gdx.critical_step_size`.
     progress
-        Called as `progress(stage, finished, total)`.
+        Called as `progress(stage, finished, total)`; by default a bar, as in `Sweep.__call__`, False for none.
 
     Returns
     -------
@@ -124,7 +145,7 @@ def transition(
     run = sweep(problem, family, num_steps=num_steps, tolerance=tolerance)
 
     def staged(stage):
-        return None if progress is None else functools.partial(progress, stage)
+        return functools.partial(progress, stage) if callable(progress) else None
 
     run.check(np.ones(1) if step_sizes is None else step_sizes, keys)
     predictions = predict(problem, family, keys)

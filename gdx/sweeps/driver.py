@@ -14,6 +14,7 @@ from jax.core import Tracer
 from gdx.checks import check_count, check_number, check_process, own_rules
 from gdx.observers import Observer, search_failures
 from gdx.problems.base import Problem, check_problem
+from gdx.progress import Progress, shows_progress
 from gdx.stepping import Family, evaluation, frozen_params, resolve_problem, train_step, transformation_of
 from gdx.stepping.keys import shares_draws
 from gdx.sweeps.inputs import (
@@ -96,12 +97,13 @@ class Sweep:
         self._built: dict[Any, _Built] = {}
         self._programs: dict[Any, Program] = {}
 
+    @shows_progress("runs")
     def __call__(
         self,
         hyperparams: chex.ArrayTree,
         keys: chex.PRNGKey,
         *,
-        progress: Callable[[int, int], None] | None = None,
+        progress: Progress = None,
     ) -> Runs:
         """Run every combination of hyperparameters and keys.
 
@@ -113,7 +115,8 @@ class Sweep:
             Typed random keys [R] of any kind, or legacy ones [R, 2]; runs with one key start alike and see the same
             batches.
         progress
-            Called as `progress(finished, total)` a few times a second; not inside a trace.
+            Called as `progress(finished, total)` a few times a second; by default a bar on stderr, where that is a
+            terminal and the call takes longer than two seconds; False for nothing. Not inside a trace.
 
         Returns
         -------

@@ -5,10 +5,13 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-if TYPE_CHECKING:
-    import jax
-    import numpy as np
+import jax
+import numpy as np
+from jax.core import Tracer
 
+from gdx.records import record
+
+if TYPE_CHECKING:
     Fact = jax.Array | np.ndarray
 
 
@@ -33,6 +36,7 @@ class Stop(enum.IntEnum):
     """The relative change of the loss reached the bound of `Stopping.loss_change`."""
 
 
+@record
 class Stopping(NamedTuple):
     """Which rules may end a run before its horizon; each can be switched on or off.
 
@@ -56,11 +60,17 @@ class Stopping(NamedTuple):
     """
 
     converged: bool = False
+    """Where the gradient norm was at or below the tolerance over a whole tail."""
     nonfinite: bool = True
+    """Where loss, gradient or parameters are no longer finite."""
     blow_up: bool = True
+    """Where the loss passes the blow-up bound."""
     repeated: bool = True
+    """Where everything came back exactly."""
     gradient_norm: float | None = None
+    """At the first step with a gradient norm at or below it; None for never."""
     loss_change: float | None = None
+    """At the first step whose loss changes by no more than that, relative; None for never."""
 
     @property
     def is_stated(self) -> bool:
@@ -78,6 +88,7 @@ class Stopping(NamedTuple):
         return cls(False, False, False, False)
 
 
+@record
 class Runs(NamedTuple):
     """Facts about every run, not verdicts; leaves [S, R].
 
@@ -93,24 +104,30 @@ class Runs(NamedTuple):
     run_step_size: Fact
     """The hyperparameter, where there is one alone; of several one named `step_size` or `learning_rate`; else NaN."""
     first_loss: Fact
+    """At the start, before any step."""
     best_loss: Fact
     """Smallest up to the step that ended the run, and before the first bad one; every step counts, also those that are
     hardly looked at, or where a full loss is judged every evaluation."""
     last_loss: Fact
     """At the last step taken; not finite or beyond `loss_bound` where that ended the run."""
     first_gradient_norm: Fact
+    """At the start; NaN, as all norms, where gradients are left out."""
     tail_steps: Fact
     """Length of the tail, W, or of the run where that is shorter; int32."""
     tail_loss: Fact
     """Mean over the tail."""
     tail_gradient_norm_min: Fact
+    """Smallest over the tail."""
     tail_gradient_norm_mean: Fact
+    """Mean over the tail."""
     tail_gradient_norm_max: Fact
+    """Largest over the tail."""
     gradient_rate: Fact
     """Change of the log gradient norm per step over the tail."""
     loss_rises: Fact
     """Steps of the tail at which the loss rose, int32; -1 where the tail holds fewer than two losses to compare."""
     third_quarter_rise: Fact
+    """As `last_quarter_rise`, in the quarter of the horizon before."""
     last_quarter_rise: Fact
     """How far, at most, the mean loss of a block of steps was above the smallest in the window before it, in the third
     and in the last quarter of the horizon; 0 where it never was, as where the loss falls, and where the horizon has
@@ -164,3 +181,19 @@ class Runs(NamedTuple):
     """Largest mean over a block of steps of the loss that is trained on, or that at the start; NaN does not count."""
     observed: dict[str, Any]
     """Observers' summaries by name."""
+
+    @property
+    def is_concrete(self) -> bool:
+        """Whether all facts are numbers of one shape, none of them traced or left out."""
+        facts = self[:-1]
+        kinds = (np.ndarray, np.generic, jax.Array)
+        return all(isinstance(fact, kinds) and not isinstance(fact, Tracer) for fact in facts) and (
+            len({np.shape(fact) for fact in facts}) == 1
+        )
+
+    def __repr__(self) -> str:
+        """All facts have one shape, which is all that a line has room for."""
+        shape = getattr(self.stopped, "shape", None)
+        traced = ", traced" if isinstance(self.stopped, Tracer) else ""
+        observed = f", observed {', '.join(self.observed)}" if isinstance(self.observed, dict) and self.observed else ""
+        return f"Runs {'?' if shape is None else list(shape)}{traced}{observed}"

@@ -10,7 +10,6 @@ import os
 import pickle
 import threading
 import time
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -18,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.checks import own_rules
+from gdx.progress import Progress
 from gdx.sweeps.lanes import Engine
 from gdx.sweeps.runs import Runs
 from gdx.sweeps.state import Log, Queue, Slots
@@ -256,7 +256,7 @@ class _Shared:
                 after()
 
 
-def stream(program: Program, grid: Grid, progress: Callable[[int, int], None] | None) -> tuple[Runs, bool]:
+def stream(program: Program, grid: Grid, progress: Progress) -> tuple[Runs, bool]:
     """Run all lanes of a grid, with as many workers as there are executables and windows for them.
 
     Parameters
@@ -285,7 +285,7 @@ def stream(program: Program, grid: Grid, progress: Callable[[int, int], None] | 
     others = [_worker(shared, *pair) for pair in zip(program.segments[1:], flights[1:], strict=False)]
 
     def tell():
-        if progress is not None:
+        if callable(progress):
             progress(shared.finished, grid.total)
 
     try:

@@ -14,6 +14,7 @@ from gdx.verdicts.criteria import (
     trains,
 )
 from gdx.verdicts.rest import Verdict, verdicts
+from gdx.verdicts.telling import told
 from gdx.verdicts.training import TrainingLevel, TrainingVerdict, training_level, training_verdicts
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "default_criterion",
     "improved",
     "stable",
+    "told",
     "training_level",
     "training_verdicts",
     "trains",

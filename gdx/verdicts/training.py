@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from gdx.records import record
 from gdx.sweeps import Runs
 from gdx.verdicts.rest import evidence, namespace
 
@@ -48,6 +49,7 @@ class TrainingVerdict(enum.IntEnum):
     """Not there, with nothing to say whether it is slow or dead: still falling at a large step size, or interrupted."""
 
 
+@record
 class TrainingLevel(NamedTuple):
     """What the runs of one sweep are held against, numbers."""
 

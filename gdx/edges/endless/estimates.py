@@ -6,6 +6,9 @@ import enum
 import math
 from typing import NamedTuple
 
+from gdx.records import record
+from gdx.wording import with_bar
+
 
 class EstimateKind(enum.Enum):
     """What ends convergence at an edge; it belongs to a problem and a start, not to the problem."""
@@ -26,6 +29,7 @@ class EstimateKind(enum.Enum):
     """No estimator applies; `Estimate.reason` says why."""
 
 
+@record
 class Estimate(NamedTuple):
     """The edge of one start, without the shift of a finite horizon.
 
@@ -39,6 +43,7 @@ class Estimate(NamedTuple):
     error: float
     """Absolute error bar, to be read as |value - edge| <= error; NaN where no estimator applies."""
     kind: EstimateKind
+    """What ends convergence there."""
     method: str
     """"eigenvalue", "growth rate", "oscillating side" or "two-sided search"; empty where none applies."""
     reason: str
@@ -50,6 +55,12 @@ class Estimate(NamedTuple):
     """Runs spent on the estimate alone, each over the whole horizon."""
     num_gradients: int
     """Gradients spent on it, those in derivatives of single steps included."""
+
+    def __str__(self) -> str:
+        """Write the value with its bar, or the reason why there is none."""
+        if not math.isfinite(self.value):
+            return f"none: {self.reason}"
+        return f"{with_bar(self.value, self.error)} ({self.kind.value}, by {self.method})"
 
 
 class Found(NamedTuple):

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from gdx.optimizers.line_search.line import Line, Trial
+from gdx.records import record
 
 if TYPE_CHECKING:
     import chex
@@ -20,6 +21,7 @@ MARGIN = 0.01
 """Share of a bracket that a trial keeps away from its ends."""
 
 
+@record
 class LineSearchState(NamedTuple):
     """What a line search remembers from step to step."""
 

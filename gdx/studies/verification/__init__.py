@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
+from gdx.progress import Progress, shown
 from gdx.studies.verification import (
     controls,
     doublings,
@@ -52,7 +51,7 @@ def verify(
     seed: int = 0,
     only: str | None = None,
     fast: bool = False,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Progress = None,
 ) -> Verification:
     """Hold every closed form that gdx knows against a measurement, at random parameter values.
 
@@ -69,7 +68,7 @@ def verify(
     fast
         A few cheap rows of every kind, in a fraction of the time.
     progress
-        Called as `progress(finished, total)`, rows, after every check.
+        Called as `progress(finished, total)`, rows, after every check; by default a bar on a terminal, False for none.
 
     Returns
     -------
@@ -92,4 +91,5 @@ def verify(
     >>> found.failed
     ()
     """
-    return run_checks(verification_checks(), seed, only, fast, progress)
+    with shown(progress, "claims") as told:
+        return run_checks(verification_checks(), seed, only, fast, told)

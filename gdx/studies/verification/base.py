@@ -12,11 +12,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import numpy as np
 
+from gdx.records import record
+
 if TYPE_CHECKING:
     Point = dict[str, Any]
     Points = dict[str, Any]
 
 
+@record
 class Check(NamedTuple):
     """One closed form and the way to measure it, at any number of random parameter values."""
 
@@ -45,16 +48,20 @@ class Check(NamedTuple):
     """Whether the error is measured - predicted itself, not divided by |predicted|; for predictions of 0."""
 
 
+@record
 class Claim(NamedTuple):
     """One row: a closed form at one set of parameter values, beside its measurement."""
 
     name: str
+    """Of the row; `only` finds it by that."""
     kind: str
+    """What it is about, as "threshold" or "tail"."""
     claim: str
     """What is claimed, with the parameter values in it."""
     source: str
     """Paper or textbook."""
     predicted: float
+    """By the closed form."""
     measured: float
     """NaN where nothing could be measured."""
     error: float
@@ -62,20 +69,27 @@ class Claim(NamedTuple):
     bound: float
     """Largest error that passes, the accuracy of the method."""
     passed: bool
+    """Whether the error is within the bound."""
     seconds: float
     """Wall-clock time with compilation, a check's time shared equally by its rows."""
     note: str = ""
     """What went wrong where a check raised."""
 
 
+@record
 class Verification(NamedTuple):
     """All rows, and what it takes to repeat them."""
 
     rows: tuple[Claim, ...]
+    """One a claim."""
     seed: int
+    """Of the parameter values."""
     fast: bool
+    """Whether only cheap rows were asked for."""
     device: str
+    """What they were measured on."""
     seconds: float
+    """Wall-clock time of all."""
 
     @property
     def failed(self) -> tuple[Claim, ...]:

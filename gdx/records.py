@@ -1,0 +1,65 @@
+"""What gdx's results are: NamedTuples that say in `help` what a field means, and write themselves briefly."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import itertools
+import linecache
+import sys
+from typing import Any, TypeVar
+
+from gdx.wording import brief_record
+
+Record = TypeVar("Record", bound=type[Any])
+
+
+def record(cls: Record) -> Record:
+    """Give a NamedTuple the meanings of its fields, and a `repr` that shows shapes instead of arrays.
+
+    The meaning of a field is the string that stands below it in the source. Python throws those away, so they are read
+    there once more, from the few lines of the class alone: 10 ms for all 45 at import. Where there is no source, as in
+    an installation of compiled files only, fields stay without.
+
+    Parameters
+    ----------
+    cls
+        A class `class Name(NamedTuple)` of a module. A `__repr__` of its own stays.
+
+    Returns
+    -------
+    type
+        The same class.
+    """
+    for name, meaning in _meanings(cls).items():
+        getattr(cls, name).__doc__ = meaning
+    if cls.__repr__.__module__ == "collections":
+        cls.__repr__ = brief_record  # pyright: ignore[reportAttributeAccessIssue]
+    return cls
+
+
+def _meanings(cls):
+    body = _body(cls)
+    pairs = itertools.pairwise(body)
+    return {
+        field.target.id: inspect.cleandoc(below.value.value)
+        for field, below in pairs
+        if isinstance(field, ast.AnnAssign)
+        and isinstance(field.target, ast.Name)
+        and isinstance(below, ast.Expr)
+        and isinstance(below.value, ast.Constant)
+        and isinstance(below.value.value, str)
+    }
+
+
+def _body(cls):
+    """Statements of a class, from its own lines; parsing the whole file would take ten times as long."""
+    module = sys.modules[cls.__module__]
+    # Python's own cache of sources knows zipped packages, too.
+    lines = linecache.getlines(getattr(module, "__file__", None) or "", vars(module))
+    start = next((i for i, line in enumerate(lines) if line.startswith(f"class {cls.__name__}(")), None)
+    if start is None:
+        return []
+    rest = itertools.takewhile(lambda line: not line.strip() or line[0].isspace(), lines[start + 1 :])
+    (definition,) = ast.parse("".join([lines[start], *rest])).body
+    return definition.body if isinstance(definition, ast.ClassDef) else []
