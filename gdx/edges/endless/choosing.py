@@ -7,86 +7,31 @@ known without them (the linearised step where runs come to rest, the growth rate
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from gdx.edges.endless.bisection import two_sided
-from gdx.edges.endless.estimates import EstimateKind, Found, nothing
+from gdx.edges.endless.basins import leave_basin
+from gdx.edges.endless.choice import Choice, Start, no_number, worth
+from gdx.edges.endless.estimates import EstimateKind, Found
 from gdx.edges.endless.growth import slopes, zero_of_growth
 from gdx.edges.endless.oscillation import NARROWEST, WIDEST, ladder, settled, zero_of_gradient
-from gdx.edges.endless.probing import WIDTH, Probe
+from gdx.edges.endless.probing import WIDTH
 from gdx.edges.endless.resting import LocalEdge, local_edge, minimum_of_affine, nowhere
-from gdx.edges.endless.traces import BLOW_UP_FACTOR, Sides, Traces
+from gdx.edges.endless.traces import Traces
 from gdx.trees import rows
-
-if TYPE_CHECKING:
-    import chex
 
 SURVEY = (0.5, 0.7, 0.85, 0.95, 0.99, 1.01, 1.03, 1.07, 1.12, 1.2, 1.35, 1.55, 1.8, 2.2, 3.0, 4.0)
 """Multiples of the last success at which runs are looked at first."""
 NEAR = 4.0
 """A run is near a loss of stability while its rate times the horizon is below this many times ln(1/tolerance)."""
 ROUNDS = 3
-COARSEST = 1e-2
-"""Largest relative error that is still worth a number."""
-AFTERMATH = np.geomspace(1e-9, 3e-2, 4 * WIDTH)
-"""Relative distances from an edge of a basin at which runs must not succeed again above it, nor fail below: where
-answers alternate, those that an edge by itself would have may be nine in ten."""
-FAR_BELOW, ROUNDING = 1e-6, 1e-14
-"""Share of the bound of blow-up that a run which stays bounded keeps away from it, and the least relative distance from
-an edge at which that is asked."""
 SLOWEST = 2.0
 """How fast, at least, a multiplier passes 1 with the logarithm of the step size: gradient descent's does so."""
 FLANK = 5
 """Runs below a loss of stability that must all succeed."""
-LONGER = 3
-"""Horizons for which a run that wanders just beyond an edge has to go on doing so."""
 AGREES = 1e-9
 """Relative difference between two roads that is rounding and nothing else."""
-
-
-class Choice(NamedTuple):
-    """What was decided, and by which method."""
-
-    kind: EstimateKind
-    method: str
-    found: Found
-    reason: str
-    """One sentence for a person."""
-
-    @property
-    def is_local(self) -> bool:
-        """Whether a minimum loses its stability there, rather than a start its basin."""
-        return self.kind in (EstimateKind.LINEAR, EstimateKind.SOFT, EstimateKind.HARD)
-
-
-class Start(NamedTuple):
-    """Whose edge is looked for, and what a finite sweep saw of it."""
-
-    probe: Probe
-    key: chex.PRNGKey
-    sides: Sides
-    lower: float
-    """Largest step size below the first failure at which the start met the criterion."""
-    upper: float
-    """The first failure; of a narrowed bracket, the nearest certain one."""
-    first: float
-    """The first failure that the sweep saw, certain or not."""
-    last: float
-    """Where answers alternate, the step size beyond which it never succeeded; else 0."""
-    depth: float = 0.0
-    """Logarithm of how far below its first gradient norm a run got: far beyond rounding where a minimum lies at 0."""
-
-    @property
-    def resolution(self) -> float:
-        """What the horizon leaves open of a multiplier that passes 1."""
-        return math.log(1 / self.sides.tolerance) / self.probe.num_steps
-
-    @property
-    def unseen(self) -> float:
-        """The same for a mode that must first grow from where the run came closest to rest."""
-        return max(self.depth, math.log(1 / np.finfo(float).eps)) / self.probe.num_steps
 
 
 def choose(start: Start) -> Choice:
@@ -104,7 +49,7 @@ def choose(start: Start) -> Choice:
     """
     survey = start.probe(start.lower * np.array(SURVEY), start.key)
     if not start.probe.find_period(survey):
-        return _none("a step depends on how many came before it (a schedule, or a bias correction)")
+        return no_number("a step depends on how many came before it (a schedule, or a bias correction)")
     start = start._replace(depth=_depth(survey))
     return _checked(start, _decide(start, survey))
 
@@ -129,7 +74,7 @@ def _decide(start, survey):
     if found is not None:
         return found
     if why_not:
-        return _none(why_not)
+        return no_number(why_not)
     return _from_runs(narrowed, local)
 
 
@@ -145,9 +90,9 @@ def _linear(start, survey):
         below = float(decays.max(initial=0.0))
         grows = survey.step_sizes[np.isfinite(rates) & (rates > 0) & (survey.step_sizes > below)]
         if decays.size == 0 or grows.size == 0:
-            return _none("no run decays below the step sizes at which runs grow")
+            return no_number("no run decays below the step sizes at which runs grow")
         found, method = zero_of_growth(start.probe, start.key, below, float(grows.min())), "growth rate"
-    return _worth(EstimateKind.LINEAR, method, found, "runs grow at a constant rate beyond it")
+    return worth(EstimateKind.LINEAR, method, found, "runs grow at a constant rate beyond it")
 
 
 class Below(NamedTuple):
@@ -238,7 +183,7 @@ def _local(start, local: LocalEdge):
     if start.sides.criterion == "bounded" and kind is not EstimateKind.HARD:
         return None
     found = Found(local.value * (1 - shift), local.error + shift * local.value)
-    return _worth(kind, "eigenvalue", found, reason)
+    return worth(kind, "eigenvalue", found, reason)
 
 
 def _flanks(resolution):
@@ -277,97 +222,8 @@ def _from_runs(start, local):
         is_stable = not local.is_number or start.lower * (1 - start.unseen) <= local.value
         is_near &= is_stable
         if is_near and found.is_number and start.lower <= found.value + found.error and found.value < nearest:
-            return _worth(EstimateKind.SOFT, "oscillating side", found, "beyond it the gradient norm rises from zero")
-    return _two_sided(start, above, beyond, (is_local, is_beyond))
-
-
-def _two_sided(start, above, beyond, place):
-    """Bisect; `place` says whether a loss of stability is near, and whether it is known to lie beyond."""
-    sides, (is_local, is_beyond) = start.sides, place
-    gone = sides.failed(above) & beyond
-    lower, upper = start.lower, start.upper
-    first_escapes, falls = True, False
-    if gone.any():
-        at = int(np.argmax(gone))
-        first_escapes = bool(above.escaped[at])
-        upper = min(upper, float(above.step_sizes[at]))
-        cycles = above.levels[above.cycles & beyond]
-        falls = cycles.size > 1 and bool(cycles[0] < 0.5 * cycles[-1])
-    # A run of the ladder may converge beyond the one that was the last so far.
-    inside = sides.met(above) & (above.step_sizes < upper)
-    lower = max([lower, *above.step_sizes[inside]])
-    found = two_sided(start.probe, start.key, lower, upper, sides)
-    if is_local:
-        # Just above a loss of stability what grows may begin at rounding, and a run arrives before it is seen.
-        found = found._replace(error=found.error + start.unseen * found.value)
-    found = _with_zone(start, found)
-    if found.is_number and sides.criterion != "bounded" and _only_lingers(start, found):
-        return _none("just beyond it runs wander within the horizon, and still come to rest after a longer one")
-    if sides.criterion == "bounded" and found.is_number and _is_on_its_way(start, found):
-        return _none("just below it a run has grown to near the bound of blow-up, which it passes at a longer horizon")
-    if first_escapes:
-        kind = EstimateKind.HARD if is_local else EstimateKind.BASIN
-        reason = "runs escape beyond it" if is_local else "beyond it this start leaves its basin and escapes"
-    elif is_local and falls:
-        kind, reason = EstimateKind.SOFT, "runs cycle beyond it, too few of them stationary for a fit"
-    elif is_local:
-        kind, reason = EstimateKind.JUMP, "runs cycle beyond it, at once at a finite gradient norm"
-    else:
-        still = "; the minimum is still stable" if is_beyond else ""
-        kind, reason = EstimateKind.JUMP, f"beyond it this start goes on moving at a finite distance{still}"
-    return _worth(kind, "two-sided search", found, reason)
-
-
-def _is_on_its_way(start, found):
-    """Whether a run just below the edge of staying bounded is so by the horizon, or by the bound, alone."""
-    below = start.probe([found.value - max(found.error, ROUNDING * found.value)], start.key)
-    bound = BLOW_UP_FACTOR * max(abs(below.losses[0, 0]), 1.0)
-    grown = abs(below.losses[1, 0] - below.losses[0, 0])
-    return bool(below.grows[0]) or not grown <= FAR_BELOW * bound
-
-
-def _only_lingers(start, found):
-    """Whether the run just beyond an edge, which does not escape, comes to rest when it goes on for longer."""
-    step_size = [found.value + max(2 * found.error, ROUNDING * found.value)]
-    traces = start.probe(step_size, start.key)
-    for _ in range(LONGER):
-        if traces.escaped[0] or start.sides.met(traces)[0]:
-            break
-        traces = start.probe.go_on(traces)
-    return bool(start.sides.met(traces)[0])
-
-
-def _with_zone(start, found):
-    """Widen the bar to the zone around a basin's edge in which success and failure of this start alternate."""
-    if not found.is_number:
-        return found
-    step_sizes = found.value * (1 + np.concatenate([AFTERMATH, -AFTERMATH]))
-    highest, lowest = _zone(start, found, step_sizes)
-    highest = max(highest, start.last)
-    if highest > found.value:
-        # As far as success comes back above it may have been interrupted below, by intervals of any width.
-        reach = 2 * min(highest / found.value - 1, COARSEST)
-        below = found.value * (1 - np.linspace(reach, 0, 4 * WIDTH, endpoint=False))
-        earliest = _zone(start, found, below)[1]
-        if earliest < found.value:
-            lowest = min(lowest, earliest - (below[1] - below[0]))
-    if highest - lowest > found.value * COARSEST:
-        return nothing(
-            f"from {lowest:.6g} to {highest:.6g} success and failure of this start alternate, so that its first "
-            "crossing is no edge"
-        )
-    return found._replace(error=max(found.error, highest - found.value, found.value - lowest))
-
-
-def _zone(start, found, step_sizes):
-    """Largest step size at which the start succeeds again above a number, and smallest at which it fails below."""
-    highest = lowest = found.value
-    for part in np.split(step_sizes, step_sizes.size // WIDTH):
-        traces = start.probe(part, start.key)
-        again = part[start.sides.met(traces) & (part > found.value + found.error)]
-        before = part[start.sides.failed(traces) & (part < found.value - found.error)]
-        highest, lowest = max([highest, *again]), min([lowest, *before])
-    return highest, lowest
+            return worth(EstimateKind.SOFT, "oscillating side", found, "beyond it the gradient norm rises from zero")
+    return leave_basin(start, above, beyond, (is_local, is_beyond))
 
 
 def _checked(start, choice):
@@ -387,19 +243,7 @@ def _checked(start, choice):
         return choice
     runs = f"{start.lower:.6g} .. {start.upper:.6g}"
     if start.last:
-        return _none(
+        return no_number(
             f"this start fails within {runs} and succeeds again up to {start.last:.6g}, so that it has no edge"
         )
-    return _none(f"two roads disagree: the {choice.method} says {found.value:.6g}, the runs {runs}")
-
-
-def _worth(kind, method, found, reason):
-    if not found.is_number:
-        return _none(found.reason)
-    if not found.error <= COARSEST * found.value:
-        return _none(f"the best estimate, {found.value:.3g} +- {found.error:.1g}, is too coarse")
-    return Choice(kind, method, found, reason)
-
-
-def _none(reason):
-    return Choice(EstimateKind.NONE, "", nothing(reason), reason)
+    return no_number(f"two roads disagree: the {choice.method} says {found.value:.6g}, the runs {runs}")

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.edges.edge import Bracket, Edge
-from gdx.edges.endless.choosing import Start, choose
+from gdx.edges.endless.choice import Start
+from gdx.edges.endless.choosing import choose
 from gdx.edges.endless.estimates import Estimate, EstimateKind
 from gdx.edges.endless.probing import Probe
 from gdx.edges.endless.traces import Sides
