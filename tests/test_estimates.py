@@ -343,6 +343,30 @@ def test_what_goes_on_without_a_period_wanders_and_what_still_falls_or_rises_doe
     assert not any(traces_of(norms).wanders[0] for norms in move.values())
 
 
+def test_a_run_whose_loss_was_nan_on_the_way_has_failed_on_both_roads():
+    # Beyond 1 the logarithm is NaN and its gradient is not: a plain loop passes through, and comes to rest at 0.
+    problem = gdx.problem(jnp.asarray(0.9), lambda w: w**2 - 0.1 * jnp.log(1 - w**2))
+    traces = Probe(problem, optax.sgd, 500)([0.8, 0.2], keys(1)[0])
+    assert np.all(traces.norms[-1] < 1e-12)
+    np.testing.assert_array_equal(traces.escaped, [True, False])
+    runs = gdx.sweep(problem, optax.sgd, num_steps=500)([0.8, 0.2], keys(1))
+    np.testing.assert_array_equal(gdx.verdicts(runs)[:, 0], [gdx.Verdict.DIVERGED, gdx.Verdict.CONVERGED])
+
+
+def test_a_run_that_passes_the_bound_of_blow_up_and_comes_back_makes_no_edge():
+    # Far out this is a bowl of other curvatures, over which the run climbs by more than 1e12 before it returns: the
+    # sweep ends it at .42187, plain runs come to rest up to .4229.
+    rng = np.random.default_rng(99)
+    features, _, _, start = (rng.normal(size=size) for size in ((5, 3), 5, 3, 3))
+    problem = gdx.problem(
+        jnp.asarray(1.3 * start), lambda w: jnp.sum(jax.nn.softplus(features @ w) ** 2) + 0.05 * jnp.sum(w**2)
+    )
+    family = functools.partial(optax.sgd, momentum=0.6, nesterov=True)
+    edge = gdx.critical_step_size(problem, family, keys=keys(1), num_steps=3000, criterion="converged")
+    assert edge.first_failure.lower <= 0.42187 <= edge.first_failure.upper
+    assert_none(edge.estimate, "come to rest again")
+
+
 def clipped(step_size):
     return optax.chain(optax.clip(1.0), optax.sgd(step_size))
 

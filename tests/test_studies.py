@@ -434,6 +434,32 @@ def test_a_transition_tells_where_its_runs_came_to_rest():
     assert reports.transition_json(found, settings, [])["places_of_rest"][0]["look"]["kind"] == "a saddle"
 
 
+def test_a_loss_that_cannot_be_differentiated_twice_has_a_transition_without_a_prediction():
+    @jax.custom_vjp
+    def bowl(w):
+        return 0.5 * jnp.sum(w**2)
+
+    def backward(w, g):
+        shape = jax.ShapeDtypeStruct(w.shape, w.dtype)
+        return (g * jax.pure_callback(np.asarray, shape, w, vmap_method="sequential"),)
+
+    bowl.defvjp(lambda w: (bowl(w), w), backward)
+    problem = gdx.problem(jnp.ones(2), bowl)
+    found = studies.transition(problem, optax.sgd, keys=keys(1), num_steps=200, step_sizes=[0.5, 3.0], estimate=False)
+    assert found.predictions.entries == ()
+    assert "cannot be differentiated twice" in found.predictions.note
+    assert found.edge.last_success.lower <= 2 <= found.edge.first_failure.upper
+    assert [place.look.kind for place in found.places] == ["without second derivatives there"]
+
+
+def test_what_so_few_products_do_not_tell_is_not_called_a_minimum_nor_flat():
+    look = studies.Look(0.3, 1.0, gdx.EigenStatus.NOT_CONVERGED)
+    assert "do not tell" in look.kind
+    assert look._replace(status=gdx.EigenStatus.CONVERGED).kind == "a minimum"
+    # A Ritz value is no smaller than the smallest eigenvalue, so a negative one proves a saddle.
+    assert look._replace(smallest=-0.3).kind == "a saddle"
+
+
 def test_runs_on_batches_come_to_rest_nowhere():
     data = jnp.arange(8.0)
     problem = gdx.problem(

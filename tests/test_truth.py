@@ -84,6 +84,9 @@ def test_what_a_larger_study_once_found_wrong(name):
     exact = {"barrier": 0.102076763473641, "round well": 0.50052637870695}.get(name, math.nan)
     found = truth.critical(case, 5000).estimate
     assert math.isnan(found.value) if math.isnan(exact) else abs(found.value - exact) <= found.error + 6e-9
+    if name == "barrier":
+        # Success comes back above it, seldom: a bar of rounding was the fault.
+        assert found.error > 1e-6 * found.value
 
 
 @pytest.mark.slow

@@ -74,11 +74,7 @@ def transition_json(
             "measured_raw": bracket(gain.measured_raw),
             "measured_factor": gain.measured_factor,
         },
-        "places_of_rest": [
-            place._replace(look=None)._asdict()
-            | {"look": place.look and place.look._asdict() | {"kind": place.look.kind}}
-            for place in found.places
-        ],
+        "places_of_rest": [_place_json(place) for place in found.places],
         "verdicts": verdict_counts(found.runs, edge.criterion if edge else "converged"),
         "seconds": {"compile": found.compile_seconds, "run": found.run_seconds},
         "files": list(files),
@@ -248,6 +244,12 @@ def _spread_lines(edge):
     if known and len(known) < edge.repeats:
         lines.append(f"{edge.repeats - len(known)} of {edge.repeats} starts succeed at no step size")
     return lines
+
+
+def _place_json(place: Place):
+    look = place.look
+    known = look and look._asdict() | {"status": look.status.name.lower(), "kind": look.kind}
+    return place._asdict() | {"look": known}
 
 
 def _place_line(place: Place):

@@ -106,22 +106,25 @@ def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions
             value = threshold / curvature
             entries.append(Prediction(name, predicts, float(value), threshold, float(curvature), source))
 
+    measure = jax.jit(functools.partial(for_each, lambda key: _start_sharpness(problem, key, scale)))
+    why_not = ""
+    try:
+        values = np.asarray(measure(keys[:MAX_STARTS]), float)
+    except ValueError as error:
+        # Runs need one derivative of a loss, and curvature two.
+        values, why_not = np.full(1, np.nan), str(error).strip().split("\n")[0]
     if known is not None and known.min_sharpness is not None:
         entry("closed_form", "last_success", known.min_sharpness, known.source)
-    else:
+    elif not why_not:
         optimum = minimum_sharpness(problem, keys[0], scale)
         if optimum is not None:
             entry("minimum", "last_success", optimum, "Hessian at the minimum that Newton's method finds")
-    at_start = jax.jit(functools.partial(for_each, lambda key: _start_sharpness(problem, key, scale)))(
-        keys[:MAX_STARTS]
-    )
-    values = np.asarray(at_start, float)
     middle = float(np.median(values))
     spread = f"median of {values.size} starts, {values.min():.3g} to {values.max():.3g}"
     entry("start", "first_failure", middle, f"Lanczos at the start, {spread}")
     is_gradient_descent = response.gradient.shape == (1,) and bool(np.isclose(response.gradient[0], 1.0))
     law = known.tail_gradient_norm if known is not None and is_gradient_descent else None
-    return Predictions(tuple(entries), law, "")
+    return Predictions(tuple(entries), law, why_not)
 
 
 def minimum_sharpness(problem: Problem, key: chex.PRNGKey, scale: chex.ArrayTree | None = None) -> float | None:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx import trees
-from gdx.curvature import sharpness
+from gdx.curvature import EigenStatus, sharpness
 from gdx.problems.base import Problem
 from gdx.records import record
 from gdx.stepping import Family, train_step
@@ -40,20 +40,24 @@ class Look(NamedTuple):
     """Eigenvalue; NaN where parameters or second derivatives are not finite."""
     largest: float
     """Eigenvalue; NaN as the smallest."""
-    residual: float
-    """Of both, the larger one: how far an eigenvalue may be from what is given."""
+    status: EigenStatus
+    """Of both, the worse one."""
 
     @property
     def kind(self) -> str:
         """What to call the place: a minimum, a saddle, or why neither can be said."""
-        unknown = self.residual + SIGN * max(abs(self.largest), abs(self.smallest))
-        if not math.isfinite(unknown):
-            return "where second derivatives are not finite"
-        if self.smallest > unknown:
-            return "a minimum"
-        if self.smallest < -unknown:
+        if not (math.isfinite(self.smallest) and math.isfinite(self.largest)):
+            return "without second derivatives there"
+        # A smallest eigenvalue that has not converged may be any smaller one.
+        if self.smallest < -self._rounding:
             return "a saddle"
-        return "flat to second order in some direction"
+        if self.status is not EigenStatus.CONVERGED:
+            return f"of which {NUM_PRODUCTS} Hessian products do not tell whether it is a minimum"
+        return "a minimum" if self.smallest > self._rounding else "flat to second order in some direction"
+
+    @property
+    def _rounding(self):
+        return SIGN * max(abs(self.largest), abs(self.smallest))
 
 
 @record
@@ -183,10 +187,14 @@ def look_at(loss: Any, params: chex.ArrayTree) -> Look:
         ends = [
             sharpness(loss, params, which=which, rtol=1e-4, num_iters=num_iters) for which in ("smallest", "largest")
         ]
-        return [end.value for end in ends], [end.residual for end in ends]
+        return [end.value for end in ends], [end.status for end in ends]
 
-    values, residuals = both(params)
-    return Look(float(values[0]), float(values[1]), max(float(residual) for residual in residuals))
+    try:
+        values, statuses = both(params)
+    except ValueError:
+        # A loss that cannot be differentiated twice has runs and edges all the same.
+        return Look(math.nan, math.nan, EigenStatus.NONFINITE)
+    return Look(float(values[0]), float(values[1]), EigenStatus(max(int(status) for status in statuses)))
 
 
 def curvature_at_rest(problem: Problem, params: chex.ArrayTree, *, rtol: float = 1e-4) -> Float[np.ndarray, "S R"]:

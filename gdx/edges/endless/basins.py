@@ -13,8 +13,8 @@ from gdx.edges.endless.probing import WIDTH
 from gdx.edges.endless.traces import BLOW_UP_FACTOR, Traces
 
 AFTERMATH = np.geomspace(1e-9, 3e-2, 4 * WIDTH)
-"""Relative distances from an edge of a basin at which runs must not succeed again above it, nor fail below: where
-answers alternate, those that an edge by itself would have may be nine in ten."""
+"""Relative distances from an edge of a basin at which runs must not succeed again above it, nor fail below. Where
+answers alternate nine runs in ten may fail, and so many must be tried for one that does not."""
 FAR_BELOW, ROUNDING = 1e-6, 1e-14
 """Share of the bound of blow-up that a run which stays bounded keeps away from it, and the least relative distance from
 an edge at which that is asked."""

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gdx.edges.endless.traces import BLOW_UP_FACTOR, Traces
+from gdx.edges.endless.traces import Traces
 from gdx.problems.base import Problem
 from gdx.stepping import Family, TrainState, frozen_params, gradient_norm, train_step
 from gdx.trees import all_finite, repeated, rows
@@ -303,17 +303,12 @@ class Probe:
             states, view = update(states)
             change = norms_of(optax.tree.sub(view.gradient, before))
             norm = norms_of(view.gradient)
-            return (states, view.gradient, view.loss, lost | is_bad(view.loss)), (norm, jnp.log(change))
+            return (states, view.gradient, view.loss, lost | ~jnp.isfinite(view.loss)), (norm, jnp.log(change))
 
         # The first step is taken apart: it says what a gradient looks like, and the first loss.
         states, view = update(states)
         first, first_loss = norms_of(view.gradient), view.loss
-        bound = BLOW_UP_FACTOR * jnp.maximum(jnp.abs(first_loss), 1)
-
-        def is_bad(loss):
-            return ~(jnp.abs(loss - first_loss) <= bound)
-
-        carry = (states, view.gradient, view.loss, is_bad(first_loss))
+        carry = (states, view.gradient, view.loss, ~jnp.isfinite(first_loss))
         (states, _, loss, lost), (norms, changes) = jax.lax.scan(body, carry, length=self.num_steps - 1)
         norms = jnp.concatenate([first[None], norms])
         changes = jnp.concatenate([jnp.full_like(first, -jnp.inf)[None], changes])

@@ -39,14 +39,16 @@ class Traces(NamedTuple):
     losses: Float[np.ndarray, "2 S"]
     """First and last."""
     lost: Bool[np.ndarray, " S"]
-    """Whether the loss was, at any step, not finite or beyond the bound of blow-up, which ends a run of a sweep."""
+    """Whether the loss was not finite at any step, which ends a run of a sweep. A run that passes the bound of blow-up
+    and comes back is not lost: the sweep ends it too, but an endless run knows no bound, so that two roads disagree."""
     states: TrainState
     """At the end, leaves [S, ...]."""
 
     @property
     def escaped(self) -> Bool[np.ndarray, " S"]:
-        """Whether a run was no longer finite, or its loss beyond the blow-up bound on the way."""
-        return ~np.isfinite(self.norms[-1]) | self.lost
+        """Whether a run was no longer finite at some step, or its loss beyond the blow-up bound at the end."""
+        bound = BLOW_UP_FACTOR * np.maximum(np.abs(self.losses[0]), 1)
+        return ~np.isfinite(self.norms[-1]) | self.lost | ~(np.abs(self.losses[1] - self.losses[0]) <= bound)
 
     def arrived(self, tolerance: float) -> Bool[np.ndarray, " S"]:
         """Say which runs kept their gradient norm at or below the tolerance over the whole tail.
