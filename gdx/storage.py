@@ -17,15 +17,13 @@ if TYPE_CHECKING:
     import xarray
 
 
-def to_dataset(step_sizes: Any, runs: Runs, settings: Mapping[str, Any] | None = None) -> xarray.Dataset:
+def to_dataset(runs: Runs, settings: Mapping[str, Any] | None = None) -> xarray.Dataset:
     """Label the facts of a sweep over step sizes and both kinds of verdicts on them.
 
     Parameters
     ----------
-    step_sizes
-        [S].
     runs
-        Facts, leaves [S, R]; observers' summaries may have further axes.
+        Facts of a sweep over step sizes, leaves [S, R]; observers' summaries may have further axes.
     settings
         Anything worth keeping beside them; values become attributes.
 
@@ -33,22 +31,28 @@ def to_dataset(step_sizes: Any, runs: Runs, settings: Mapping[str, Any] | None =
     -------
     xarray.Dataset
         Dims `step_size` and `repeat`, one variable a fact, `verdict` and `training_verdict`; codes carry their
-        meanings. A summary of the observer `mine` is `observed_mine`, parts of it are `observed_mine.part`; what stands
-        in a part's name beside letters, digits and underscores is escaped as in an address, "%2F" for "/". bfloat16
-        becomes float32.
+        meanings. A summary of the observer `mine` is `observed_mine`, parts of it are `observed_mine.part`, and so are
+        further hyperparameters `hyperparams.momentum`; what stands in a part's name beside letters, digits and
+        underscores is escaped as in an address, "%2F" for "/". bfloat16 becomes float32.
+
+    Raises
+    ------
+    ValueError
+        If the runs have no step size along their first axis.
     """
     import xarray
 
     facts = runs._asdict() | {"verdict": verdicts(runs), "training_verdict": training_verdicts(runs)}
-    summaries = facts.pop("observed")
+    parts = {"observed_": facts.pop("observed"), "hyperparams.": _further(facts.pop("hyperparams"))}
     variables: dict[str, Any] = {name: (("step_size", "repeat"), _storable(values)) for name, values in facts.items()}
-    for path, values in jax.tree.leaves_with_path(summaries):
-        name = "observed_" + ".".join(_escaped(part) for part in path)
-        extra = tuple(f"{name}_dim{axis}" for axis in range(np.ndim(values) - 2))
-        variables[name] = (("step_size", "repeat", *extra), _storable(values))
+    for prefix, tree in parts.items():
+        for path, values in jax.tree.leaves_with_path(tree):
+            name = prefix + ".".join(_escaped(part) for part in path)
+            extra = tuple(f"{name}_dim{axis}" for axis in range(np.ndim(values) - 2))
+            variables[name] = (("step_size", "repeat", *extra), _storable(values))
     dataset = xarray.Dataset(
         variables,
-        coords={"step_size": np.asarray(step_sizes, float), "repeat": np.arange(np.shape(runs.stopped)[1])},
+        coords={"step_size": np.asarray(runs.step_sizes, float), "repeat": np.arange(np.shape(runs.stopped)[1])},
         attrs={name: _as_attribute(value) for name, value in (settings or {}).items()},
     )
     for name, codes in {"stopped": Stop, "verdict": Verdict, "training_verdict": TrainingVerdict}.items():
@@ -104,6 +108,11 @@ def load(path: str | pathlib.Path) -> xarray.Dataset:
     import xarray
 
     return xarray.load_dataset(path, engine="h5netcdf")
+
+
+def _further(hyperparams):
+    """What stands beside a step size; alone it is the axis itself."""
+    return hyperparams if jax.tree.structure(hyperparams).num_leaves > 1 else ()
 
 
 def _escaped(part):

@@ -493,5 +493,5 @@ def test_a_bfloat16_problem_has_its_transition_and_its_file(tmp_path):
     found = gdx.studies.transition(problem, optax.sgd, keys=keys(2), num_steps=300, num_points=16)
     # Of curvature 3; a bfloat16 has eight bits.
     assert found.edge.last_success.lower == pytest.approx(2 / 3, rel=2**-5)
-    gdx.storage.save(gdx.storage.to_dataset(found.step_sizes, found.runs), tmp_path / "runs.nc")
+    gdx.storage.save(gdx.storage.to_dataset(found.runs), tmp_path / "runs.nc")
     assert gdx.storage.load(tmp_path / "runs.nc")["last_loss"].dtype == "float32"

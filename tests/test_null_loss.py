@@ -95,7 +95,7 @@ def test_a_run_that_bursts_but_is_there_on_average_trains():
     zeros = np.zeros((5, 1))
     facts = dict.fromkeys(gdx.Runs._fields, zeros) | {
         "stopped": np.full((5, 1), gdx.Stop.HORIZON),
-        "run_step_size": step_sizes[:, None],
+        "hyperparams": step_sizes[:, None],
         "first_training_loss": np.full((5, 1), 2.4),
         "null_loss": np.full((5, 1), 2.3),
         "loss_bound": np.full((5, 1), 1e12),

@@ -114,7 +114,7 @@ def test_a_table_is_aligned_and_a_bar_decides_on_digits(table):
 
 def test_a_transition_shows_edge_prediction_and_runs(edge):
     predictions = gdx.studies.predict(QUADRATIC, optax.sgd, keys(1))
-    found = gdx.studies.Transition(edge.step_sizes, edge.runs, edge.step_sizes[:3], edge, {}, predictions, 4, 0.0, 0.0)
+    found = gdx.studies.Transition(edge.runs, edge.step_sizes[:3], edge, {}, predictions, 4, 0.0, 0.0)
     assert str(edge) in str(found)
     assert str(edge.runs) in str(found)
     assert "predicted for the last success: 0.2 (closed form)" in str(found)

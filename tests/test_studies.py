@@ -185,12 +185,12 @@ def test_trajectories_that_make_no_sense_are_refused(arguments, message):
 
 def test_a_dataset_holds_every_fact_and_comes_back_from_disk(found, tmp_path):
     settings = {"optimizer": "sgd", "momentum": None, "nesterov": False, "hyperparameters": {"a": 1.0}}
-    dataset = storage.to_dataset(found.step_sizes, found.runs, settings)
+    dataset = storage.to_dataset(found.runs, settings)
     storage.save(dataset, tmp_path / "runs.nc")
     loaded = storage.load(tmp_path / "runs.nc")
     assert loaded.sizes == {"step_size": found.step_sizes.size, "repeat": 6}
     for name, values in found.runs._asdict().items():
-        if name not in ("observed", "step_size"):
+        if name not in ("observed", "hyperparams"):
             np.testing.assert_array_equal(loaded[name], values)
     np.testing.assert_array_equal(loaded["verdict"], gdx.verdicts(found.runs))
     np.testing.assert_array_equal(loaded["training_verdict"], gdx.training_verdicts(found.runs))
@@ -203,7 +203,7 @@ def test_a_dataset_holds_every_fact_and_comes_back_from_disk(found, tmp_path):
 def test_observed_summaries_are_stored_with_their_own_dims(tmp_path):
     watcher = gdx.Observer(lambda params: params, lambda state, view: view.params, lambda state: {"last": state})
     runs = gdx.sweep(FACTORIZATION, optax.sgd, num_steps=20, observers={"w": watcher})([0.1, 0.2], keys(3))
-    storage.save(storage.to_dataset([0.1, 0.2], runs), tmp_path / "runs.nc")
+    storage.save(storage.to_dataset(runs), tmp_path / "runs.nc")
     np.testing.assert_array_equal(storage.load(tmp_path / "runs.nc")["observed_w.last"], runs.observed["w"]["last"])
 
 
@@ -217,7 +217,7 @@ def test_no_two_summaries_become_one_variable_and_none_has_a_name_that_files_ref
     names = {"low": {"loss": 1.0, "a/b": 2.0, "a%2Fb": 3.0, "a.b": 4.0}, "low_loss": 5.0, "low.loss": 6.0}
     names |= {"pair": (7.0, {"0": 8.0}), "größe": 9.0, "low/loss": 10.0}
     observed = jax.tree.map(lambda value: np.full((2, 3), value), names)
-    storage.save(storage.to_dataset([0.1, 0.2], with_summaries(observed)), tmp_path / "runs.nc")
+    storage.save(storage.to_dataset(with_summaries(observed)), tmp_path / "runs.nc")
     stored = storage.load(tmp_path / "runs.nc")
     values = {name: float(stored[name][0, 0]) for name in stored if name.startswith("observed")}
     assert sorted(values.values()) == [float(value) for value in range(1, 11)]
@@ -229,7 +229,7 @@ def test_no_two_summaries_become_one_variable_and_none_has_a_name_that_files_ref
 def test_narrow_floats_are_stored_as_float32(tmp_path):
     narrow = {"half": jnp.ones((2, 3), jnp.float16), "brain": jnp.ones((2, 3), jnp.bfloat16)}
     runs = with_summaries(narrow)._replace(last_loss=jnp.full((2, 3), 0.5, jnp.bfloat16))
-    storage.save(storage.to_dataset([0.1, 0.2], runs), tmp_path / "runs.nc")
+    storage.save(storage.to_dataset(runs), tmp_path / "runs.nc")
     stored = storage.load(tmp_path / "runs.nc")
     assert {stored[name].dtype.name for name in ("last_loss", "observed_half", "observed_brain")} == {"float32"}
 
@@ -237,7 +237,7 @@ def test_narrow_floats_are_stored_as_float32(tmp_path):
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path):
     (tmp_path / "runs.nc").mkdir()
     with pytest.raises(OSError):
-        storage.save(storage.to_dataset([0.1, 0.2], with_summaries({})), tmp_path / "runs.nc")
+        storage.save(storage.to_dataset(with_summaries({})), tmp_path / "runs.nc")
     assert [path.name for path in tmp_path.iterdir()] == ["runs.nc"]
 
 

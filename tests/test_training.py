@@ -111,7 +111,7 @@ def test_a_network_trains_up_to_where_a_plain_loop_does(name):
     assert np.all(answers[0] == gdx.Answer.UNDECIDED)
     assert np.all(answers[wanted / (1.01 * SPACING) > STEP_SIZES] != gdx.Answer.FAILED)
     # Without the order of step sizes a slow run is still no failure.
-    unordered = gdx.training_verdicts(runs._replace(run_step_size=np.full_like(runs.run_step_size, np.nan)))
+    unordered = gdx.training_verdicts(runs._replace(hyperparams=np.full_like(runs.hyperparams, np.nan)))
     assert not np.any((unordered == gdx.TrainingVerdict.DEAD) & (wanted / 2 > STEP_SIZES)[:, None])
     assert np.isin(unordered[0], [gdx.TrainingVerdict.TOO_SLOW, gdx.TrainingVerdict.UNDECIDED]).all()
     np.testing.assert_array_equal(jax.jit(gdx.training_verdicts)(runs), verdicts)

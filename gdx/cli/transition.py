@@ -168,5 +168,5 @@ def _write(folder, found, settings):
     versions = {name: importlib.import_module(name).__version__ for name in ("gdx", "jax", "jaxlib", "optax", "numpy")}
     attributes = settings | {f"{name}_version": version for name, version in versions.items()}
     attributes |= {"backend": jax.default_backend()} | reports.edge_attributes(found.edge, found.interrupted)
-    storage.save(storage.to_dataset(found.step_sizes, found.runs, attributes), data)
+    storage.save(storage.to_dataset(found.runs, attributes), data)
     return [str(picture), str(data)]

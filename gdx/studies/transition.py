@@ -42,10 +42,8 @@ OTHERS = ("stable", "bounded")
 class Transition(NamedTuple):
     """Everything that a picture and a report of a transition need."""
 
-    step_sizes: Float[np.ndarray, " P"]
-    """All that were run, ascending: the grid, what it grew by, and what was refined around the edges."""
     runs: Runs
-    """Every run, leaves [P, R]."""
+    """Every run, leaves [P, R]: of the grid, of what it grew by, and of what was refined around the edges."""
     grid: Float[np.ndarray, " S"]
     """The grid alone, within which a picture is drawn; ascending."""
     edge: Edge | None
@@ -76,6 +74,11 @@ class Transition(NamedTuple):
         if self.predictions.note:
             lines.append(f"no prediction: {self.predictions.note}")
         return "\n".join([*lines, str(self.runs)])
+
+    @property
+    def step_sizes(self) -> Float[np.ndarray, " P"]:
+        """All that were run, ascending."""
+        return np.asarray(self.runs.step_sizes)
 
     @property
     def window(self) -> tuple[float, float]:
@@ -177,7 +180,6 @@ def transition(
     if explored.runs is None:
         raise ValueError("step_sizes: there are none; pass at least one")
     return Transition(
-        explored.step_sizes,
         explored.runs,
         explored.step_sizes if grid is None else grid,
         edge,

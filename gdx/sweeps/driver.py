@@ -28,7 +28,7 @@ from gdx.sweeps.inputs import (
 from gdx.sweeps.lanes import Engine, make_engine
 from gdx.sweeps.runs import Runs, Stopping
 from gdx.sweeps.sizing import LIGHT_BYTES, choose_blocks, choose_slots, work_bytes
-from gdx.sweeps.state import SEARCH_FAILURES, Queue, Settings
+from gdx.sweeps.state import BLOW_UP_FACTOR, SEARCH_FAILURES, TAIL, Queue, Settings
 from gdx.sweeps.streaming import Grid, Program, compile_segment, default_workers, for_workers, stream
 from gdx.sweeps.training import make_start
 from gdx.sweeps.watching import check_observers, check_watching
@@ -73,7 +73,7 @@ class Sweep:
 
     Attributes
     ----------
-    num_steps, tolerance, tail
+    num_steps, tolerance, tail, blow_up_factor
         As given to `sweep`.
     slots : int or None
         Lanes computed at once by a worker, B; None until the first call.
@@ -87,7 +87,8 @@ class Sweep:
 
     def __init__(self, problem: Any, family: Family, num_steps: int, tail: int, options: dict[str, Any]):
         self.problem, self.family = problem, family
-        self.num_steps, self.tail, self.tolerance = num_steps, tail, options["tolerance"]
+        self.num_steps, self.tail = num_steps, tail
+        self.tolerance, self.blow_up_factor = options["tolerance"], options["blow_up_factor"]
         self.slots: int | None = options.pop("slots")
         self.workers: int = options.pop("workers") or default_workers()
         self._num_runs: int | None = options.pop("num_runs")
@@ -139,7 +140,7 @@ class Sweep:
             program = self._program(hyperparams, keys, grid)
 
             facts, is_whole = stream(program, grid, progress)
-            runs = jax.tree.map(lambda leaf: leaf.reshape(num_points, num_repeats, *leaf.shape[1:]), facts)
+            runs = _on_axes(facts, grid.hyperparams, num_points, num_repeats, np)
             if not is_whole:
                 raise Interrupted(runs, grid.hyperparams)
             return runs
@@ -242,10 +243,10 @@ def sweep(
     family: Family,
     *,
     num_steps: int,
-    tail: int = 64,
+    tail: int = TAIL,
     tolerance: float = 1e-6,
     stopping: Stopping | None = None,
-    blow_up_factor: float = 1e12,
+    blow_up_factor: float = BLOW_UP_FACTOR,
     facts: Collection[str] = FACTS,
     observers: Mapping[str, Observer] | None = None,
     evaluate_every: int | None = None,
@@ -364,7 +365,13 @@ def _run_traced(engine, hyperparams, keys, num_points, num_repeats):
     forever = jnp.int32(jnp.iinfo(jnp.int32).max)
     _, log, _ = engine.segment(slots, log, jnp.int32(0), queue, forever)
     order = jnp.zeros(total, jnp.int32).at[log.lane[:total]].set(lanes)
-    return jax.tree.map(lambda leaf: leaf[order].reshape(num_points, num_repeats, *leaf.shape[1:]), log.facts)
+    return _on_axes(rows(log.facts, order), hyperparams, num_points, num_repeats, jnp)
+
+
+def _on_axes(facts, hyperparams, num_points, num_repeats, xp):
+    """Facts of all lanes, [N], as those of points and repeats, [S, R], beside what they were run at."""
+    runs = jax.tree.map(lambda leaf: leaf.reshape(num_points, num_repeats, *leaf.shape[1:]), facts)
+    return runs._replace(hyperparams=jax.tree.map(lambda leaf: xp.repeat(leaf[:, None], num_repeats, 1), hyperparams))
 
 
 def _signature(hyperparams, keys):

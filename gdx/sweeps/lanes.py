@@ -18,13 +18,11 @@ from gdx.stepping import TrainStep
 from gdx.stepping.keys import for_each
 from gdx.sweeps.advancing import make_advance
 from gdx.sweeps.runs import Runs, Stop
-from gdx.sweeps.state import SEARCH_FAILURES, Log, Peaks, Queue, Settings, Slots
+from gdx.sweeps.state import SEARCH_FAILURES, Log, Peaks, Queue, Settings, Slots, loss_bound
 from gdx.trees import rows
 
 FEW_SLOTS = 64
 """Up to so many lanes enter one by one on a CPU: they are heavy, or few."""
-STEP_SIZES = ("step_size", "learning_rate")
-"""Names by which a step size is known among several hyperparameters."""
 
 
 class Engine(NamedTuple):
@@ -111,7 +109,8 @@ def _fresh(step, evaluate, start, settings):
         facts = Runs(
             stopped=jnp.full((), Stop.UNFINISHED, jnp.int8),
             steps=none,
-            run_step_size=_step_size(hyperparams),
+            # Of every run it is known beforehand, and no part of what the engine finds out.
+            hyperparams=(),
             first_loss=loss,
             best_loss=loss,
             last_loss=loss,
@@ -134,11 +133,7 @@ def _fresh(step, evaluate, start, settings):
             still=none,
             repeats_after=none,
             tolerance=jnp.full_like(norm, settings.tolerance),
-            # Adding 1 copes with losses that start at 0; it can only delay the bound, never bring it forward.
-            # At most a quarter of what can be written, so that an infinite loss is always beyond it.
-            loss_bound=jnp.minimum(
-                settings.blow_up_factor * jnp.maximum(jnp.abs(loss), 1), jnp.finfo(loss.dtype).max / 4
-            ).astype(loss.dtype),
+            loss_bound=loss_bound(loss, settings.blow_up_factor),
             search_failures=none,
             tail_search_failures=none,
             first_training_loss=training_loss,
@@ -157,17 +152,6 @@ def _fresh(step, evaluate, start, settings):
         )
 
     return fresh
-
-
-def _step_size(hyperparams):
-    """The one hyperparameter, or of several the one that is named so; NaN where there is no such."""
-    leaves = jax.tree.leaves_with_path(hyperparams)
-    if len(leaves) == 1:
-        return leaves[0][1]
-    for path, leaf in leaves:
-        if getattr(path[-1], "key", getattr(path[-1], "name", None)) in STEP_SIZES:
-            return leaf
-    return jnp.full((), jnp.nan)
 
 
 def _admit(let_in, slots, queue, next_row):

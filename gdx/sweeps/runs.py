@@ -11,6 +11,9 @@ from jax.core import Tracer
 
 from gdx.records import record
 
+STEP_SIZES = ("step_size", "learning_rate")
+"""Names by which a step size is known among several hyperparameters."""
+
 if TYPE_CHECKING:
     Fact = jax.Array | np.ndarray
 
@@ -101,8 +104,9 @@ class Runs(NamedTuple):
     """`Stop` code, int8."""
     steps: Fact
     """Updates made, int32."""
-    run_step_size: Fact
-    """The hyperparameter, where there is one alone; of several one named `step_size` or `learning_rate`; else NaN."""
+    hyperparams: Any
+    """What each run was run at, so that runs that are sorted, joined or stored keep their axes: step sizes, or a pytree
+    of hyperparameters, leaves [S, R]."""
     first_loss: Fact
     """At the start, before any step."""
     best_loss: Fact
@@ -183,9 +187,38 @@ class Runs(NamedTuple):
     """Observers' summaries by name."""
 
     @property
+    def run_step_size(self) -> Fact:
+        """The hyperparameter, where there is one alone; of several one named `step_size` or `learning_rate`; else NaN.
+
+        [S, R], of every run.
+        """
+        leaves = jax.tree.leaves_with_path(self.hyperparams)
+        if len(leaves) == 1:
+            return leaves[0][1]
+        for path, leaf in leaves:
+            if getattr(path[-1], "key", getattr(path[-1], "name", None)) in STEP_SIZES:
+                return leaf
+        return np.full(np.shape(self.stopped), np.nan)
+
+    @property
+    def step_sizes(self) -> Fact:
+        """The axis: one step size [S] of all starts.
+
+        Raises
+        ------
+        ValueError
+            If runs side by side were run at others, or at none that is known.
+        """
+        every = self.run_step_size
+        axis = every[:, 0] if np.ndim(every) == 2 and np.shape(every)[1] else None
+        if axis is None or not (isinstance(every, Tracer) or np.all(np.asarray(every) == np.asarray(axis)[:, None])):
+            raise ValueError("runs: there is no one step size [S] along their first axis; pass runs of a sweep over it")
+        return axis
+
+    @property
     def is_concrete(self) -> bool:
         """Whether all facts are numbers of one shape, none of them traced or left out."""
-        facts = self[:-1]
+        facts = [fact for name, fact in self._asdict().items() if name not in ("hyperparams", "observed")]
         kinds = (np.ndarray, np.generic, jax.Array)
         return all(isinstance(fact, kinds) and not isinstance(fact, Tracer) for fact in facts) and (
             len({np.shape(fact) for fact in facts}) == 1

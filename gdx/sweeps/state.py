@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
 
 from gdx.observers import Observer
 from gdx.stepping import TrainState
@@ -12,12 +15,14 @@ from gdx.sweeps.sizing import Blocks
 
 if TYPE_CHECKING:
     import chex
-    import jax
     import numpy as np
 
     from gdx.sweeps.runs import Fact
 
 
+TAIL, BLOW_UP_FACTOR = 64, 1e12
+"""Where nobody says otherwise: the window that verdicts are about, steps, and how far a loss may rise, in units of the
+first."""
 SEARCH_FAILURES = "search failures"
 """Name of the observer behind the fact, among the user's own, which are identifiers."""
 
@@ -91,7 +96,37 @@ class Log(NamedTuple):
     filled: jax.Array | np.ndarray
 
 
-def is_bad(loss: Fact, facts: Runs) -> Any:
+class Bounded(Protocol):
+    """Whatever knows how a run began, and how far it may go."""
+
+    @property
+    def first_loss(self) -> Fact: ...  # noqa: D102
+
+    @property
+    def loss_bound(self) -> Fact: ...  # noqa: D102
+
+
+def loss_bound(first_loss: Fact, blow_up_factor: float) -> jax.Array:
+    """Give the distance from the first loss beyond which a run has blown up.
+
+    Parameters
+    ----------
+    first_loss
+        Of one run or of many.
+    blow_up_factor
+        As in `sweep`.
+
+    Returns
+    -------
+    number or array
+    """
+    # Raising to 1 copes with losses that start at 0; it can only delay the bound, never bring it forward.
+    # At most a quarter of what can be written, so that an infinite loss is always beyond it.
+    largest = jnp.finfo(first_loss.dtype).max / 4
+    return jnp.minimum(blow_up_factor * jnp.maximum(jnp.abs(first_loss), 1), largest).astype(first_loss.dtype)
+
+
+def is_bad(loss: Fact, facts: Bounded) -> Any:
     """Say whether a loss is not finite or beyond the run's bound.
 
     Parameters
@@ -108,7 +143,7 @@ def is_bad(loss: Fact, facts: Runs) -> Any:
     return ~((loss <= upper) & (loss >= lower))
 
 
-def bounds(facts: Runs) -> tuple[Any, Any]:
+def bounds(facts: Bounded) -> tuple[Any, Any]:
     """Give the losses between which a run has not blown up: a fall is none, unless it goes as far below zero.
 
     Parameters

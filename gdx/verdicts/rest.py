@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -216,9 +217,9 @@ def namespace(runs: Runs) -> tuple[Any, Runs]:
     module, Runs
         The facts as its arrays, without observers' summaries.
     """
-    facts = {name: value for name, value in runs._asdict().items() if name != "observed"}
-    xp = np if all(isinstance(value, np.ndarray) for value in facts.values()) else jnp
-    return xp, Runs(**{name: xp.asarray(value) for name, value in facts.items()}, observed={})
+    facts = runs._replace(observed={})
+    xp = np if all(isinstance(value, np.ndarray) for value in jax.tree.leaves(facts)) else jnp
+    return xp, jax.tree.map(xp.asarray, facts)
 
 
 def _falls(xp, facts):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import jax
 import numpy as np
 
 from gdx.sweeps import Runs, Stop
@@ -24,7 +25,7 @@ def told(runs: Runs) -> str:
     """
     if not runs.is_concrete:
         return repr(runs)
-    facts = Runs(**{name: np.asarray(fact) for name, fact in runs._asdict().items() if name != "observed"}, observed={})
+    facts = jax.tree.map(np.asarray, runs._replace(observed={}))
     done = facts.stopped != Stop.UNFINISHED
     lines = [f"{runs!r}: {counted(done.size, 'run')}{_where(facts, done)}"]
     unfinished = done.size - np.count_nonzero(done)
