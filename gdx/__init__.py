@@ -12,7 +12,7 @@ from gdx.curvature import (
     sharpness,
     top_eigenpairs,
 )
-from gdx.edges import Bracket, Edge, EdgeStatus, Estimate, EstimateKind, critical_step_size
+from gdx.edges import Bracket, Edge, EdgeStatus, Estimate, EstimateKind, critical_step_size, edge_of_start
 from gdx.margin import EdgeMarginState, edge_margin
 from gdx.observers import Observer
 from gdx.problems import Known, Problem, problem, stateful_problem
@@ -73,6 +73,7 @@ __all__ = [
     "curvature",
     "curvature_threshold",
     "edge_margin",
+    "edge_of_start",
     "hvp",
     "improved",
     "observers",

@@ -154,8 +154,10 @@ class Imagined:
         self.step_sizes = np.asarray(step_sizes, float)
 
     def add(self, step_sizes, progress):
+        before = self.step_sizes.size
         self.rounds += len(step_sizes) > 0
         self.step_sizes = np.union1d(self.step_sizes, step_sizes)
+        return self.step_sizes.size > before
 
     def answered(self):
         met = np.where(self.step_sizes <= self.edge, gdx.Answer.MET, gdx.Answer.FAILED)
@@ -167,7 +169,7 @@ class Imagined:
 def test_a_scan_grows_until_it_has_seen_both_sides_of_an_edge_wherever_it_is(edge, slow):
     criterion = "converged" if slow == gdx.Answer.UNDECIDED else "trains"
     runs = Imagined(0.2 * edge, edge, np.geomspace(1e-2, 30, 8), slow)
-    grow(runs, runs.answered, criterion)
+    grow(runs, Imagined.answered, criterion)
     found = read_edge(runs.step_sizes, runs.answered(), criterion)
     assert found.last_success.lower <= edge < found.last_success.upper
     assert found.first_failure.lower <= edge < found.first_failure.upper
@@ -177,10 +179,10 @@ def test_a_scan_grows_until_it_has_seen_both_sides_of_an_edge_wherever_it_is(edg
 
 def test_a_scan_does_not_grow_beyond_what_it_has_to_know():
     runs = Imagined(1e-3, 0.7, np.geomspace(1e-4, 10, 20))
-    grow(runs, runs.answered, "converged")
+    grow(runs, Imagined.answered, "converged")
     assert runs.rounds == 0
     endless = Imagined(0.0, math.inf, [1.0, 2.0])
-    grow(endless, endless.answered, "bounded")
+    grow(endless, Imagined.answered, "bounded")
     assert endless.step_sizes[-1] <= 1e10
     assert endless.step_sizes[0] == 1.0
 
@@ -366,3 +368,94 @@ def test_in_single_precision_runs_that_cycle_among_neighbouring_numbers_have_con
         )
     # The minima lose their stability at 1; the horizon sees it a little too low.
     assert 0.99 < edge.last_success.lower < edge.first_failure.upper < 1.005
+
+
+def heavy_ball(hyperparams):
+    return optax.sgd(hyperparams["step_size"], momentum=hyperparams["momentum"])
+
+
+def test_an_edge_along_a_line_is_compiled_once_for_all_lines():
+    run = gdx.sweep(gdx.problems.quadratic((1.0, 3.0, 10.0)), heavy_ball, num_steps=1000)
+    compiled = []
+    for momentum in (0.0, 0.3, 0.8):
+        edge = gdx.critical_step_size(
+            keys=keys(1), run=run, along=lambda t, m=momentum: {"step_size": t, "momentum": m}, rtol=1e-2
+        )
+        exact = 2 * (1 + momentum) / 10
+        assert abs(edge.estimate.value - exact) <= edge.estimate.error <= 1e-12
+        assert edge.first_failure.lower <= 1.02 * exact
+        assert edge.last_success.upper >= 0.98 * exact
+        np.testing.assert_array_equal(edge.runs.step_sizes, edge.step_sizes)
+        compiled.append(run.compile_seconds)
+    assert compiled[0] == compiled[-1]
+
+
+def test_a_line_may_lead_through_any_number_and_be_no_function_that_jax_can_trace():
+    # Heavy ball at step size a is stable on curvature 4 for momenta between 2 a - 1 and 1.
+    edge = gdx.critical_step_size(
+        gdx.problems.quadratic((4.0,)),
+        heavy_ball,
+        keys=keys(1),
+        num_steps=2000,
+        bracket=(0.1, 1.5),
+        along=lambda t: {"step_size": math.exp(math.log(0.6)), "momentum": t},
+        rtol=1e-2,
+    )
+    assert edge.too_slow_below != edge.too_slow_below
+    assert edge.crossings[0].lower <= 0.2 <= 1.02 * edge.crossings[0].upper
+    assert abs(edge.estimate.value - 1) <= edge.estimate.error <= 1e-9
+
+
+@pytest.mark.parametrize(
+    ("along", "message"),
+    [
+        (3.0, "along: 3.0 is not callable"),
+        (lambda t: {"step_size": t, "momentum": np.ones(2)}, "along: it gives arrays"),
+        (
+            lambda t: {"step_size": t, "momentum": 0.5} if t < 2 else {"step_size": t},
+            "along: it gives .* and not at all",
+        ),
+        (lambda t: {"step_size": t / 0}, "along: it raises ZeroDivisionError"),
+    ],
+)
+def test_a_line_that_leads_nowhere_is_refused(along, message):
+    run = gdx.sweep(QUADRATIC, heavy_ball, num_steps=10)
+    with pytest.raises(ValueError, match=message):
+        critical_step_size(keys=keys(1), run=run, along=along)
+
+
+def test_each_starts_own_edge_is_refined_where_that_is_asked_for():
+    problem = gdx.problem(lambda key: 3 * jax.random.uniform(key), lambda x: (x**2 - 1) ** 2 / 4)
+    run = gdx.sweep(problem, optax.sgd, num_steps=500)
+    options = {"run": run, "criterion": "bounded", "estimate": False, "rtol": 1e-3}
+    edge = critical_step_size(keys=keys(3), each_start=True, **options)
+    assert edge.spread > 1.1
+    for repeat, key in enumerate(keys(3)):
+        alone, own = critical_step_size(keys=key[None], **options), gdx.edge_of_start(edge, repeat)
+        assert own.last_success == edge.by_start[repeat]
+        for found in ("last_success", "first_failure"):
+            assert getattr(own, found).upper <= 1.001 * getattr(own, found).lower
+            np.testing.assert_allclose(getattr(own, found), getattr(alone, found), rtol=2e-3)
+    with pytest.raises(ValueError, match=r"repeat: 3 is outside \[0, 3\)"):
+        gdx.edge_of_start(edge, 3)
+
+
+def test_runs_know_what_they_were_run_at():
+    run = gdx.sweep(QUADRATIC, heavy_ball, num_steps=20)
+    points = {"step_size": np.array([0.1, 0.2]), "momentum": np.array([0.0, 0.5])}
+    runs = run(points, keys(3))
+    np.testing.assert_array_equal(runs.hyperparams["momentum"], np.repeat([[0.0], [0.5]], 3, axis=1))
+    np.testing.assert_array_equal(runs.step_sizes, [0.1, 0.2])
+    traced = jax.jit(run)(points, keys(3))
+    np.testing.assert_array_equal(traced.hyperparams["momentum"], runs.hyperparams["momentum"])
+    with pytest.raises(ValueError, match="there is no one step size"):
+        _ = runs._replace(hyperparams=runs.hyperparams["step_size"].T).step_sizes
+
+
+def test_runs_alone_are_enough_to_begin_with(descent):
+    step_sizes = np.geomspace(0.05, 1.0, 8)
+    runs = descent(step_sizes, keys(2))
+    options = {"keys": keys(2), "run": descent, "estimate": False, "rtol": 1e-2}
+    alone, paired = (critical_step_size(scanned=scanned, **options) for scanned in (runs, (step_sizes, runs)))
+    np.testing.assert_array_equal(alone.step_sizes, paired.step_sizes)
+    assert alone.last_success == paired.last_success

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -9,13 +10,13 @@ import numpy as np
 
 from gdx.edges.reading import NAMES_OF_FAILURE, failures
 from gdx.edges.starting import LIMITS, SPACING
-from gdx.exploring import Exploration, Progress
+from gdx.exploring import Exploration, explore
+from gdx.progress import Progress
 from gdx.verdicts import Answer
 
 if TYPE_CHECKING:
     from jaxtyping import Int8
 
-MAX_ROUNDS = 100
 BLOCK_POINTS = 4
 """By which a scan grows that has not seen both ends."""
 DOUBTS = 2
@@ -26,7 +27,7 @@ GAP_POINTS = 15
 
 def grow(
     explored: Exploration,
-    answered: Callable[[], Int8[np.ndarray, "P R"]],
+    answered: Callable[[Exploration], Int8[np.ndarray, "P R"]],
     criterion: str | Callable[..., Any],
     progress: Progress = None,
 ) -> None:
@@ -47,20 +48,25 @@ def grow(
     -----
     Nothing is looked for outside of `LIMITS`.
     """
+
+    def ends(explored, doubts=False):
+        return _at_the_ends(explored.step_sizes, answered(explored), criterion, doubts)
+
+    explore(explored, functools.partial(ends, doubts=True), progress, rounds=DOUBTS)
+    explore(explored, ends, progress)
+    for between in (_between_unfinished_and_failed, _halfway):
+        explored.add(between(explored.step_sizes, answered(explored)), progress)
+
+
+def _at_the_ends(step_sizes, found, criterion, doubts):
+    """Points beyond the ends that have not been seen yet."""
     upwards = SPACING ** np.arange(1.0, BLOCK_POINTS + 1)
-    for attempt in range(MAX_ROUNDS):
-        found, step_sizes = answered(), explored.step_sizes
-        new = np.zeros(0)
-        if _is_open_above(found, criterion):
-            new = np.append(new, step_sizes[-1] * upwards)
-        if _is_open_below(found, criterion) or (attempt < DOUBTS and _is_doubtful_below(found, criterion)):
-            new = np.append(new, step_sizes[0] / upwards)
-        new = new[(new >= LIMITS[0]) & (new <= LIMITS[1])]
-        if new.size == 0:
-            break
-        explored.add(new, progress)
-    explored.add(_between_unfinished_and_failed(explored.step_sizes, answered()), progress)
-    explored.add(_halfway(explored.step_sizes, answered()), progress)
+    new = np.zeros(0)
+    if _is_open_above(found, criterion):
+        new = np.append(new, step_sizes[-1] * upwards)
+    if _is_open_below(found, criterion) or (doubts and _is_doubtful_below(found, criterion)):
+        new = np.append(new, step_sizes[0] / upwards)
+    return new[(new >= LIMITS[0]) & (new <= LIMITS[1])]
 
 
 def _is_open_above(found, criterion):

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 from gdx.edges.edge import Bracket, Edge, EdgeStatus
@@ -106,11 +107,48 @@ def read_edge(
     )
 
 
+def edge_of_start(edge: Edge, repeat: int) -> Edge:
+    """Read the edge of one start alone.
+
+    Parameters
+    ----------
+    edge
+        Of all starts, as `gdx.critical_step_size` gives it; with `each_start` every start's own is refined.
+    repeat
+        Index of the start, below R.
+
+    Returns
+    -------
+    Edge
+        With that start's runs, and without an estimate unless it is of this start.
+
+    Raises
+    ------
+    ValueError
+        If there is no such start.
+    """
+    if not (0 <= repeat < edge.repeats):
+        raise ValueError(f"repeat: {repeat} is outside [0, {edge.repeats}); pass the index of a start")
+    own = read_edge(edge.step_sizes, edge.answers[:, [repeat]], edge.criterion)
+    runs = None if edge.runs is None else jax.tree.map(lambda leaf: leaf[:, [repeat]], edge.runs)
+    is_its_own = edge.estimate is not None and edge.estimate.repeat == repeat
+    return own._replace(
+        criterion=edge.criterion,
+        tolerance=edge.tolerance,
+        horizon=edge.horizon,
+        slots=edge.slots,
+        runs=runs,
+        estimate=edge.estimate if is_its_own else None,
+    )
+
+
 def worth_refining(
     step_sizes: Float[np.ndarray, " P"],
     found: Int8[np.ndarray, "P R"],
     criterion: str | Callable[..., Any],
     rtol: float,
+    *,
+    each_start: bool = False,
 ) -> list[Bracket]:
     """Give the changes whose brackets are wider than what is worth knowing.
 
@@ -120,12 +158,18 @@ def worth_refining(
         As in `read_edge`.
     rtol
         Relative width that is good enough where starts agree.
+    each_start
+        Whether to refine what every start's own edges are; by default only those of all starts together.
 
     Returns
     -------
     list of Bracket
         The outermost, and all others as long as they are few; ascending.
     """
+    if each_start:
+        # Each by itself, so that no disagreement of starts coarsens them.
+        columns = [worth_refining(step_sizes, column[:, None], criterion, rtol) for column in found.T]
+        return sorted({pair for own in columns for pair in own})
     edge, failed = read_edge(step_sizes, found, criterion), failures(found, criterion)
     first_failures = [_first(step_sizes, column) for column in failed.T]
     at_first, at_last = (max(rtol, SHARE * _disagreement(pairs)) for pairs in (first_failures, edge.by_start))

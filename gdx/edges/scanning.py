@@ -17,7 +17,7 @@ from gdx.edges.endless.estimating import estimate_of
 from gdx.edges.growing import grow
 from gdx.edges.reading import NAMES_OF_FAILURE, read_edge, worth_refining
 from gdx.edges.starting import first_scan
-from gdx.exploring import Exploration
+from gdx.exploring import Along, Exploration, explore, hyperparams_at
 from gdx.problems.base import Problem
 from gdx.progress import Progress, shows_progress
 from gdx.stepping import Family, resolve_problem
@@ -33,7 +33,6 @@ BRACKET_POINTS = 17
 FINE, COARSE = 1e-4, 1e-2
 """Widest bracket accepted, relative: of an edge where runs turn unstable, and of one where training stops to pay, which
 is a matter of degree."""
-MAX_ROUNDS = 100
 LANES = 32
 """Step sizes of a round, about: slots for more would stand empty."""
 WORKERS = 2
@@ -51,6 +50,8 @@ class Search(NamedTuple):
     rtol: float | None
     grows: bool
     """Whether the scan may grow until it has seen both ends."""
+    each_start: bool = False
+    """Whether every start's own edges are refined, or the outermost alone."""
 
 
 @own_rules()
@@ -67,7 +68,9 @@ def critical_step_size(
     rtol: float | None = None,
     bracket: tuple[float, float] | None = None,
     run: Sweep | None = None,
-    scanned: tuple[Any, Runs] | None = None,
+    scanned: Runs | tuple[Any, Runs] | None = None,
+    along: Along | None = None,
+    each_start: bool = False,
     progress: Progress = None,
     estimate: bool = True,
 ) -> Edge:
@@ -106,8 +109,15 @@ def critical_step_size(
     run
         A sweep of this problem and family to use, compiled or not.
     scanned
-        Step sizes and the runs of these keys there, `(step_sizes [P], Runs [P, R])`, to start from; the scan then does
-        not grow.
+        Runs of these keys to start from, leaves [P, R]; the scan then does not grow. Step sizes of your own may stand
+        before them, `(step_sizes [P], runs)`.
+    along
+        `position -> hyperparameters`, a line through the hyperparameters of a family that takes several: all that is
+        said of step sizes is then said of positions on it, which are positive. It is called outside of any trace, with
+        one number at a time. With one `run` for many lines, an edge at each of fifty momenta is compiled once.
+    each_start
+        Whether to refine every start's own changes to `rtol`, so that `Edge.by_start`, and `gdx.edge_of_start` of each,
+        tell R edges; by default only the outermost of all starts.
     progress
         As in `Sweep.__call__`, for one round at a time; a bar by default, False for none.
     estimate
@@ -151,12 +161,14 @@ def critical_step_size(
             f"tolerance: {judged_at} is tighter than the sweep's {run.tolerance}, at which runs retire; "
             "make the sweep with the tighter one"
         )
-    explored = Exploration(run, keys)
+    if along is not None and not callable(along):
+        raise ValueError(f"along: {along!r} is not callable; pass a function position -> hyperparameters")
+    explored = Exploration(run, keys, along)
     step_sizes = None if bracket is None else _within(bracket)
     if scanned is not None:
         explored.keep(*_already_scanned(scanned, keys))
         step_sizes = explored.step_sizes
-    wanted = Search(criterion, float(judged_at), rtol, grows=step_sizes is None)
+    wanted = Search(criterion, float(judged_at), rtol, step_sizes is None, each_start)
     return find_edge(explored, step_sizes, wanted, progress=progress, estimate=estimate)
 
 
@@ -190,23 +202,24 @@ def find_edge(
     Interrupted
         On Ctrl-C, with everything.
     """
-    run = explored.run
+    run, along = explored.run, explored.along
     edge = None
     try:
         if step_sizes is None:
-            run.check(np.ones(1), explored.keys)
-            step_sizes = first_scan(run, explored.keys)
+            run.check(hyperparams_at(along, np.ones(1)), explored.keys)
+            step_sizes = first_scan(run, explored.keys, along)
         explored.add(step_sizes, progress)
         criterion = _criterion_of(explored, wanted)
         wanted = wanted._replace(criterion=criterion)
+        refine = functools.partial(_between_changes, wanted=wanted)
         if wanted.grows:
-            grow(explored, lambda: _answered(explored, wanted), criterion, progress)
-        _refine(explored, wanted, progress)
+            grow(explored, functools.partial(_answered, wanted=wanted), criterion, progress)
+        explore(explored, refine, progress)
         if criterion not in NAMES_OF_FAILURE:
-            _look_below(explored, wanted, progress)
+            _look_below(explored, wanted, refine, progress)
         edge = edge_of(explored, wanted)
         if estimate and wanted.criterion in NAMES_OF_FAILURE:
-            edge = edge._replace(estimate=estimate_of(run, explored.keys, edge))
+            edge = edge._replace(estimate=estimate_of(run, explored.keys, edge, along))
     except KeyboardInterrupt as interrupted:
         if explored.runs is None:
             raise
@@ -244,7 +257,8 @@ def _criterion_of(explored, wanted):
     """The one that the problem and its first runs ask for, where nobody did."""
     if wanted.criterion is not None:
         return wanted.criterion
-    problem = resolve_problem(explored.run.problem, jnp.asarray(explored.step_sizes[0]))
+    first = jax.tree.map(jnp.asarray, hyperparams_at(explored.along, explored.step_sizes[0]))
+    problem = resolve_problem(explored.run.problem, first)
     return default_criterion(problem, explored.runs, wanted.tolerance)
 
 
@@ -253,26 +267,22 @@ def _answered(explored, wanted):
     return np.asarray(answers(explored.runs, wanted.criterion, wanted.tolerance))
 
 
-def _refine(explored, wanted, progress):
-    """Put points between neighbours whose answers differ, until every such pair is as close as is worth knowing."""
+def _between_changes(explored, wanted):
+    """Points between neighbours whose answers differ, until every such pair is as close as is worth knowing."""
     rtol = wanted.rtol
     if rtol is None:
         rtol = FINE if wanted.criterion in NAMES_OF_FAILURE else COARSE
     repeats, lanes = explored.keys.shape[0], (explored.run.slots or 1) * WORKERS
-    for _ in range(MAX_ROUNDS):
-        wide = worth_refining(explored.step_sizes, _answered(explored, wanted), wanted.criterion, rtol)
-        if not wide:
-            return
-        # As many points as keep all slots busy; where lanes are dear, bisection wastes the fewest.
-        num_points = int(np.clip(lanes // (repeats * len(wide)), 1, 63))
-        new = np.concatenate([np.geomspace(*pair, num_points + 2)[1:-1] for pair in wide])
-        new = np.setdiff1d(new, explored.step_sizes)
-        if new.size == 0:
-            return
-        explored.add(new, progress)
+    found = _answered(explored, wanted)
+    wide = worth_refining(explored.step_sizes, found, wanted.criterion, rtol, each_start=wanted.each_start)
+    if not wide:
+        return []
+    # As many points as keep all slots busy; where lanes are dear, bisection wastes the fewest.
+    num_points = int(np.clip(lanes // (repeats * len(wide)), 1, 63))
+    return np.concatenate([np.geomspace(*pair, num_points + 2)[1:-1] for pair in wide])
 
 
-def _look_below(explored, wanted, progress):
+def _look_below(explored, wanted, refine, progress):
     """Look for failures just below the first one that was found, since a scan is coarse and some stand alone."""
     for _ in range(MAX_LOOKS):
         first = edge_of(explored, wanted).first_failure
@@ -280,7 +290,7 @@ def _look_below(explored, wanted, progress):
             return
         below = np.geomspace(first.lower / RAGGED, first.lower, LOOKS + 2)[1:-1]
         explored.add(below[below > explored.step_sizes[0]], progress)
-        _refine(explored, wanted, progress)
+        explore(explored, refine, progress)
         if edge_of(explored, wanted).first_failure.upper >= first.lower:
             return
 
@@ -293,8 +303,8 @@ def _within(bracket):
 
 
 def _already_scanned(scanned, keys):
-    step_sizes, runs = np.asarray(scanned[0], float), scanned[1]
-    shape = np.shape(runs.stopped)
+    step_sizes, runs = (scanned.step_sizes, scanned) if isinstance(scanned, Runs) else scanned
+    step_sizes, shape = np.asarray(step_sizes, float), np.shape(runs.stopped)
     if step_sizes.ndim != 1 or shape != (step_sizes.size, keys.shape[0]):
         raise ValueError(
             f"scanned: {step_sizes.shape} step sizes and runs {shape} do not fit {keys.shape[0]} keys; "

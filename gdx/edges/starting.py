@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.curvature import sharpness
+from gdx.exploring import Along, hyperparams_at
 from gdx.responses import measure_response, step_at
 from gdx.responses.preconditioners import make_reader
 from gdx.responses.scalings import own_scale
@@ -35,7 +36,7 @@ RTOL, NUM_ITERS = 0.1, 30
 """Of the curvature, which is only to tell the order of magnitude."""
 
 
-def first_scan(run: Sweep, keys: Any) -> Any:
+def first_scan(run: Sweep, keys: Any, along: Along | None = None) -> Any:
     """Choose the step sizes that a search begins with.
 
     Parameters
@@ -44,6 +45,8 @@ def first_scan(run: Sweep, keys: Any) -> Any:
         A sweep, checked or compiled.
     keys
         Typed random keys [R], one a start.
+    along
+        The axis, where it is a line through several hyperparameters.
 
     Returns
     -------
@@ -54,14 +57,14 @@ def first_scan(run: Sweep, keys: Any) -> Any:
     step_bytes = run.step_bytes or 0
     if step_bytes <= CHEAP_BYTES:
         return np.geomspace(*WIDE_SCAN)
-    guess = guessed_step(run, keys[0]) if step_bytes * run.num_steps > CHEAP_RUN else None
+    guess = guessed_step(run, keys[0], along) if step_bytes * run.num_steps > CHEAP_RUN else None
     if guess is None:
         return np.geomspace(*COMMON)
     guess = min(max(guess, LIMITS[0] * SPACING ** -AROUND[0]), LIMITS[1] / SPACING ** AROUND[1])
     return guess * SPACING ** np.arange(AROUND[0], AROUND[1] + 1.0)
 
 
-def guessed_step(run: Sweep, key: Any) -> float | None:
+def guessed_step(run: Sweep, key: Any, along: Along | None = None) -> float | None:
     """Critical step size of the quadratic that the loss of the first batch looks like at a start.
 
     Parameters
@@ -70,6 +73,8 @@ def guessed_step(run: Sweep, key: Any) -> float | None:
         A sweep over step sizes.
     key
         One typed key.
+    along
+        As in `first_scan`; one that cannot be traced is no ground for a guess.
 
     Returns
     -------
@@ -77,10 +82,14 @@ def guessed_step(run: Sweep, key: Any) -> float | None:
         None where the optimizer has no threshold, or the curvature there is no positive number. With a
         preconditioner it is the one after an update with that same batch.
     """
-    problem = resolve_problem(run.problem, jnp.asarray(1.0))
+    problem = resolve_problem(run.problem, jax.tree.map(jnp.asarray, hyperparams_at(along, 1.0)))
+
+    def family(position):
+        return run.family(position if along is None else along(position))
+
     try:
-        response = measure_response(run.family, jax.eval_shape(problem.init, key)[0])
-        curvature = float(jax.jit(lambda key: _curvature(problem, run.family, response, key))(key))
+        response = measure_response(family, jax.eval_shape(problem.init, key)[0])
+        curvature = float(jax.jit(lambda key: _curvature(problem, family, response, key))(key))
         found = step_at(response, curvature) if curvature > 0 else math.nan
     except (ValueError, TypeError, ArithmeticError, NotImplementedError):
         # Whatever speaks against a guess, the search only takes longer without.

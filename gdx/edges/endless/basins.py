@@ -10,7 +10,7 @@ from gdx.edges.endless.bisection import two_sided
 from gdx.edges.endless.choice import COARSEST, Choice, Start, no_number, worth
 from gdx.edges.endless.estimates import EstimateKind, nothing
 from gdx.edges.endless.probing import WIDTH
-from gdx.edges.endless.traces import BLOW_UP_FACTOR, Traces
+from gdx.edges.endless.traces import Traces
 
 AFTERMATH = np.geomspace(1e-9, 3e-2, 4 * WIDTH)
 """Relative distances from an edge of a basin at which runs must not succeed again above it, nor fail below. Where
@@ -81,9 +81,8 @@ def leave_basin(start: Start, above: Traces, beyond: Any, place: tuple[bool, boo
 def _is_on_its_way(start, found):
     """Whether a run just below the edge of staying bounded is so by the horizon, or by the bound, alone."""
     below = start.probe([found.value - max(found.error, ROUNDING * found.value)], start.key)
-    bound = BLOW_UP_FACTOR * max(abs(below.losses[0, 0]), 1.0)
-    grown = abs(below.losses[1, 0] - below.losses[0, 0])
-    return bool(below.grows[0]) or not grown <= FAR_BELOW * bound
+    grown = abs(below.losses[1, 0] - below.first_loss[0])
+    return bool(below.grows[0]) or not grown <= FAR_BELOW * below.loss_bound[0]
 
 
 def _only_lingers(start, found):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import weakref
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ from gdx.edges.endless.choosing import choose
 from gdx.edges.endless.estimates import Estimate, EstimateKind
 from gdx.edges.endless.probing import Probe
 from gdx.edges.endless.traces import Sides
+from gdx.exploring import Along, hyperparams_at
 from gdx.problems.base import Problem
 from gdx.stepping import Family, resolve_problem, transformation_of
 from gdx.sweeps import Sweep
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 MAX_STEPS = 20_000
 """Longest horizon of the runs behind an estimate, which are kept step by step; more adds nothing but time."""
+_probes: weakref.WeakKeyDictionary[Sweep, Probe] = weakref.WeakKeyDictionary()
 ANSWERABLE = ("converged", "stable", "bounded")
 """Criteria whose edges are those of an endless run."""
 
@@ -77,7 +80,7 @@ def estimate_edge(
     return Estimate(found.value, found.error, kind, method, reason, 0, probe.num_runs, probe.num_gradients)
 
 
-def estimate_of(run: Sweep, keys: chex.PRNGKey, edge: Edge) -> Estimate:
+def estimate_of(run: Sweep, keys: chex.PRNGKey, edge: Edge, along: Along | None = None) -> Estimate:
     """Estimate the edge of the start that goes on meeting the criterion the longest before it first fails.
 
     Parameters
@@ -88,6 +91,8 @@ def estimate_of(run: Sweep, keys: chex.PRNGKey, edge: Edge) -> Estimate:
         Typed random keys [R], one a start.
     edge
         Its brackets and answers.
+    along
+        The axis, where it is a line through several hyperparameters.
 
     Returns
     -------
@@ -107,14 +112,24 @@ def estimate_of(run: Sweep, keys: chex.PRNGKey, edge: Edge) -> Estimate:
         needs_success = False
     if math.isnan(bracket.lower):
         return no_estimate(f"no start fails above step sizes at which it succeeds: {edge.status.value}")
-    why_not = unsuited(run.problem, run.family, bracket.lower, keys[repeat])
+    why_not = unsuited(run.problem, run.family, hyperparams_at(along, bracket.lower), keys[repeat])
     if why_not:
         return no_estimate(why_not)._replace(repeat=repeat)
-    probe = Probe(run.problem, run.family, min(run.num_steps, MAX_STEPS))
+    probe = _probe_of(run).anew(along)
     if not needs_success and not probe.is_affine(keys[repeat], bracket.lower):
         return no_estimate(f"no start fails above step sizes at which it succeeds: {edge.status.value}")
     found = estimate_edge(probe, keys[repeat], *bracket, edge.tolerance, edge.criterion, last)
     return found._replace(repeat=repeat)
+
+
+def _probe_of(run):
+    """The one that was compiled for this sweep, for any number of lines through its hyperparameters."""
+    if run not in _probes:
+        num_steps = min(run.num_steps, MAX_STEPS)
+        _probes[run] = Probe(
+            run.problem, run.family, num_steps, tail=min(run.tail, num_steps), blow_up_factor=run.blow_up_factor
+        )
+    return _probes[run]
 
 
 def _longest(step_sizes, found):
@@ -153,15 +168,15 @@ def no_estimate(reason: str) -> Estimate:
     return Estimate(math.nan, math.nan, EstimateKind.NONE, "", reason, -1, 0, 0)
 
 
-def unsuited(problem: Problem | Callable[[Any], Problem], family: Family, step_size: float, key: Any) -> str:
+def unsuited(problem: Problem | Callable[[Any], Problem], family: Family, hyperparams: Any, key: Any) -> str:
     """Say why no estimator can apply, before anything is run.
 
     Parameters
     ----------
     problem, family
         As in `sweep`.
-    step_size
-        Any valid one.
+    hyperparams
+        A step size, or a pytree; any valid ones.
     key
         One typed key.
 
@@ -170,13 +185,14 @@ def unsuited(problem: Problem | Callable[[Any], Problem], family: Family, step_s
     str
         Empty where nothing speaks against it.
     """
-    here = resolve_problem(problem, jnp.asarray(step_size))
+    hyperparams = jax.tree.map(jnp.asarray, hyperparams)
+    here = resolve_problem(problem, hyperparams)
     if here.batches is not None:
         return "with mini-batches the gradient norm neither vanishes below an edge nor settles above it"
     params = jax.eval_shape(lambda key: here.init(key)[0], key)
-    if any(leaf.dtype != np.float64 for leaf in [*jax.tree.leaves(params), jnp.asarray(step_size)]):
+    if any(leaf.dtype != np.float64 for leaf in jax.tree.leaves((params, hyperparams))):
         return 'below float64 rounding hides the edge; call jax.config.update("jax_enable_x64", True)'
-    state = jax.eval_shape(lambda key: transformation_of(family, step_size).init(here.init(key)[0]), key)
+    state = jax.eval_shape(lambda key: transformation_of(family, hyperparams).init(here.init(key)[0]), key)
     if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)):
         return "an optimizer that draws random numbers has no orbit that comes to rest or to a cycle"
     return ""

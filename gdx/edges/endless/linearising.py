@@ -58,7 +58,7 @@ class Linearised:
         self._probe, self._template, self.period = probe, end, probe.period
         self.eps = coarsest_eps(end)
         # A memory may be empty at both ends of a run, or of a period, but not after the first step.
-        later = (jax.jit(move)(start) for move in (lambda state: probe.step.update(state)[0], probe.advance))
+        later = (probe.flow(start, count) for count in (1, probe.period))
         places = zip(*(_parts(state) for state in (start, *later, end)), strict=True)
         self._moves = tuple(
             jnp.issubdtype(first.dtype, jnp.floating)
@@ -74,12 +74,10 @@ class Linearised:
         )[np.repeat(self._moves, [leaf.size for leaf in _parts(end)])]
         self.scale = max(float(np.linalg.norm(self.vector(state))) for state in (start, end))
         self.size = sum(leaf.size for leaf, moves in zip(_parts(end), self._moves, strict=True) if moves)
-        self._both: Callable[..., Any] = jax.jit(
-            lambda z, step_size, template: (
-                self._map(z, step_size, template) - z,
-                jax.jacfwd(self._map)(z, step_size, template),
-            )
-        )
+        key = "linearised", self._moves, probe.period
+        if key not in probe.compiled:
+            probe.compiled[key] = _with_derivative(probe, self._moves)
+        self._both: Callable[..., Any] = probe.compiled[key]
 
     def vector(self, state: TrainState) -> Float[np.ndarray, " n"]:
         """Give a state as a vector.
@@ -110,7 +108,7 @@ class Linearised:
         """
         z = np.where(self._is_memory & (np.abs(z) < NOTHING), EMPTY, z)
         self._probe.num_single += TANGENT_COST * self.size * self.period
-        changed, jacobian = self._both(jnp.asarray(z), jnp.asarray(step_size, float), self._template)
+        changed, jacobian = self._both(jnp.asarray(z), self._probe.hyperparams(step_size), self._template)
         return np.asarray(changed), np.asarray(jacobian)
 
     def halves(self, start: TrainState, step_size: float, num_steps: int) -> tuple[Any, Any]:
@@ -127,24 +125,28 @@ class Linearised:
         """
         half = num_steps // 2 - num_steps // 2 % self._probe.period
         self._probe.num_runs += 1
-        middle = self._probe.flow(start._replace(hyperparams=jnp.asarray(step_size, float)), half)
+        middle = self._probe.flow(start._replace(hyperparams=self._probe.hyperparams(step_size)), half)
         return self.vector(middle), self.vector(self._probe.flow(middle, half))
 
-    def _map(self, z, step_size, template):
+
+def _with_derivative(probe, moves):
+    """`(z, hyperparams, template) -> (what a period of steps changes, derivative of where it leads)`, compiled."""
+
+    def lead(z, hyperparams, template):
         leaves, structure = jax.tree.flatten((template.params, template.model_state, template.opt_state))
         place, filled = 0, []
-        for leaf, moves in zip(leaves, self._moves, strict=True):
-            if moves:
+        for leaf, is_moved in zip(leaves, moves, strict=True):
+            if is_moved:
                 filled.append(z[place : place + leaf.size].reshape(leaf.shape).astype(leaf.dtype))
                 place += leaf.size
             else:
                 filled.append(leaf)
         params, model_state, opt_state = structure.unflatten(filled)
-        state = template._replace(hyperparams=step_size, params=params, model_state=model_state, opt_state=opt_state)
-        new = _parts(self._probe.advance(state))
-        return jnp.concatenate(
-            [jnp.ravel(leaf).astype(z.dtype) for leaf, moves in zip(new, self._moves, strict=True) if moves]
-        )
+        state = template._replace(hyperparams=hyperparams, params=params, model_state=model_state, opt_state=opt_state)
+        new = zip(_parts(probe.advance(state)), moves, strict=True)
+        return jnp.concatenate([jnp.ravel(leaf).astype(z.dtype) for leaf, is_moved in new if is_moved])
+
+    return jax.jit(lambda z, *where: (lead(z, *where) - z, jax.jacfwd(lead)(z, *where)))
 
 
 def newton_step(jacobian: Float[np.ndarray, "n n"], changed: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:

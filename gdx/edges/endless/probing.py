@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -12,8 +13,10 @@ import numpy as np
 import optax
 
 from gdx.edges.endless.traces import Traces
+from gdx.exploring import Along, hyperparams_at
 from gdx.problems.base import Problem
 from gdx.stepping import Family, TrainState, frozen_params, gradient_norm, train_step
+from gdx.sweeps.state import BLOW_UP_FACTOR, TAIL
 from gdx.trees import all_finite, repeated, rows
 
 if TYPE_CHECKING:
@@ -52,23 +55,35 @@ class Probe:
 
     Attributes
     ----------
-    problem, family, num_steps
+    problem, family, num_steps, along, tail, blow_up_factor
         As given.
     step : TrainStep
         Of one run.
     period : int
         Steps after which the optimizer does the same again, as `find_period` found it.
+    compiled : dict
+        What others make of the step once for all estimates.
     flow : callable
         `flow(state, num_steps) -> state` of one run.
     num_runs, num_single, num_gradients : int
         Runs over the whole horizon, gradients beside them, and gradients in all, spent so far.
     """
 
-    def __init__(self, problem: Problem | Callable[[Any], Problem], family: Family, num_steps: int):
-        self.problem, self.family = problem, family
-        self.num_steps, self.num_runs, self.num_single = num_steps, 0, 0
+    def __init__(
+        self,
+        problem: Problem | Callable[[Any], Problem],
+        family: Family,
+        num_steps: int,
+        *,
+        along: Along | None = None,
+        tail: int = TAIL,
+        blow_up_factor: float = BLOW_UP_FACTOR,
+    ):
+        self.problem, self.family, self.along = problem, family, along
+        self.num_steps, self.tail, self.blow_up_factor = num_steps, tail, blow_up_factor
+        self.num_runs, self.num_single, self.period = 0, 0, 1
+        self.compiled: dict[Any, Any] = {}
         self.step = train_step(problem, family)
-        self.period = 1
         self._watch = jax.jit(self._watched)
         many = jax.vmap(self.step.update)
         self.flow = jax.jit(
@@ -78,6 +93,39 @@ class Probe:
         # What one period of steps adds, up to the longest: a step that only gathers gradients adds nothing.
         self._next = jax.jit(lambda states: optax.tree.sub(self._advance(states, MAX_PERIOD).params, states.params))
         self._start = jax.jit(jax.vmap(self.step.init, in_axes=(0, None)))
+
+    def anew(self, along: Along | None) -> Probe:
+        """Give one that has spent nothing yet, along another line, with all that is compiled.
+
+        Parameters
+        ----------
+        along
+            As in `critical_step_size`.
+
+        Returns
+        -------
+        Probe
+        """
+        other = copy.copy(self)
+        other.along, other.num_runs, other.num_single, other.period = along, 0, 0, 1
+        return other
+
+    def hyperparams(self, step_sizes: Any) -> Any:
+        """Give what runs are run at.
+
+        Parameters
+        ----------
+        step_sizes
+            One, or [S].
+
+        Returns
+        -------
+        pytree
+            Of floating arrays.
+        """
+        return jax.tree.map(
+            lambda leaf: jnp.asarray(leaf, jnp.result_type(float)), hyperparams_at(self.along, step_sizes)
+        )
 
     @property
     def num_gradients(self) -> int:
@@ -101,7 +149,7 @@ class Probe:
         """
         padded = np.full(WIDTH, np.asarray(step_sizes)[-1], np.result_type(float))
         padded[: len(step_sizes)] = step_sizes
-        return self._start(jnp.asarray(padded, jnp.result_type(float)), key)
+        return self._start(self.hyperparams(padded), key)
 
     def one_start(self, step_size: float, key: chex.PRNGKey) -> TrainState:
         """Make the state that one run begins with.
@@ -231,6 +279,8 @@ class Probe:
             np.asarray(losses)[:, :count],
             np.asarray(lost)[:count],
             rows(states, slice(count)),
+            self.tail,
+            self.blow_up_factor,
         )
 
     def find_period(self, traces: Traces) -> int:

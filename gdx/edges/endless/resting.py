@@ -130,7 +130,7 @@ def minimum_of_affine(probe: Probe, key: chex.PRNGKey, step_size: float) -> Loca
     LocalEdge
     """
     start = probe.one_start(step_size, key)
-    linearised = Linearised(probe, start, jax.jit(probe.advance)(start))
+    linearised = Linearised(probe, start, probe.flow(start, probe.period))
     if not 0 < linearised.size <= DENSE_SIZE:
         return nowhere("too many parameters for a dense matrix")
     rest = come_to_rest(linearised, linearised.vector(start), step_size)
@@ -195,9 +195,9 @@ def _drift(linearised, start, found, num_steps):
 
 def _curvature_edge(probe, start, end, step_size):
     """Of more numbers than fit a dense matrix: the edge of a single number, of the largest curvature at the minimum."""
-    here = resolve_problem(probe.problem, jnp.asarray(step_size))
+    here = resolve_problem(probe.problem, probe.hyperparams(step_size))
     probe.num_runs += 1
-    elsewhere = probe.flow(start._replace(hyperparams=jnp.asarray(ELSEWHERE * step_size, float)), probe.num_steps)
+    elsewhere = probe.flow(start._replace(hyperparams=probe.hyperparams(ELSEWHERE * step_size)), probe.num_steps)
     found = [_curvature_at(here, state) for state in (end, elsewhere)]
     if any(not residual <= SAME_PLACE * abs(curvature) for curvature, residual in found) or found[0][0] <= 0:
         return nowhere("the largest curvature where runs come to rest is not known well enough")
@@ -205,7 +205,7 @@ def _curvature_edge(probe, start, end, step_size):
     if abs(other - curvature) > SAME_PLACE * curvature:
         return nowhere("runs at other step sizes come to rest at another minimum, so that none stands alone")
     single = problem(jnp.ones(1), lambda number: 0.5 * curvature * jnp.sum(number**2))
-    bowl, key = Probe(single, probe.family, probe.num_steps), jax.random.key(0)
+    bowl, key = Probe(single, probe.family, probe.num_steps, along=probe.along), jax.random.key(0)
     bowl.period = probe.period
     if not bowl.is_affine(key, step_size):
         return nowhere("more parameters than the linearised step of an optimizer with a preconditioner can have")

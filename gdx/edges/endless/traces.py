@@ -7,14 +7,15 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gdx.stepping import TrainState
+from gdx.sweeps.state import BLOW_UP_FACTOR, TAIL, is_bad, loss_bound
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-TAIL = 64
-"""Steps of the tail that has to stay below the tolerance, as in a sweep."""
+WINDOW = 64
+"""Steps over which a run that goes on moving is averaged."""
 BLOCKS = 8
-"""Blocks of the tail's length, spread over the second half of a run, that are compared with each other."""
+"""Blocks of that length, spread over the second half of a run, that are compared with each other."""
 STATIONARY = 1e-9
 """Largest relative change between those blocks, and from a step to the one after next, of a cycle of two."""
 PARTS, CLIMB = 4, 1.01
@@ -24,8 +25,6 @@ VISIBLE = 1e-9
 STRETCHES, LEVEL = 8, 0.1
 """Stretches of the second half of a run that wanders, and the share of the largest of their gradient norms that all of
 them reach."""
-BLOW_UP_FACTOR = 1e12
-"""As in a sweep."""
 
 
 class Traces(NamedTuple):
@@ -43,12 +42,25 @@ class Traces(NamedTuple):
     and comes back is not lost: the sweep ends it too, but an endless run knows no bound, so that two roads disagree."""
     states: TrainState
     """At the end, leaves [S, ...]."""
+    tail: int = TAIL
+    """Steps over which a gradient norm has to stay below the tolerance, as in the sweep."""
+    blow_up_factor: float = BLOW_UP_FACTOR
+    """As in the sweep."""
+
+    @property
+    def first_loss(self) -> Float[np.ndarray, " S"]:
+        """At the start."""
+        return self.losses[0]
+
+    @property
+    def loss_bound(self) -> Float[np.ndarray, " S"]:
+        """As among the facts of a sweep."""
+        return np.asarray(loss_bound(self.first_loss, self.blow_up_factor))
 
     @property
     def escaped(self) -> Bool[np.ndarray, " S"]:
         """Whether a run was no longer finite at some step, or its loss beyond the blow-up bound at the end."""
-        bound = BLOW_UP_FACTOR * np.maximum(np.abs(self.losses[0]), 1)
-        return ~np.isfinite(self.norms[-1]) | self.lost | ~(np.abs(self.losses[1] - self.losses[0]) <= bound)
+        return ~np.isfinite(self.norms[-1]) | self.lost | is_bad(self.losses[1], self)
 
     def arrived(self, tolerance: float) -> Bool[np.ndarray, " S"]:
         """Say which runs kept their gradient norm at or below the tolerance over the whole tail.
@@ -63,7 +75,7 @@ class Traces(NamedTuple):
         array
         """
         with np.errstate(invalid="ignore"):
-            return ~self.escaped & ~self.grows & (np.max(self.norms[-TAIL:], axis=0) <= tolerance * self.norms[0])
+            return ~self.escaped & ~self.grows & (np.max(self.norms[-self.tail :], axis=0) <= tolerance * self.norms[0])
 
     @property
     def grows(self) -> Bool[np.ndarray, " S"]:
@@ -84,12 +96,12 @@ class Traces(NamedTuple):
     def cycles(self) -> Bool[np.ndarray, " S"]:
         """Whether the gradient norm came back every two steps and no longer drifted, above zero."""
         num_steps = self.norms.shape[0]
-        if num_steps < 4 * TAIL:
+        if num_steps < 4 * WINDOW:
             return np.zeros(self.step_sizes.size, bool)
         ends = np.linspace(num_steps // 2, num_steps, BLOCKS).astype(int)
         with np.errstate(invalid="ignore", over="ignore"):
-            means = np.stack([np.mean(self.norms[end - TAIL : end] ** 2, axis=0) for end in ends[-BLOCKS // 2 :]])
-            last = self.norms[-TAIL:] ** 2
+            means = np.stack([np.mean(self.norms[end - WINDOW : end] ** 2, axis=0) for end in ends[-BLOCKS // 2 :]])
+            last = self.norms[-WINDOW:] ** 2
             drift = np.max(np.abs(means - means[-1]), axis=0)
             flutter = np.max(np.abs(last[2:] - last[:-2]), axis=0)
             # Runs at rest at the level of rounding repeat as well.
@@ -104,7 +116,7 @@ class Traces(NamedTuple):
         seem to, and goes on to fall or to grow later.
         """
         half = self.norms[self.norms.shape[0] // 2 :]
-        if half.shape[0] < STRETCHES * TAIL:
+        if half.shape[0] < STRETCHES * WINDOW:
             return np.zeros(self.step_sizes.size, bool)
         with np.errstate(invalid="ignore", divide="ignore", over="ignore"):
             largest = np.stack([np.max(part, axis=0) for part in np.array_split(half, STRETCHES)])
@@ -115,9 +127,9 @@ class Traces(NamedTuple):
 
     @property
     def levels(self) -> Float[np.ndarray, " S"]:
-        """Mean of the squared gradient norm over the tail."""
+        """Mean of the squared gradient norm at the end."""
         with np.errstate(invalid="ignore", over="ignore"):
-            return np.mean(self.norms[-TAIL:] ** 2, axis=0)
+            return np.mean(self.norms[-WINDOW:] ** 2, axis=0)
 
 
 class Sides(NamedTuple):
