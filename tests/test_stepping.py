@@ -1,3 +1,5 @@
+from functools import partial
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -7,6 +9,7 @@ import pytest
 from cases import LAST_PARAMS, OPTIMIZERS, curved_problem, keys, plain_loop
 
 import gdx
+from gdx.stepping.tangents import movable, push, with_movable
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -85,3 +88,40 @@ def test_a_family_that_is_none_is_refused_in_one_sentence(family):
     run = gdx.sweep(gdx.problems.quartic(), family, num_steps=10)
     with pytest.raises(ValueError, match=r"^family: .*optax"):
         run([0.1], keys(1))
+
+
+def test_a_tangent_goes_through_a_whole_step_memory_and_all():
+    # Heavy ball on curvature lam maps (x, v) to (x - a (m v + lam x), m v + lam x).
+    lam, a, m = 3.0, 0.2, 0.7
+    step = gdx.train_step(gdx.problem(jnp.asarray(1.0), lambda x: 0.5 * lam * x**2), partial(optax.sgd, momentum=m))
+    state = step.update(step.init(a, jax.random.key(0)))[0]
+    columns = [push(lambda at: step.update(at)[0], state, jnp.eye(2)[i])[1] for i in range(2)]
+    exact = np.array([[1 - a * lam, -a * m], [lam, m]])
+    np.testing.assert_allclose(np.array(columns).T, exact, atol=1e-15)
+
+
+@pytest.mark.parametrize("family", [optax.adam, optax.rmsprop, partial(optax.adamw, weight_decay=0.1)])
+def test_a_tangent_is_finite_and_right_where_a_second_moment_is_empty(family):
+    def loss(w):
+        # Nothing hangs on the last number, as on a pixel that is always 0.
+        return jnp.log(jnp.cosh(w[0] - 1)) + 0.3 * w[0] ** 2 * w[1] ** 2 + 0 * w[2]
+
+    step = gdx.train_step(gdx.problem(jnp.array([0.3, -0.7, 0.5]), loss), family)
+
+    def update(state):
+        return jax.lax.fori_loop(0, 3, lambda _, at: step.update(at)[0], state)
+
+    state = update(step.init(0.05, jax.random.key(0)))
+    # In units of each number, and none in the empty ones.
+    leaves = movable(state)
+    tangents = [jnp.asarray(np.random.default_rng(i).normal(size=3)) * leaf for i, leaf in enumerate(leaves)]
+    tangents[0] = tangents[0].at[2].set(0)
+    new, pushed = push(update, state, tangents)
+    chex.assert_trees_all_equal(new, update(state))
+
+    def at(share):
+        moved = [leaf + share * tangent for leaf, tangent in zip(movable(state), tangents, strict=True)]
+        return movable(update(with_movable(state, moved)))
+
+    for ahead, back, tangent in zip(at(1e-6), at(-1e-6), pushed, strict=True):
+        np.testing.assert_allclose(tangent, (ahead - back) / 2e-6, rtol=1e-5, atol=1e-8)

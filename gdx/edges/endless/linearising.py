@@ -11,6 +11,7 @@ import numpy as np
 
 from gdx.edges.endless.probing import Probe, coarsest_eps
 from gdx.stepping import TrainState
+from gdx.stepping.tangents import movable, push, with_movable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,9 +27,6 @@ AT_REST = 1e-11
 """Largest change by one step, relative to the run's own scale, of what is at rest."""
 ROUNDING = 16
 """Units of rounding of the narrowest leaf that such a change may be as well."""
-NOTHING, EMPTY = 1e-20, 1e-30
-"""What counts as 0 in a memory, and what stands for it: the root of an empty second moment has no derivative, though
-nothing hangs on it."""
 
 
 class Rest(NamedTuple):
@@ -59,24 +57,15 @@ class Linearised:
         self.eps = coarsest_eps(end)
         # A memory may be empty at both ends of a run, or of a period, but not after the first step.
         later = (probe.flow(start, count) for count in (1, probe.period))
-        places = zip(*(_parts(state) for state in (start, *later, end)), strict=True)
+        places = zip(*(movable(state) for state in (start, *later, end)), strict=True)
         self._moves = tuple(
-            jnp.issubdtype(first.dtype, jnp.floating)
-            and any(np.any(np.asarray(other) != np.asarray(first)) for other in others)
-            for first, *others in places
+            any(np.any(np.asarray(other) != np.asarray(first)) for other in others) for first, *others in places
         )
-        self._is_memory = np.concatenate(
-            [
-                np.full(leaf.size, memory)
-                for part, memory in ((end.params, False), (end.model_state, False), (end.opt_state, True))
-                for leaf in jax.tree.leaves(part)
-            ]
-        )[np.repeat(self._moves, [leaf.size for leaf in _parts(end)])]
         self.scale = max(float(np.linalg.norm(self.vector(state))) for state in (start, end))
-        self.size = sum(leaf.size for leaf, moves in zip(_parts(end), self._moves, strict=True) if moves)
+        self.size = self.vector(end).size
         key = "linearised", self._moves, probe.period
         if key not in probe.compiled:
-            probe.compiled[key] = _with_derivative(probe, self._moves)
+            probe.compiled[key] = _with_derivative(probe.advance, self._moves)
         self._both: Callable[..., Any] = probe.compiled[key]
 
     def vector(self, state: TrainState) -> Float[np.ndarray, " n"]:
@@ -91,8 +80,7 @@ class Linearised:
         -------
         array
         """
-        pairs = zip(_parts(state), self._moves, strict=True)
-        return np.concatenate([np.ravel(np.asarray(leaf, float)) for leaf, moves in pairs if moves])
+        return np.asarray(_joined(movable(state), self._moves, float))
 
     def at(self, z: Any, step_size: float) -> tuple[Float[np.ndarray, " n"], Float[np.ndarray, "n n"]]:
         """Give what one step changes, and the derivative of where it leads.
@@ -106,7 +94,6 @@ class Linearised:
         -------
         array [n], array [n, n]
         """
-        z = np.where(self._is_memory & (np.abs(z) < NOTHING), EMPTY, z)
         self._probe.num_single += TANGENT_COST * self.size * self.period
         changed, jacobian = self._both(jnp.asarray(z), self._probe.hyperparams(step_size), self._template)
         return np.asarray(changed), np.asarray(jacobian)
@@ -129,24 +116,38 @@ class Linearised:
         return self.vector(middle), self.vector(self._probe.flow(middle, half))
 
 
-def _with_derivative(probe, moves):
+def _with_derivative(advance, moves):
     """`(z, hyperparams, template) -> (what a period of steps changes, derivative of where it leads)`, compiled."""
 
-    def lead(z, hyperparams, template):
-        leaves, structure = jax.tree.flatten((template.params, template.model_state, template.opt_state))
-        place, filled = 0, []
-        for leaf, is_moved in zip(leaves, moves, strict=True):
-            if is_moved:
-                filled.append(z[place : place + leaf.size].reshape(leaf.shape).astype(leaf.dtype))
-                place += leaf.size
-            else:
-                filled.append(leaf)
-        params, model_state, opt_state = structure.unflatten(filled)
-        state = template._replace(hyperparams=hyperparams, params=params, model_state=model_state, opt_state=opt_state)
-        new = zip(_parts(probe.advance(state)), moves, strict=True)
-        return jnp.concatenate([jnp.ravel(leaf).astype(z.dtype) for leaf, is_moved in new if is_moved])
+    def both(z, hyperparams, template):
+        state = template._replace(hyperparams=hyperparams)
+        state = with_movable(state, _split(z, movable(template), moves))
 
-    return jax.jit(lambda z, *where: (lead(z, *where) - z, jax.jacfwd(lead)(z, *where)))
+        def column(tangent):
+            nothing = [jnp.zeros_like(leaf) for leaf in movable(template)]
+            new, tangents = push(advance, state, _split(tangent, nothing, moves))
+            return _joined(movable(new), moves, z.dtype), _joined(tangents, moves, z.dtype)
+
+        new, columns = jax.vmap(column, out_axes=(None, 1))(jnp.eye(z.size, dtype=z.dtype))
+        return new - z, columns
+
+    return jax.jit(both)
+
+
+def _joined(leaves, moves, dtype):
+    """As one vector, what moves of the leaves."""
+    moved = [jnp.ravel(leaf).astype(dtype) for leaf, is_moved in zip(leaves, moves, strict=True) if is_moved]
+    return jnp.concatenate(moved) if moved else jnp.zeros(0, dtype)
+
+
+def _split(z, leaves, moves):
+    """The leaves, with what moves of them taken from a vector."""
+    place, filled = 0, []
+    for leaf, is_moved in zip(leaves, moves, strict=True):
+        size = leaf.size if is_moved else 0
+        filled.append(z[place : place + size].reshape(leaf.shape).astype(leaf.dtype) if is_moved else leaf)
+        place += size
+    return filled
 
 
 def newton_step(jacobian: Float[np.ndarray, "n n"], changed: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
@@ -211,7 +212,3 @@ def growth_rate(jacobian: Float[np.ndarray, "n n"], num_flat: int, period: int) 
     others = multipliers[np.argsort(np.abs(multipliers - 1))[num_flat:]]
     largest = float(np.max(np.abs(others), initial=0.0))
     return math.log(largest) / period if largest > 0 else -math.inf
-
-
-def _parts(state):
-    return jax.tree.leaves((state.params, state.model_state, state.opt_state))
