@@ -19,7 +19,7 @@ from typer.testing import CliRunner
 import gdx
 from gdx import reports
 from gdx.cli import app
-from gdx.cli.options import show, speak_plainly, written
+from gdx.cli.console import show, speak_plainly, written
 
 SMALL = ["--step-sizes", "0.5:1.4:9", "--repeats", "3", "--num-steps", "1000"]
 

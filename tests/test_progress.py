@@ -15,7 +15,7 @@ from cases import keys
 
 import gdx
 from gdx import progress
-from gdx.cli import options
+from gdx.cli import console
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 STEP_SIZES = np.linspace(0.1, 1.0, 4)
@@ -36,7 +36,7 @@ def terminal(monkeypatch):
     """Somebody who watches and does not wait."""
     monkeypatch.setattr(progress, "PATIENCE", 0.0)
     monkeypatch.setattr(progress, "is_watched", lambda: True)
-    monkeypatch.setattr(options, "is_watched", lambda: True)
+    monkeypatch.setattr(console, "is_watched", lambda: True)
 
 
 @pytest.fixture
@@ -103,10 +103,10 @@ def test_a_trace_shows_nothing(run, bars):
 
 @pytest.mark.usefixtures("terminal")
 def test_the_command_lines_bar_is_the_only_one(run, bars):
-    with options.progress_bar(False) as told:
+    with console.progress_bar(False) as told:
         run(STEP_SIZES, keys(2), progress=lambda *counts: told("sweep", *counts))
     assert [task.description for task in bars[0].tasks] == ["sweep"]
-    with options.progress_bar(True) as told:
+    with console.progress_bar(True) as told:
         run(STEP_SIZES, keys(2), progress=told)
     assert len(bars) == 1
 

@@ -12,9 +12,9 @@ except ImportError as error:
     raise SystemExit(f"the command line needs {error.name}; install gdx with its extra 'lab'") from error
 
 import gdx
+from gdx.cli.console import say, speak_plainly
 from gdx.cli.edge import edge
 from gdx.cli.listing import list_names
-from gdx.cli.options import say, speak_plainly
 from gdx.cli.trajectory import trajectory
 from gdx.cli.transition import transition
 from gdx.cli.verify import verify

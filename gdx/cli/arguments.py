@@ -1,4 +1,4 @@
-"""What a problem, an optimizer and a criterion are called on the command line."""
+"""What a problem and an optimizer are called on the command line."""
 
 from __future__ import annotations
 
@@ -16,21 +16,19 @@ import optax
 
 from gdx import optimizers, problems
 from gdx.checks import first_line, inside
-from gdx.cli.options import Scale
 from gdx.stepping import Family
 
 MOST_NAMES = 8
 """Of a module, that a sentence has room for."""
 
 
-class Criterion(enum.StrEnum):
-    """What counts as success."""
+class Scale(enum.StrEnum):
+    """Of the features of a data set."""
 
-    trains = "trains"
-    converged = "converged"
-    stable = "stable"
-    bounded = "bounded"
-    improved = "improved"
+    standard = "standard"
+    minmax = "minmax"
+    robust = "robust"
+    none = "none"
 
 
 def named_problem(

@@ -9,69 +9,62 @@ import jax
 import typer
 
 from gdx import reports, studies
-from gdx.cli.arguments import Criterion, hyperparameters_of, named_optimizer, named_problem
-from gdx.cli.options import Precision, Scale, progress_bar, refusals, say, show, stopping_early
+from gdx.cli.console import progress_bar, refusals, say, show, stopping_early
+from gdx.cli.request import (
+    AsJson,
+    Assignments,
+    BatchSize,
+    CriterionName,
+    Momentum,
+    Nesterov,
+    NumSteps,
+    OptimizerName,
+    Precision,
+    PrecisionName,
+    ProblemName,
+    Quiet,
+    Replacement,
+    ScaleName,
+    Tolerance,
+    requested,
+)
 from gdx.sweeps import Interrupted
 from gdx.wording import span
 
 
 def edge(
-    problem: Annotated[
-        str, typer.Argument(help="a name from gdx list, or my_module:my_problem from this folder")
-    ] = "linear-network",
-    optimizer: Annotated[
-        str, typer.Option(help="a name from gdx list, or my_module:my_optimizer from this folder")
-    ] = "sgd",
-    momentum: Annotated[float | None, typer.Option(help="the optimizer's momentum")] = None,
-    nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's form of momentum")] = False,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="any other hyperparameter, as b1=0.8; may be repeated")
-    ] = None,
-    num_steps: Annotated[int | None, typer.Option(help="the horizon")] = None,
-    criterion: Annotated[
-        Criterion | None, typer.Option(help="what counts as success; what suits the problem by default")
-    ] = None,
-    tolerance: Annotated[float | None, typer.Option(help="of convergence, relative to the first gradient norm")] = None,
-    scale: Annotated[Scale | None, typer.Option(help="of the features, for problems on data")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="examples a step, reshuffled every epoch, for problems on data; all by default")
-    ] = None,
-    replacement: Annotated[bool, typer.Option("--replacement", help="draw batches with replacement")] = False,
+    problem: ProblemName = "linear-network",
+    optimizer: OptimizerName = "sgd",
+    momentum: Momentum = None,
+    nesterov: Nesterov = False,
+    assignments: Assignments = None,
+    num_steps: NumSteps = None,
+    criterion: CriterionName = None,
+    tolerance: Tolerance = None,
+    scale: ScaleName = None,
+    batch_size: BatchSize = None,
+    replacement: Replacement = False,
     seed: Annotated[int, typer.Option(help="of the random start")] = 0,
-    precision: Annotated[Precision, typer.Option(help="of all numbers")] = Precision.float64,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout and nothing else")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
+    precision: PrecisionName = Precision.float64,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Set the step sizes that are called the largest stable one side by side, for one start."""
     with refusals():
-        jax.config.update("jax_enable_x64", precision is Precision.float64)
-        entry, made = named_problem(problem, scale, batch_size, replacement)
-        hyperparameters = hyperparameters_of(momentum, nesterov, assignments or [])
-        family, hyperparameters = named_optimizer(optimizer, hyperparameters)
-        settings = {
-            "problem": problem,
-            "optimizer": optimizer,
-            "hyperparameters": hyperparameters,
-            "criterion": entry.criterion if criterion is None else criterion.value,
-            "num_steps": entry.num_steps if num_steps is None else num_steps,
-            "repeats": 1,
-            "seed": seed,
-            "precision": precision.value,
-            "tolerance": entry.tolerance if tolerance is None else tolerance,
-            "scale": None if not entry.takes_scale else (scale or Scale.standard).value,
-            "batch_size": batch_size,
-            "replacement": replacement,
-        }
+        optimizer_options = optimizer, momentum, nesterov, assignments
+        data_options = scale, batch_size, replacement
+        wanted = requested(problem, *optimizer_options, num_steps, criterion, tolerance, *data_options, seed, precision)
+        settings = wanted.settings
         try:
             with stopping_early(), progress_bar(quiet or as_json) as progress:
                 found = studies.step_table(
-                    made,
-                    family,
+                    wanted.problem,
+                    wanted.family,
                     jax.random.key(seed),
                     num_steps=settings["num_steps"],
                     criterion=settings["criterion"],
                     tolerance=settings["tolerance"],
-                    rtol=entry.rtol,
+                    rtol=wanted.entry.rtol,
                     progress=progress and functools.partial(progress, "edges"),
                 )
         except Interrupted as interrupted:

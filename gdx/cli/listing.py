@@ -7,14 +7,15 @@ from typing import Annotated
 import typer
 
 from gdx import optimizers, problems, reports
-from gdx.cli.options import refusals, show
+from gdx.cli.console import refusals, show
+from gdx.cli.request import AsJson
 
 KINDS = ("problems", "landscapes", "optimizers")
 
 
 def list_names(
     what: Annotated[str | None, typer.Argument(help="problems, landscapes or optimizers; all by default")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout and nothing else")] = False,
+    as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="no table")] = False,
 ) -> None:
     """Show problems, landscapes and optimizers, a line each."""

@@ -7,12 +7,12 @@ import functools
 import pathlib
 from typing import Annotated
 
-import jax
 import typer
 
 from gdx import optimizers, plots, problems, reports, studies
 from gdx.cli.arguments import named_optimizer
-from gdx.cli.options import Precision, check_writable, progress_bar, refusals, show, written
+from gdx.cli.console import check_writable, progress_bar, refusals, show, written
+from gdx.cli.request import AsJson, Precision, PrecisionName, Quiet, use
 
 DEFAULT_OPTIMIZERS = "sgd,momentum,nag,adagrad,rmsprop,adadelta,adam"
 GIF_DPI = 75
@@ -30,15 +30,15 @@ def trajectory(
     ] = DEFAULT_OPTIMIZERS,
     num_steps: Annotated[int | None, typer.Option(help="steps of every run")] = None,
     start: Annotated[str | None, typer.Option(help="X,Y, a point in the window")] = None,
-    precision: Annotated[Precision, typer.Option(help="of all numbers")] = Precision.float64,
+    precision: PrecisionName = Precision.float64,
     out: Annotated[pathlib.Path, typer.Option(help="folder for trajectory.png")] = pathlib.Path("."),
     animate: Annotated[bool, typer.Option("--animate", help="trajectory.gif too")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout and nothing else")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Draw the paths of several optimizers over a landscape of two parameters, and loss against step."""
     with refusals():
-        jax.config.update("jax_enable_x64", precision is Precision.float64)
+        use(precision)
         place = _landscape(landscape)
         contestants = [_contestant(text) for text in optimizer_list.split(",")]
         point = None if start is None else _point(start)

@@ -6,98 +6,81 @@ import functools
 import importlib
 import math
 import pathlib
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import typer
 
 from gdx import plots, reports, storage, studies
-from gdx.cli.arguments import Criterion, hyperparameters_of, named_optimizer, named_problem
-from gdx.cli.options import (
+from gdx.cli.arguments import Scale
+from gdx.cli.console import check_writable, progress_bar, refusals, say, show, stopping_early, written
+from gdx.cli.request import (
+    AsJson,
+    Assignments,
+    BatchSize,
+    CriterionName,
+    Momentum,
+    Nesterov,
+    NumSteps,
+    OptimizerName,
     Precision,
-    Scale,
-    check_writable,
-    progress_bar,
-    refusals,
-    say,
-    show,
-    stopping_early,
-    written,
+    PrecisionName,
+    ProblemName,
+    Quiet,
+    Replacement,
+    ScaleName,
+    Tolerance,
+    requested,
 )
-from gdx.stepping import Family
 
 
 def transition(
-    problem: Annotated[
-        str, typer.Argument(help="a name from gdx list, or my_module:my_problem from this folder")
-    ] = "linear-network",
-    optimizer: Annotated[
-        str, typer.Option(help="a name from gdx list, or my_module:my_optimizer from this folder")
-    ] = "sgd",
-    momentum: Annotated[float | None, typer.Option(help="the optimizer's momentum")] = None,
-    nesterov: Annotated[bool, typer.Option("--nesterov", help="Nesterov's form of momentum")] = False,
-    assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="any other hyperparameter, as b1=0.8; may be repeated")
-    ] = None,
+    problem: ProblemName = "linear-network",
+    optimizer: OptimizerName = "sgd",
+    momentum: Momentum = None,
+    nesterov: Nesterov = False,
+    assignments: Assignments = None,
     step_sizes: Annotated[str | None, typer.Option(help="LO:HI:N, geometric")] = None,
     repeats: Annotated[int | None, typer.Option(help="random starts at every step size")] = None,
-    num_steps: Annotated[int | None, typer.Option(help="the horizon")] = None,
-    criterion: Annotated[
-        Criterion | None, typer.Option(help="what counts as success; what suits the problem by default")
-    ] = None,
-    tolerance: Annotated[float | None, typer.Option(help="of convergence, relative to the first gradient norm")] = None,
-    scale: Annotated[Scale | None, typer.Option(help="of the features, for problems on data")] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(help="examples a step, reshuffled every epoch, for problems on data; all by default")
-    ] = None,
-    replacement: Annotated[bool, typer.Option("--replacement", help="draw batches with replacement")] = False,
+    num_steps: NumSteps = None,
+    criterion: CriterionName = None,
+    tolerance: Tolerance = None,
+    scale: ScaleName = None,
+    batch_size: BatchSize = None,
+    replacement: Replacement = False,
     seed: Annotated[int, typer.Option(help="of the random starts")] = 0,
-    precision: Annotated[Precision, typer.Option(help="of all numbers")] = Precision.float64,
+    precision: PrecisionName = Precision.float64,
     out: Annotated[pathlib.Path, typer.Option(help="folder for transition.png and transition.nc")] = pathlib.Path("."),
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout and nothing else")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Find where one optimizer stops converging, beside where theory says it should."""
     with refusals():
-        jax.config.update("jax_enable_x64", precision is Precision.float64)
-        entry, made = named_problem(problem, scale, batch_size, replacement)
-        hyperparameters = hyperparameters_of(momentum, nesterov, assignments or [])
-        family, hyperparameters = named_optimizer(optimizer, hyperparameters)
+        optimizer_options = optimizer, momentum, nesterov, assignments
+        data_options = scale, batch_size, replacement
+        wanted = requested(
+            problem, *optimizer_options, num_steps, criterion, tolerance, *data_options, seed, precision, repeats
+        )
+        settings: dict[str, Any] = wanted.settings | {"slots": None}
         grid = None if step_sizes is None else _grid(step_sizes)
-        repeats = _at_least_one("repeats", entry.repeats if repeats is None else repeats)
         check_writable(out, "transition.png", "transition.nc")
-        keys = jax.random.split(jax.random.key(seed), repeats)
-        settings = {
-            "problem": problem,
-            "optimizer": optimizer,
-            "hyperparameters": hyperparameters,
-            "criterion": entry.criterion if criterion is None else criterion.value,
-            "num_steps": entry.num_steps if num_steps is None else num_steps,
-            "repeats": repeats,
-            "slots": None,
-            "seed": seed,
-            "precision": precision.value,
-            "tolerance": entry.tolerance if tolerance is None else tolerance,
-            "scale": None if not entry.takes_scale else (scale or Scale.standard).value,
-            "batch_size": batch_size,
-            "replacement": replacement,
-        }
+        keys = jax.random.split(jax.random.key(seed), settings["repeats"])
         with stopping_early(), progress_bar(quiet or as_json) as progress:
             found = studies.transition(
-                made,
-                family,
+                wanted.problem,
+                wanted.family,
                 keys=keys,
                 num_steps=settings["num_steps"],
                 step_sizes=grid,
-                num_points=entry.num_points,
+                num_points=wanted.entry.num_points,
                 criterion=settings["criterion"],
                 tolerance=settings["tolerance"],
-                rtol=entry.rtol,
+                rtol=wanted.entry.rtol,
                 progress=progress,
             )
             gain = None
             if not found.interrupted and scale is Scale.none and batch_size is None:
-                gain = _scaling_gain(entry, made, family, keys, settings, progress)
+                gain = _scaling_gain(wanted, keys, progress)
     settings["slots"] = found.slots
     if found.edge is not None:
         settings["criterion"] = found.edge.criterion
@@ -129,19 +112,13 @@ def _grid(text):
     return np.geomspace(low, high, number)
 
 
-def _at_least_one(name, value):
-    if value < 1:
-        raise ValueError(f"{name}: {value} is below 1; pass at least 1")
-    return value
-
-
-def _scaling_gain(entry, raw, family: Family, keys, settings, progress):
+def _scaling_gain(wanted, keys, progress):
     return studies.scaling_gain(
-        entry.make(scale="standard"),
-        raw,
-        family,
+        wanted.entry.make(scale="standard"),
+        wanted.problem,
+        wanted.family,
         keys=keys,
-        num_steps=settings["num_steps"],
+        num_steps=wanted.settings["num_steps"],
         progress=progress and functools.partial(progress, "scaling"),
     )
 

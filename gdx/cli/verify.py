@@ -5,11 +5,11 @@ from __future__ import annotations
 import functools
 from typing import Annotated
 
-import jax
 import typer
 
 from gdx import reports, studies
-from gdx.cli.options import progress_bar, refusals, say, show
+from gdx.cli.console import progress_bar, refusals, say, show
+from gdx.cli.request import AsJson, Precision, Quiet, use
 
 
 def verify(
@@ -18,12 +18,12 @@ def verify(
         str | None, typer.Option(help="a row's name or the beginning of one, or a kind, as threshold or tail")
     ] = None,
     fast: Annotated[bool, typer.Option("--fast", help="a few cheap rows of every kind")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object on stdout and nothing else")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress, no table")] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
 ) -> None:
     """Hold every closed form that gdx knows against a measurement on this machine; exit code 1 if one fails."""
     with refusals():
-        jax.config.update("jax_enable_x64", True)
+        use(Precision.float64)
         try:
             with progress_bar(quiet or as_json) as progress:
                 found = studies.verify(

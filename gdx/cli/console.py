@@ -1,9 +1,8 @@
-"""What the commands share: kinds of options, refusals, the progress bar."""
+"""What the commands say and show: refusals, tables, files that could not be written, the progress bar."""
 
 from __future__ import annotations
 
 import contextlib
-import enum
 import functools
 import io
 import os
@@ -26,22 +25,6 @@ PLAIN_WIDTH = 80
 """Columns of a terminal that says it has none."""
 BLOCK_BYTES = 1 << 16
 """Room that a disk must have for a first look."""
-
-
-class Precision(enum.StrEnum):
-    """Of all numbers of a sweep."""
-
-    float32 = "float32"
-    float64 = "float64"
-
-
-class Scale(enum.StrEnum):
-    """Of the features of a data set."""
-
-    standard = "standard"
-    minmax = "minmax"
-    robust = "robust"
-    none = "none"
 
 
 @contextlib.contextmanager
