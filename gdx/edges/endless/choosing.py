@@ -13,11 +13,11 @@ import numpy as np
 
 from gdx.edges.endless.basins import leave_basin
 from gdx.edges.endless.choice import Choice, Start, no_number, worth
-from gdx.edges.endless.estimates import EstimateKind, Found
+from gdx.edges.endless.estimates import EstimateKind, Found, nothing
 from gdx.edges.endless.growth import slopes, zero_of_growth
 from gdx.edges.endless.oscillation import NARROWEST, WIDEST, ladder, settled, zero_of_gradient
 from gdx.edges.endless.probing import WIDTH
-from gdx.edges.endless.resting import LocalEdge, local_edge, minimum_of_affine, nowhere
+from gdx.edges.endless.resting import LocalEdge, local_edge, minimum_of_affine
 from gdx.edges.endless.traces import Traces
 from gdx.trees import rows
 
@@ -66,7 +66,7 @@ def _decide(start, survey):
         return _linear(start, survey)
     narrowed, below, why_not = _narrowed(start, survey)
     local = (
-        nowhere("no run below the first failure comes to rest within the horizon")
+        LocalEdge(nothing("no run below the first failure comes to rest within the horizon"))
         if below is None
         else (local_edge(start.probe, start.probe.one_start(below.step_size, start.key), below.state, below.step_size))
     )
@@ -81,8 +81,8 @@ def _decide(start, survey):
 def _linear(start, survey):
     """Of a loss that is quadratic all the way: threshold over its largest curvature, or the zero of the growth rate."""
     place = minimum_of_affine(start.probe, start.key, start.lower)
-    if place.is_number:
-        found, method = Found(place.value, place.error), "eigenvalue"
+    if place.found.is_number:
+        found, method = place.found, "eigenvalue"
     else:
         rates = slopes(survey).half
         # Beyond the edge growth is plain to see; far below, what has decayed to rounding may seem to grow.
@@ -162,27 +162,27 @@ def _nearest_at_rest(looked: list[Traces], sides, lower):
 
 def _local(start, local: LocalEdge):
     """The edge of the place where runs come to rest, if the runs on both sides of it agree; else None."""
-    if not local.is_number or local.num_flat:
+    if not local.found.is_number or local.num_flat:
         return None
     resolution, unseen = start.resolution / local.slope, start.unseen / local.slope
     # A run that certainly fails stands above the edge; one that succeeds may have come close on its way out.
     highest = min(start.upper * (1 + AGREES), start.first * (1 + resolution))
-    is_between = start.lower * (1 - unseen) <= local.value <= highest
+    is_between = start.lower * (1 - unseen) <= local.found.value <= highest
     shift = max(local.drift, 0.0) / local.slope
     if not (is_between and shift <= resolution):
         return None
-    flanks = start.probe(local.value * (1 + _flanks(resolution)), start.key)
-    is_below = flanks.step_sizes < local.value
+    flanks = start.probe(local.found.value * (1 + _flanks(resolution)), start.key)
+    is_below = flanks.step_sizes < local.found.value
     met = start.sides.met(flanks)
     fails = ~is_below & ~met
     # Just above, a run may still be on its way out at the end; further off it may come to another minimum.
-    nearby = local.value * (1 + max(2 * unseen, 3 * NARROWEST))
+    nearby = local.found.value * (1 + max(2 * unseen, 3 * NARROWEST))
     if not (np.all(met[is_below]) and np.any(fails & (flanks.step_sizes <= nearby))):
         return None
     kind, reason = _kind_above(flanks, fails)
     if start.sides.criterion == "bounded" and kind is not EstimateKind.HARD:
         return None
-    found = Found(local.value * (1 - shift), local.error + shift * local.value)
+    found = Found(local.found.value * (1 - shift), local.found.error + shift * local.found.value)
     return worth(kind, "eigenvalue", found, reason)
 
 
@@ -209,7 +209,7 @@ def _from_runs(start, local):
     above = ladder(start.probe, start.key, start.lower)
     rate = slopes(above).half[0]
     # A minimum that stands alone and is stable beyond a certain failure is not what ends there.
-    is_beyond = local.is_number and local.num_flat == 0 and local.value > start.upper * (1 + AGREES)
+    is_beyond = local.found.is_number and local.num_flat == 0 and local.found.value > start.upper * (1 + AGREES)
     is_local = not is_beyond and start.sides.criterion != "bounded" and abs(rate) <= NEAR * start.resolution
     if is_local:
         above = settled(start.probe, start.key, start.lower, above, start.sides.tolerance)
@@ -219,7 +219,7 @@ def _from_runs(start, local):
         nearest = above.step_sizes[above.cycles & beyond].min()
         is_near = is_local or found.value - start.lower <= start.lower * start.resolution
         # The place of rest below the edge must still be stable there, and not much beyond.
-        is_stable = not local.is_number or start.lower * (1 - start.unseen) <= local.value
+        is_stable = not local.found.is_number or start.lower * (1 - start.unseen) <= local.found.value
         is_near &= is_stable
         if is_near and found.is_number and start.lower <= found.value + found.error and found.value < nearest:
             return worth(EstimateKind.SOFT, "oscillating side", found, "beyond it the gradient norm rises from zero")

@@ -14,6 +14,7 @@ import numpy as np
 from jax.flatten_util import ravel_pytree
 
 from gdx.curvature import sharpness
+from gdx.edges.endless.estimates import Found, nothing
 from gdx.edges.endless.linearising import Linearised, come_to_rest, growth_rate
 from gdx.edges.endless.probing import Probe
 from gdx.problems import problem
@@ -49,37 +50,15 @@ ELSEWHERE = 0.8
 class LocalEdge(NamedTuple):
     """The step size at which a place of rest loses its stability."""
 
-    value: float
-    """NaN where there is none; `reason` says why."""
-    error: float
-    slope: float
+    found: Found
+    """That step size, or why there is none."""
+    slope: float = math.nan
     """Change of the logarithm of the largest multiplier per relative change of the step size, at the edge."""
-    num_flat: int
+    num_flat: int = 0
     """Flat directions, along which other minima lie next to this one."""
     drift: float = 0.0
     """Growth per step of the critical mode of the start itself at that step size, where only what is not linear can
     make it grow (the edge of the start lies lower: a hard one) or shrink (a soft one)."""
-    reason: str = ""
-
-    @property
-    def is_number(self) -> bool:
-        """Whether there is an edge."""
-        return math.isfinite(self.value) and math.isfinite(self.error)
-
-
-def nowhere(reason: str) -> LocalEdge:
-    """Say why there is no edge of this kind.
-
-    Parameters
-    ----------
-    reason
-        One sentence for a person.
-
-    Returns
-    -------
-    LocalEdge
-    """
-    return LocalEdge(math.nan, math.nan, math.nan, 0, reason=reason)
 
 
 def local_edge(probe: Probe, start: TrainState, end: TrainState, step_size: float) -> LocalEdge:
@@ -102,17 +81,17 @@ def local_edge(probe: Probe, start: TrainState, end: TrainState, step_size: floa
     """
     linearised = Linearised(probe, start, end)
     if linearised.size == 0:
-        return nowhere("no parameter moves")
+        return _nowhere("no parameter moves")
     if linearised.size > DENSE_SIZE:
         return _curvature_edge(probe, start, end, step_size)
     travelled = np.linalg.norm(linearised.vector(end) - linearised.vector(start))
     rest = come_to_rest(linearised, linearised.vector(end), step_size)
     if rest is None or not rest.moved <= FURTHEST * travelled:
-        return nowhere("the run below the edge has not come to rest")
-    found = _edge_of_place(linearised, rest, step_size)
-    if not found.is_number or found.num_flat:
-        return found
-    return found._replace(drift=_drift(linearised, start, found, probe.num_steps))
+        return _nowhere("the run below the edge has not come to rest")
+    local = _edge_of_place(linearised, rest, step_size)
+    if not local.found.is_number or local.num_flat:
+        return local
+    return local._replace(drift=_drift(linearised, start, local, probe.num_steps))
 
 
 def minimum_of_affine(probe: Probe, key: chex.PRNGKey, step_size: float) -> LocalEdge:
@@ -132,9 +111,9 @@ def minimum_of_affine(probe: Probe, key: chex.PRNGKey, step_size: float) -> Loca
     start = probe.one_start(step_size, key)
     linearised = Linearised(probe, start, probe.flow(start, probe.period))
     if not 0 < linearised.size <= DENSE_SIZE:
-        return nowhere("too many parameters for a dense matrix")
+        return _nowhere("too many parameters for a dense matrix")
     rest = come_to_rest(linearised, linearised.vector(start), step_size)
-    return nowhere("no place of rest was found") if rest is None else _edge_of_place(linearised, rest, step_size)
+    return _nowhere("no place of rest was found") if rest is None else _edge_of_place(linearised, rest, step_size)
 
 
 def _edge_of_place(linearised, rest, step_size):
@@ -146,20 +125,21 @@ def _edge_of_place(linearised, rest, step_size):
 
     rates = np.array([growth(step_size * factor) for factor in SCAN])
     if np.any(np.isnan(rates)):
-        return nowhere("the step cannot be differentiated where runs come to rest")
+        return _nowhere("the step cannot be differentiated where runs come to rest")
     if rates[0] > 0:
-        return nowhere("runs come to rest where the step is unstable: at a saddle")
+        return _nowhere("runs come to rest where the step is unstable: at a saddle")
     if not np.any(rates > 0):
-        return nowhere("the place where runs come to rest is stable far beyond the edge")
-    found = _root(growth, step_size * SCAN, rates, linearised.eps)._replace(num_flat=num_flat)
+        return _nowhere("the place where runs come to rest is stable far beyond the edge")
+    local = _root(growth, step_size * SCAN, rates, linearised.eps)._replace(num_flat=num_flat)
+    found = local.found
     if not found.is_number:
-        return found
+        return local
     here = come_to_rest(linearised, rest.place, found.value)
     if here is None:
-        return nowhere("no place of rest was found at the edge")
+        return _nowhere("no place of rest was found at the edge")
     _, beside = linearised.at(here.place + here.correction, found.value)
-    shift = abs(growth_rate(beside, num_flat, linearised.period)) / found.slope
-    return found._replace(error=found.error + 2 * shift * found.value)
+    shift = abs(growth_rate(beside, num_flat, linearised.period)) / local.slope
+    return local._replace(found=Found(found.value, found.error + 2 * shift * found.value))
 
 
 def _root(growth, step_sizes, rates, eps):
@@ -170,21 +150,21 @@ def _root(growth, step_sizes, rates, eps):
     value: Any = optimize.brentq(growth, lower, upper, xtol=1e-300, rtol=4 * np.finfo(float).eps)
     slope = (growth(value * (1 + NUDGE)) - growth(value * (1 - NUDGE))) / (2 * NUDGE)
     if not slope > 0:
-        return nowhere("the largest multiplier does not pass 1 with a slope")
+        return _nowhere("the largest multiplier does not pass 1 with a slope")
     # Rounding of the multiplier, seen through the slope.
     noise = max(abs(growth(value * (1 + shift)) - shift * slope) for shift in (0.0, 400 * eps, -400 * eps))
-    return LocalEdge(value, value * (FLOOR * eps + 2 * noise / slope), slope, 0)
+    return LocalEdge(Found(value, value * (FLOOR * eps + 2 * noise / slope)), slope)
 
 
-def _drift(linearised, start, found, num_steps):
+def _drift(linearised, start, local, num_steps):
     """Growth of the critical mode per step in the start's own run at the edge; 0 where it holds none of it."""
-    half, end = linearised.halves(start, found.value, num_steps)
+    half, end = linearised.halves(start, local.found.value, num_steps)
     # It may have come to another place of the same kind, as to the mirror image of a minimum.
-    rest = come_to_rest(linearised, end, found.value) if np.all(np.isfinite(end)) else None
+    rest = come_to_rest(linearised, end, local.found.value) if np.all(np.isfinite(end)) else None
     if rest is None:
         return math.inf
     values, left = np.linalg.eig(rest.jacobian.T)
-    others = np.argsort(np.abs(values - 1))[found.num_flat :]
+    others = np.argsort(np.abs(values - 1))[local.num_flat :]
     critical = others[int(np.argmax(np.abs(values[others])))]
     if not abs(math.log(abs(values[critical]))) <= SAME_PLACE:
         return math.inf
@@ -193,25 +173,31 @@ def _drift(linearised, start, found, num_steps):
     return math.log(late / early) / (num_steps // 2) if early > smallest and late > smallest else 0.0
 
 
+def _nowhere(reason):
+    """No edge of this kind, and why."""
+    return LocalEdge(nothing(reason))
+
+
 def _curvature_edge(probe, start, end, step_size):
     """Of more numbers than fit a dense matrix: the edge of a single number, of the largest curvature at the minimum."""
     here = resolve_problem(probe.problem, probe.hyperparams(step_size))
     probe.num_runs += 1
     elsewhere = probe.flow(start._replace(hyperparams=probe.hyperparams(ELSEWHERE * step_size)), probe.num_steps)
-    found = [_curvature_at(here, state) for state in (end, elsewhere)]
-    if any(not residual <= SAME_PLACE * abs(curvature) for curvature, residual in found) or found[0][0] <= 0:
-        return nowhere("the largest curvature where runs come to rest is not known well enough")
-    (curvature, residual), (other, _) = found
+    at_both = [_curvature_at(here, state) for state in (end, elsewhere)]
+    if any(not residual <= SAME_PLACE * abs(curvature) for curvature, residual in at_both) or at_both[0][0] <= 0:
+        return _nowhere("the largest curvature where runs come to rest is not known well enough")
+    (curvature, residual), (other, _) = at_both
     if abs(other - curvature) > SAME_PLACE * curvature:
-        return nowhere("runs at other step sizes come to rest at another minimum, so that none stands alone")
+        return _nowhere("runs at other step sizes come to rest at another minimum, so that none stands alone")
     single = problem(jnp.ones(1), lambda number: 0.5 * curvature * jnp.sum(number**2))
     bowl, key = Probe(single, probe.family, probe.num_steps, along=probe.along), jax.random.key(0)
     bowl.period = probe.period
     if not bowl.is_affine(key, step_size):
-        return nowhere("more parameters than the linearised step of an optimizer with a preconditioner can have")
+        return _nowhere("more parameters than the linearised step of an optimizer with a preconditioner can have")
     edge = minimum_of_affine(bowl, key, step_size)
+    found = edge.found
     relative = (residual + abs(other - curvature)) / curvature + CURVATURE_RTOL
-    return edge._replace(error=edge.error + edge.value * relative)
+    return edge._replace(found=found._replace(error=found.error + found.value * relative))
 
 
 def _curvature_at(here, state):
