@@ -75,6 +75,21 @@ def wide(tree: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf.astype(jnp.promote_types(leaf.dtype, jnp.float32)), tree)
 
 
+def is_floating(leaf: Any) -> bool:
+    """Tell whether a leaf holds floating numbers, which alone have tangents.
+
+    Parameters
+    ----------
+    leaf
+        An array.
+
+    Returns
+    -------
+    bool
+    """
+    return jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
 def rows(tree: Any, index: Any) -> Any:
     """Take some along the leading axis of every leaf: one of many runs, say, or several.
 

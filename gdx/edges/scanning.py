@@ -15,6 +15,7 @@ from gdx.checks import check_count, check_number, own_rules
 from gdx.edges.edge import Edge
 from gdx.edges.endless.estimating import estimate_of
 from gdx.edges.growing import grow
+from gdx.edges.inputs import already_scanned, check_rtol, check_run, needed, within
 from gdx.edges.reading import NAMES_OF_FAILURE, read_edge, worth_refining
 from gdx.edges.starting import first_scan
 from gdx.exploring import Along, Exploration, explore, hyperparams_at
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     import chex
 
 Criterion = str | Callable[[Runs], Any]
-BRACKET_POINTS = 17
 FINE, COARSE = 1e-4, 1e-2
 """Widest bracket accepted, relative: of an edge where runs turn unstable, and of one where training stops to pay, which
 is a matter of degree."""
@@ -140,19 +140,19 @@ def critical_step_size(
     if criterion is not None:
         check_criterion(criterion)
     keys = check_keys(keys)
-    _check_rtol(rtol)
+    check_rtol(rtol)
     if run is None:
         steps = check_count("num_steps", num_steps, "pass the horizon in steps")
         make = sweep if tail is None else functools.partial(sweep, tail=tail)
         run = make(
-            _needed("problem", problem),
-            _needed("family", family),
+            needed("problem", problem),
+            needed("family", family),
             num_steps=steps,
             tolerance=1e-6 if tolerance is None else tolerance,
             num_runs=LANES * keys.shape[0],
         )
     else:
-        _check_run(run, problem, family, num_steps, tail)
+        check_run(run, problem, family, num_steps, tail)
     judged_at = run.tolerance
     if tolerance is not None:
         judged_at = check_number("tolerance", tolerance, 0, math.inf, "leave it out for the sweep's")
@@ -164,9 +164,9 @@ def critical_step_size(
     if along is not None and not callable(along):
         raise ValueError(f"along: {along!r} is not callable; pass a function position -> hyperparameters")
     explored = Exploration(run, keys, along)
-    step_sizes = None if bracket is None else _within(bracket)
+    step_sizes = None if bracket is None else within(bracket)
     if scanned is not None:
-        explored.keep(*_already_scanned(scanned, keys))
+        explored.keep(*already_scanned(scanned, keys))
         step_sizes = explored.step_sizes
     wanted = Search(criterion, float(judged_at), rtol, step_sizes is None, each_start)
     return find_edge(explored, step_sizes, wanted, progress=progress, estimate=estimate)
@@ -293,71 +293,3 @@ def _look_below(explored, wanted, refine, progress):
         explore(explored, refine, progress)
         if edge_of(explored, wanted).first_failure.upper >= first.lower:
             return
-
-
-def _within(bracket):
-    lower, upper = (float(end) for end in bracket)
-    if not 0 < lower < upper < math.inf:
-        raise ValueError(f"bracket: {bracket} is not two step sizes with 0 < lower < upper; leave it out for a scan")
-    return np.geomspace(lower, upper, BRACKET_POINTS)
-
-
-def _already_scanned(scanned, keys):
-    step_sizes, runs = (scanned.step_sizes, scanned) if isinstance(scanned, Runs) else scanned
-    step_sizes, shape = np.asarray(step_sizes, float), np.shape(runs.stopped)
-    if step_sizes.ndim != 1 or shape != (step_sizes.size, keys.shape[0]):
-        raise ValueError(
-            f"scanned: {step_sizes.shape} step sizes and runs {shape} do not fit {keys.shape[0]} keys; "
-            "pass [P] and [P, R]"
-        )
-    return step_sizes, runs
-
-
-def _needed(name, value):
-    if value is None:
-        raise ValueError(f"{name}: it is None; pass one, or a sweep of it as run")
-    return value
-
-
-def _check_run(run, problem, family, num_steps, tail):
-    """A sweep knows what it runs; whatever else is said of it has to be the same."""
-    for name, told, held in (("problem", problem, run.problem), ("family", family, run.family)):
-        if told is not None and not _is_same(told, held):
-            raise ValueError(
-                f"{name}: {_named(told)} is not the one of the sweep passed as run, {_named(held)}; "
-                "pass the same object, or None"
-            )
-    for name, told, held in (("num_steps", num_steps, run.num_steps), ("tail", tail, run.tail)):
-        if told not in (None, held):
-            raise ValueError(f"{name}: {told} is not the {held} of the sweep passed as run; leave it out")
-
-
-def _is_same(told, held):
-    """Identity, or the equality that two partials of one function or two arrays of the same numbers have."""
-    if told is held:
-        return True
-    if type(told) is not type(held):
-        return False
-    if isinstance(told, functools.partial):
-        return _is_same((told.func, told.args, told.keywords), (held.func, held.args, held.keywords))
-    if isinstance(told, (tuple, list)):
-        return len(told) == len(held) and all(_is_same(*pair) for pair in zip(told, held, strict=True))
-    if isinstance(told, dict):
-        return told.keys() == held.keys() and all(_is_same(value, held[name]) for name, value in told.items())
-    if isinstance(told, (np.ndarray, jax.Array)):
-        return told.dtype == held.dtype and np.array_equal(told, held)
-    return bool(told == held)
-
-
-def _named(value):
-    return getattr(value, "__name__", None) or type(value).__name__
-
-
-def _check_rtol(rtol):
-    if rtol is None:
-        return
-    wide = jax.dtypes.canonicalize_dtype(float) == np.float64
-    finest = 1e-14 if wide else 1e-6
-    if not (finest <= rtol < 1):
-        remedy = "ask for less" if wide else 'ask for less, or call jax.config.update("jax_enable_x64", True)'
-        raise ValueError(f"rtol: {rtol} is outside [{finest:g}, 1) of {'float64' if wide else 'float32'}; {remedy}")

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 
 from gdx.stepping.state import TrainState
+from gdx.trees import is_floating
 
 NOTHING, EMPTY = 1e-20, 1e-30
 """What counts as 0 in a memory, and what stands for it: the root of an empty second moment has no derivative, though
@@ -27,7 +28,7 @@ def movable(state: TrainState) -> tuple[jax.Array, ...]:
     tuple of arrays
         Counts, switches and random keys are no part of it, since they have no tangents.
     """
-    return tuple(leaf for leaf in jax.tree.leaves(_parts(state)) if _is_floating(leaf))
+    return tuple(leaf for leaf in jax.tree.leaves(_parts(state)) if is_floating(leaf))
 
 
 def with_movable(state: TrainState, leaves: Sequence[jax.Array]) -> TrainState:
@@ -46,7 +47,7 @@ def with_movable(state: TrainState, leaves: Sequence[jax.Array]) -> TrainState:
     """
     given = iter(leaves)
     old, structure = jax.tree.flatten(_parts(state))
-    params, model_state, opt_state = structure.unflatten([next(given) if _is_floating(leaf) else leaf for leaf in old])
+    params, model_state, opt_state = structure.unflatten([next(given) if is_floating(leaf) else leaf for leaf in old])
     return state._replace(params=params, model_state=model_state, opt_state=opt_state)
 
 
@@ -74,7 +75,7 @@ def push(
     Where a memory is empty, as the second moment of a pixel that is always 0, tangents see 1e-30 in its place: the
     derivative of its root is infinite, but whatever it is multiplied by is 0.
     """
-    memory = jax.tree.map(lambda leaf: _alive(leaf) if _is_floating(leaf) else leaf, state.opt_state)
+    memory = jax.tree.map(lambda leaf: _alive(leaf) if is_floating(leaf) else leaf, state.opt_state)
 
     def lead(leaves):
         return movable(update(with_movable(state, leaves)))
@@ -89,7 +90,3 @@ def _alive(leaf):
 
 def _parts(state):
     return state.params, state.model_state, state.opt_state
-
-
-def _is_floating(leaf):
-    return jnp.issubdtype(leaf.dtype, jnp.floating)

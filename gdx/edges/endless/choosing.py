@@ -18,6 +18,7 @@ from gdx.edges.endless.growth import slopes, zero_of_growth
 from gdx.edges.endless.oscillation import NARROWEST, WIDEST, ladder, settled, zero_of_gradient
 from gdx.edges.endless.probing import WIDTH
 from gdx.edges.endless.resting import LocalEdge, local_edge, minimum_of_affine
+from gdx.edges.endless.steps import find_period, is_affine
 from gdx.edges.endless.traces import Traces
 from gdx.trees import rows
 
@@ -48,7 +49,8 @@ def choose(start: Start) -> Choice:
         Of kind `NONE` with the reason where no number can be trusted.
     """
     survey = start.probe(start.lower * np.array(SURVEY), start.key)
-    if not start.probe.find_period(survey):
+    start.probe.period = find_period(start.probe, survey)
+    if not start.probe.period:
         return no_number("a step depends on how many came before it (a schedule, or a bias correction)")
     start = start._replace(depth=_depth(survey))
     return _checked(start, _decide(start, survey))
@@ -62,7 +64,7 @@ def _depth(survey):
 
 
 def _decide(start, survey):
-    if start.probe.is_affine(start.key, start.lower):
+    if is_affine(start.probe, start.key, start.lower):
         return _linear(start, survey)
     narrowed, below, why_not = _narrowed(start, survey)
     local = (

@@ -16,6 +16,7 @@ from gdx.edges.endless.choice import Start
 from gdx.edges.endless.choosing import choose
 from gdx.edges.endless.estimates import Estimate, EstimateKind
 from gdx.edges.endless.probing import Probe
+from gdx.edges.endless.steps import is_affine
 from gdx.edges.endless.traces import Sides
 from gdx.exploring import Along, hyperparams_at
 from gdx.problems.base import Problem
@@ -116,7 +117,7 @@ def estimate_of(run: Sweep, keys: chex.PRNGKey, edge: Edge, along: Along | None 
     if why_not:
         return no_estimate(why_not)._replace(repeat=repeat)
     probe = _probe_of(run).anew(along)
-    if not needs_success and not probe.is_affine(keys[repeat], bracket.lower):
+    if not needs_success and not is_affine(probe, keys[repeat], bracket.lower):
         return no_estimate(f"no start fails above step sizes at which it succeeds: {edge.status.value}")
     found = estimate_edge(probe, keys[repeat], *bracket, edge.tolerance, edge.criterion, last)
     return found._replace(repeat=repeat)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -17,21 +16,13 @@ from gdx.exploring import Along, hyperparams_at
 from gdx.problems.base import Problem
 from gdx.stepping import Family, TrainState, frozen_params, gradient_norm, train_step
 from gdx.sweeps.state import BLOW_UP_FACTOR, TAIL
-from gdx.trees import all_finite, repeated, rows
+from gdx.trees import is_floating, repeated, rows
 
 if TYPE_CHECKING:
     import chex
 
 WIDTH = 16
 """Runs side by side, S; always as many, so that nothing compiles twice."""
-MAX_PERIOD = 32
-"""Longest period of an optimizer that is looked for, as of gradients that are accumulated."""
-AFFINE_PLACES = np.concatenate(
-    [sign * np.geomspace(1e-2, 1e4, WIDTH // 2)[: WIDTH // 2 - (sign < 0)] for sign in (1, -1)]
-)
-"""Distances along a line, in units of the start's own, at which gradients are compared; WIDTH - 1 of them."""
-PLACES_OF_WAY = 1 + np.concatenate([[0.0], *(sign * np.geomspace(1e-3, 0.6, WIDTH // 2 - 1) for sign in (1, -1))])
-"""The same on the way from the start to where its run ends, in units of that way: around the end, above all."""
 
 
 def coarsest_eps(state: TrainState) -> float:
@@ -47,7 +38,7 @@ def coarsest_eps(state: TrainState) -> float:
     float
     """
     leaves = jax.tree.leaves((state.params, state.model_state, state.opt_state))
-    return max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves if _is_floating(leaf))
+    return max(float(jnp.finfo(leaf.dtype).eps) for leaf in leaves if is_floating(leaf))
 
 
 class Probe:
@@ -60,11 +51,11 @@ class Probe:
     step : TrainStep
         Of one run.
     period : int
-        Steps after which the optimizer does the same again, as `find_period` found it.
+        Steps after which the optimizer does the same again, as `choose` found it.
     compiled : dict
         What others make of the step once for all estimates.
-    flow : callable
-        `flow(state, num_steps) -> state` of one run.
+    flow, flow_many : callable
+        `flow(state, num_steps) -> state` of one run, and of many side by side.
     num_runs, num_single, num_gradients : int
         Runs over the whole horizon, gradients beside them, and gradients in all, spent so far.
     """
@@ -85,13 +76,8 @@ class Probe:
         self.compiled: dict[Any, Any] = {}
         self.step = train_step(problem, family)
         self._watch = jax.jit(self._watched)
-        many = jax.vmap(self.step.update)
-        self.flow = jax.jit(
-            lambda state, count: jax.lax.fori_loop(0, count, lambda _, at: self.step.update(at)[0], state)
-        )
-        self._advance = jax.jit(lambda states, count: jax.lax.fori_loop(0, count, lambda _, at: many(at)[0], states))
-        # What one period of steps adds, up to the longest: a step that only gathers gradients adds nothing.
-        self._next = jax.jit(lambda states: optax.tree.sub(self._advance(states, MAX_PERIOD).params, states.params))
+        self.flow = jax.jit(_repeatedly(self.step.update))
+        self.flow_many = jax.jit(_repeatedly(jax.vmap(self.step.update)))
         self._start = jax.jit(jax.vmap(self.step.init, in_axes=(0, None)))
 
     def anew(self, along: Along | None) -> Probe:
@@ -165,60 +151,6 @@ class Probe:
         """
         return rows(self.start([step_size], key), 0)
 
-    def is_affine(self, key: chex.PRNGKey, step_size: float) -> bool:
-        """Say whether a whole step is an affine map of parameters and memory, near the start and far from it.
-
-        Parameters
-        ----------
-        key
-            One typed key: around whose start.
-        step_size
-            Any valid one.
-
-        Returns
-        -------
-        bool
-            Along a random line, over six orders of magnitude, and on the way of the start's own run to where that ends:
-            what is not seen there is not known.
-        """
-        start = self.one_start(step_size, key)
-        rng = np.random.default_rng(0)
-        size = float(optax.tree.norm(start.params)) or 1.0
-        number = sum(leaf.size for leaf in jax.tree.leaves(start.params))
-        moving = (start.params, start.opt_state)
-        anywhere = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape), moving)
-        if not self._is_affine_along(start, anywhere, size * AFFINE_PLACES / math.sqrt(number)):
-            return False
-        self.num_runs += 1
-        end = self.flow(start, self.num_steps)
-        way = jax.tree.map(lambda new, old: new - old if _is_floating(old) else 0, (end.params, end.opt_state), moving)
-        # A run that comes nowhere tells nothing.
-        return not all_finite(way) or self._is_affine_along(start, way, PLACES_OF_WAY)
-
-    def _is_affine_along(self, start, direction, sizes):
-        """Whether a step moves evenly along a line; sizes [WIDTH - 1] in units of the direction's numbers."""
-        sizes = np.concatenate([[0.0], sizes])
-
-        def along(leaf, way):
-            if not _is_floating(leaf):
-                return jnp.broadcast_to(leaf, (WIDTH, *leaf.shape))
-            return leaf[None] + jnp.asarray(sizes.reshape(-1, *(1,) * leaf.ndim) * np.asarray(way), leaf.dtype)
-
-        states = repeated(start, WIDTH)
-        params, opt_state = jax.tree.map(along, (start.params, start.opt_state), direction)
-        new = jax.vmap(self.advance)(states._replace(params=params, opt_state=opt_state))
-        leaves = [leaf for leaf in jax.tree.leaves((new.params, new.opt_state)) if _is_floating(leaf)]
-        flat = np.concatenate([np.reshape(np.asarray(leaf, float), (WIDTH, -1)) for leaf in leaves], axis=1)
-        if not np.all(np.isfinite(flat)):
-            return False
-        slopes = (flat[1:] - flat[0]) / sizes[1:, None]
-        # A small difference of large numbers is known to rounding only, of the numbers at that place and not far away.
-        eps = coarsest_eps(start)
-        size_there = np.maximum(np.abs(flat[1:]).max(axis=1), np.abs(flat[0]).max())
-        rounding = 500 * eps * (size_there / np.abs(sizes[1:]))[:, None]
-        largest = np.abs(slopes).max()
-        return bool(largest > 0 and np.all(np.abs(slopes - slopes[-1]) <= max(1e-9, 64 * eps) * largest + rounding))
-
     def __call__(self, step_sizes: Any, key: chex.PRNGKey, source: TrainState | None = None) -> Traces:
         """Run from a start, or from where one run ended.
 
@@ -283,47 +215,6 @@ class Probe:
             self.blow_up_factor,
         )
 
-    def find_period(self, traces: Traces) -> int:
-        """Say after how many steps the optimizer does the same again, whatever number of steps came before.
-
-        Parameters
-        ----------
-        traces
-            Runs that have ended.
-
-        Returns
-        -------
-        int
-            1 for most; the number of gradients that are accumulated; 0 under a schedule, and under a bias correction
-            that has not faded. It is kept as `period`.
-        """
-        counts = [jnp.issubdtype(leaf.dtype, jnp.integer) for leaf in jax.tree.leaves(traces.states.opt_state)]
-        candidates = range(1, MAX_PERIOD + 1) if any(counts) else range(1, 2)
-        self.period = next((period for period in candidates if self._repeats(traces.states, period)), 0)
-        return self.period
-
-    def _repeats(self, states, period):
-        """Whether the next updates stay the same when the counts are those of many periods later, by two distances."""
-        later = self._advance(states, period)
-
-        def aged(times):
-            def age(new, old):
-                if not jnp.issubdtype(old.dtype, jnp.integer):
-                    return old
-                # A count that comes back by itself, as that of accumulated gradients, is as old as ever.
-                return old + (new - old) * (old // jnp.maximum(new - old, 1) + times)
-
-            return states._replace(opt_state=jax.tree.map(age, later.opt_state, states.opt_state))
-
-        as_it_is = self._next(states)
-        size = np.asarray(jax.vmap(gradient_norm)(as_it_is))
-        usable = np.isfinite(size) & (size > 0)
-        for times in (1, 2):
-            change = np.asarray(jax.vmap(gradient_norm)(optax.tree.sub(as_it_is, self._next(aged(times)))))
-            if np.any(change[usable] > 1e-9 * size[usable]):
-                return False
-        return True
-
     def advance(self, state: TrainState) -> TrainState:
         """Make one period of steps of one run; traceable.
 
@@ -365,5 +256,5 @@ class Probe:
         return states, (norms, changes), jnp.stack([first_loss, loss]), lost
 
 
-def _is_floating(leaf):
-    return jnp.issubdtype(leaf.dtype, jnp.floating)
+def _repeatedly(update):
+    return lambda state, count: jax.lax.fori_loop(0, count, lambda _, at: update(at)[0], state)

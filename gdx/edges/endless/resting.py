@@ -17,6 +17,7 @@ from gdx.curvature import sharpness
 from gdx.edges.endless.estimates import Found, nothing
 from gdx.edges.endless.linearising import Linearised, come_to_rest, growth_rate
 from gdx.edges.endless.probing import Probe
+from gdx.edges.endless.steps import is_affine
 from gdx.problems import problem
 from gdx.stepping import TrainState, resolve_problem
 
@@ -192,7 +193,7 @@ def _curvature_edge(probe, start, end, step_size):
     single = problem(jnp.ones(1), lambda number: 0.5 * curvature * jnp.sum(number**2))
     bowl, key = Probe(single, probe.family, probe.num_steps, along=probe.along), jax.random.key(0)
     bowl.period = probe.period
-    if not bowl.is_affine(key, step_size):
+    if not is_affine(bowl, key, step_size):
         return _nowhere("more parameters than the linearised step of an optimizer with a preconditioner can have")
     edge = minimum_of_affine(bowl, key, step_size)
     found = edge.found
