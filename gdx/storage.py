@@ -23,7 +23,7 @@ def to_dataset(runs: Runs, settings: Mapping[str, Any] | None = None) -> xarray.
     Parameters
     ----------
     runs
-        Facts of a sweep over step sizes, leaves [S, R]; observers' summaries may have further axes.
+        Facts, leaves [S, R]; observers' summaries may have further axes.
     settings
         Anything worth keeping beside them; values become attributes.
 
@@ -35,24 +35,24 @@ def to_dataset(runs: Runs, settings: Mapping[str, Any] | None = None) -> xarray.
         further hyperparameters `hyperparams.momentum`; what stands in a part's name beside letters, digits and
         underscores is escaped as in an address, "%2F" for "/". bfloat16 becomes float32.
 
-    Raises
-    ------
-    ValueError
-        If the runs have no step size along their first axis.
+    Notes
+    -----
+    Where there is no one step size along the first axis the dim is `point`, and hyperparameters are variables alone.
     """
     import xarray
 
     facts = runs._asdict() | {"verdict": verdicts(runs), "training_verdict": training_verdicts(runs)}
     parts = {"observed_": facts.pop("observed"), "hyperparams.": _further(facts.pop("hyperparams"))}
-    variables: dict[str, Any] = {name: (("step_size", "repeat"), _storable(values)) for name, values in facts.items()}
+    axis = _axis(runs)
+    variables: dict[str, Any] = {name: ((axis, "repeat"), _storable(values)) for name, values in facts.items()}
     for prefix, tree in parts.items():
         for path, values in jax.tree.leaves_with_path(tree):
             name = prefix + ".".join(_escaped(part) for part in path)
             extra = tuple(f"{name}_dim{axis}" for axis in range(np.ndim(values) - 2))
-            variables[name] = (("step_size", "repeat", *extra), _storable(values))
+            variables[name] = ((axis, "repeat", *extra), _storable(values))
     dataset = xarray.Dataset(
         variables,
-        coords={"step_size": np.asarray(runs.step_sizes, float), "repeat": np.arange(np.shape(runs.stopped)[1])},
+        coords={axis: _positions(runs, axis), "repeat": np.arange(np.shape(runs.stopped)[1])},
         attrs={name: _as_attribute(value) for name, value in (settings or {}).items()},
     )
     for name, codes in {"stopped": Stop, "verdict": Verdict, "training_verdict": TrainingVerdict}.items():
@@ -108,6 +108,16 @@ def load(path: str | pathlib.Path) -> xarray.Dataset:
     import xarray
 
     return xarray.load_dataset(path, engine="h5netcdf")
+
+
+def _axis(runs):
+    """What the first axis is called."""
+    sizes = np.asarray(runs.run_step_size, float)
+    return "step_size" if np.all(sizes == sizes[:, :1]) else "point"
+
+
+def _positions(runs, axis):
+    return np.asarray(runs.step_sizes, float) if axis == "step_size" else np.arange(np.shape(runs.stopped)[0])
 
 
 def _further(hyperparams):

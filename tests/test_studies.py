@@ -207,6 +207,17 @@ def test_observed_summaries_are_stored_with_their_own_dims(tmp_path):
     np.testing.assert_array_equal(storage.load(tmp_path / "runs.nc")["observed_w.last"], runs.observed["w"]["last"])
 
 
+def test_all_hyperparameters_are_stored_whatever_they_are_called():
+    run = gdx.sweep(FACTORIZATION, lambda h: optax.sgd(h["eta"], h["mu"]), num_steps=5)
+    points = {"eta": np.array([0.1, 0.2]), "mu": np.array([0.5, 0.9])}
+    stored = storage.to_dataset(run(points, keys(3)))
+    assert stored.sizes == {"point": 2, "repeat": 3}
+    np.testing.assert_array_equal(stored["hyperparams.mu"], np.repeat([[0.5], [0.9]], 3, axis=1))
+    named = gdx.sweep(FACTORIZATION, lambda h: optax.sgd(h["lr"], h["mu"]), num_steps=5)
+    stored = storage.to_dataset(named({"lr": points["eta"], "mu": points["mu"]}, keys(3)))
+    np.testing.assert_array_equal(stored["step_size"], points["eta"])
+
+
 def with_summaries(observed):
     """Facts of no runs in particular, with these summaries."""
     facts = {name: np.zeros((2, 3)) for name in gdx.Runs._fields}

@@ -11,7 +11,7 @@ from jax.core import Tracer
 
 from gdx.records import record
 
-STEP_SIZES = ("step_size", "learning_rate")
+STEP_SIZES = ("step_size", "learning_rate", "lr")
 """Names by which a step size is known among several hyperparameters."""
 
 if TYPE_CHECKING:
@@ -188,7 +188,7 @@ class Runs(NamedTuple):
 
     @property
     def run_step_size(self) -> Fact:
-        """The hyperparameter, where there is one alone; of several one named `step_size` or `learning_rate`; else NaN.
+        """The hyperparameter, where there is one alone; of several one named `step_size`, `learning_rate` or `lr`; else NaN.
 
         [S, R], of every run.
         """
