@@ -188,9 +188,9 @@ class Runs(NamedTuple):
 
     @property
     def run_step_size(self) -> Fact:
-        """The hyperparameter, where there is one alone; of several one named `step_size`, `learning_rate` or `lr`; else NaN.
+        """Of every run, [S, R]: the hyperparameter, where there is one alone; else NaN.
 
-        [S, R], of every run.
+        Of several it is one named `step_size`, `learning_rate` or `lr`.
         """
         leaves = jax.tree.leaves_with_path(self.hyperparams)
         if len(leaves) == 1:
