@@ -1,9 +1,9 @@
 """Convolutions in the one form that XLA is fast at inside of loops on a CPU.
 
 XLA's CPU compiler has a fast routine for convolutions of examples first and channels last. Others it brings to that
-form by transposing, which costs little, but it does so outside of loops alone: inside of one the gradient by the filter,
-whose examples and channels have changed places, runs 10 to 100 times slower (jax issue 12868). Here the transposing is
-done beforehand, in the program of whatever is going to be looped over; nothing else of that program changes.
+form by transposing, which costs little, but it does so outside of loops alone: inside of one the gradient by the
+filter, whose examples and channels have changed places, runs 10 to 100 times slower (jax issue 12868). Here the
+transposing is done beforehand, in the program of whatever is going to be looped over; nothing else of it changes.
 """
 
 from __future__ import annotations
