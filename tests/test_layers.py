@@ -9,7 +9,7 @@ import gdx
 
 LAYERS = [
     {"wording"},
-    {"checks", "trees", "records", "progress"},
+    {"checks", "trees", "records", "progress", "convolutions"},
     {"problems", "optimizers", "schedules", "curvature", "observers", "checkpoints"},
     {"responses"},
     {"margin"},

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from gdx.checks import inside
+from gdx.convolutions import fast_in_loops
 from gdx.problems.base import Epochs, Problem
 from gdx.records import record
 from gdx.stepping.carrying import begun, carried, loss_like, updates_of
@@ -119,7 +120,7 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family, *, b
         seen = View(state.params, loss, gradient, state.step, updates, state.hyperparams, search_failed(opt_state))
         return moved, seen
 
-    return TrainStep(init, update, renew, is_due)
+    return TrainStep(init, fast_in_loops(update), renew, is_due)
 
 
 def evaluation(
@@ -152,7 +153,7 @@ def evaluation(
             loss, gradient = jax.value_and_grad(value)(state.params)
         return loss, gradient_norm(gradient, frozen)
 
-    return evaluate
+    return fast_in_loops(evaluate)
 
 
 def frozen_params(

@@ -12,6 +12,7 @@ import numpy as np
 from jax.core import Tracer
 
 from gdx.checks import check_count, check_number, check_process, own_rules
+from gdx.convolutions import holds_convolution
 from gdx.observers import Observer, search_failures
 from gdx.problems.base import Problem, check_problem
 from gdx.progress import Progress, shows_progress
@@ -217,7 +218,8 @@ class Sweep:
         summary_bytes = check_watching(self._options["observers"], state.params, view)
         frozen = frozen_params(self.problem, self.family, state)
         if self.slots is None:
-            self.slots = choose_slots(size, jax.default_backend(), self._num_runs)
+            convolves = holds_convolution(program)
+            self.slots = choose_slots(size, jax.default_backend(), self._num_runs, convolves=convolves)
         blocks = choose_blocks(
             self.num_steps,
             self.tail,

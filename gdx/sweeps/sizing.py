@@ -55,7 +55,7 @@ def work_bytes(program: Any) -> int:
     return total
 
 
-def choose_slots(bytes_per_lane: int, backend: str, num_runs: int | None = None) -> int:
+def choose_slots(bytes_per_lane: int, backend: str, num_runs: int | None = None, *, convolves: bool = False) -> int:
     """Lanes computed at once: the power of two whose working set just fits the cache.
 
     Parameters
@@ -66,6 +66,9 @@ def choose_slots(bytes_per_lane: int, backend: str, num_runs: int | None = None)
         "cpu", "gpu" or "tpu".
     num_runs
         The number of lanes that was announced: slots beyond it are of no use.
+    convolves
+        Whether the step holds a convolution. Side by side, each with a filter of its own, these are one convolution of
+        many groups, at which XLA takes ten times as long on a CPU.
 
     Returns
     -------
@@ -73,6 +76,8 @@ def choose_slots(bytes_per_lane: int, backend: str, num_runs: int | None = None)
         A power of two. It depends on nothing else, above all not on the number of lanes of a call, since the last bits
         of a result may depend on it.
     """
+    if convolves and backend == "cpu":
+        return 1
     low, high = SLOT_RANGE.get(backend, DEVICE_SLOT_RANGE)
     fitting = CACHE_BYTES.get(backend, DEVICE_BYTES) // max(bytes_per_lane, 1)
     if num_runs is not None:
