@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import jax
 import optax
 
 from gdx.checks import inside
@@ -85,3 +86,22 @@ def transformation_of(family: Family, hyperparams: Any) -> optax.GradientTransfo
             "pass a callable step_size -> optax transformation, such as optax.sgd"
         )
     return optax.with_extra_args_support(transformation)
+
+
+def told_by(look: Callable[..., Any], *shapes: Any) -> Any:
+    """Learn what a function says of arguments that are known by shape alone; nothing is computed.
+
+    Parameters
+    ----------
+    look
+        Called once, inside a trace. What it returns may be anything but traced values.
+    *shapes
+        Pytrees of arrays or of their shapes.
+
+    Returns
+    -------
+    What it returns.
+    """
+    told = []
+    jax.eval_shape(lambda *args: told.append(look(*args)), *shapes)
+    return told[0]

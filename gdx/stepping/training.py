@@ -18,7 +18,7 @@ from gdx.stepping.carrying import begun, carried, loss_like, updates_of
 from gdx.stepping.frozen import never_moved, without_frozen
 from gdx.stepping.keys import batch_key
 from gdx.stepping.ordering import batch_of, draw_orders, reaches
-from gdx.stepping.resolving import Family, resolve_problem, transformation_of
+from gdx.stepping.resolving import Family, resolve_problem, told_by, transformation_of
 from gdx.stepping.state import TrainState, View
 
 if TYPE_CHECKING:
@@ -178,7 +178,6 @@ def frozen_params(
     ValueError
         If the optimizer moves nothing at all.
     """
-    found = []
 
     def look(state):
         here = resolve_problem(problem, state.hyperparams)
@@ -188,13 +187,13 @@ def frozen_params(
             inner = state._replace(opt_state=opt_state, params=params)
             return updates_of(here, transformation, inner, batch_of(here, inner), loss_like(params), gradient)
 
-        found.append(never_moved(transformation.init, update, state.params))
+        return never_moved(transformation.init, update, state.params)
 
-    jax.eval_shape(look, state)
-    leaves = jax.tree.leaves(found[0])
+    found = told_by(look, state)
+    leaves = jax.tree.leaves(found)
     if all(leaf.all() for leaf in leaves) and any(leaf.size for leaf in leaves):
         raise ValueError("family: its updates are zero whatever the gradient; pass one that moves some parameter")
-    return found[0] if any(leaf.any() for leaf in leaves) else None
+    return found if any(leaf.any() for leaf in leaves) else None
 
 
 def gradient_norm(gradient: chex.ArrayTree, frozen: chex.ArrayTree | None = None) -> jax.Array:

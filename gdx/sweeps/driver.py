@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -12,35 +12,22 @@ import numpy as np
 from jax.core import Tracer
 
 from gdx.checks import check_count, check_number, check_process, own_rules
-from gdx.convolutions import holds_convolution
-from gdx.observers import Observer, search_failures
-from gdx.problems.base import Problem, check_problem
+from gdx.observers import Observer
+from gdx.problems.base import Problem
 from gdx.progress import Progress, shows_progress
-from gdx.stepping import Family, evaluation, frozen_params, resolve_problem, train_step, transformation_of
-from gdx.stepping.keys import shares_draws
-from gdx.sweeps.inputs import (
-    check_family,
-    check_horizon,
-    check_hyperparams,
-    check_keys,
-    check_stopping,
-    check_total,
-)
-from gdx.sweeps.lanes import Engine, make_engine
+from gdx.stepping import Family
+from gdx.sweeps.building import Built, Choices, build
+from gdx.sweeps.inputs import check_horizon, check_hyperparams, check_keys, check_stopping, check_total
 from gdx.sweeps.runs import Runs, Stopping
-from gdx.sweeps.sizing import LIGHT_BYTES, choose_blocks, choose_slots, work_bytes
-from gdx.sweeps.state import BLOW_UP_FACTOR, SEARCH_FAILURES, TAIL, Queue, Settings
+from gdx.sweeps.state import BLOW_UP_FACTOR, TAIL, Queue
 from gdx.sweeps.streaming import Grid, Program, compile_segment, default_workers, for_workers, stream
-from gdx.sweeps.training import make_start
-from gdx.sweeps.watching import check_observers, check_watching
+from gdx.sweeps.watching import check_observers
 from gdx.trees import rows
 
 if TYPE_CHECKING:
     import chex
 
 FACTS = ("gradient", "cycles")
-EVALUATIONS = 8
-"""Of the full loss in a tail, where it is not the training loss and nobody says otherwise."""
 
 
 class Interrupted(KeyboardInterrupt):
@@ -61,14 +48,6 @@ class Interrupted(KeyboardInterrupt):
         self.runs, self.step_sizes, self.edge = runs, step_sizes, edge
 
 
-class _Built(NamedTuple):
-    """What stands for hyperparameters and keys of one kind."""
-
-    engine: Engine
-    bytes_per_run: int
-    """Of results."""
-
-
 class Sweep:
     """A sweep that is compiled on its first call and then takes any number of runs.
 
@@ -76,6 +55,8 @@ class Sweep:
     ----------
     num_steps, tolerance, tail, blow_up_factor
         As given to `sweep`.
+    choices : Choices
+        All that was given.
     slots : int or None
         Lanes computed at once by a worker, B; None until the first call.
     workers : int
@@ -86,17 +67,14 @@ class Sweep:
         Bytes of all that one step of one run computes; None until the first check or call.
     """
 
-    def __init__(self, problem: Any, family: Family, num_steps: int, tail: int, options: dict[str, Any]):
-        self.problem, self.family = problem, family
-        self.num_steps, self.tail = num_steps, tail
-        self.tolerance, self.blow_up_factor = options["tolerance"], options["blow_up_factor"]
-        self.slots: int | None = options.pop("slots")
-        self.workers: int = options.pop("workers") or default_workers()
-        self._num_runs: int | None = options.pop("num_runs")
+    def __init__(self, problem: Any, family: Family, choices: Choices, slots: int | None, workers: int | None):
+        self.problem, self.family, self.choices = problem, family, choices
+        self.num_steps, self.tail = choices.num_steps, choices.tail
+        self.tolerance, self.blow_up_factor = choices.tolerance, choices.blow_up_factor
+        self.slots, self.workers = slots, workers or default_workers()
         self.compile_seconds = 0.0
         self.step_bytes: int | None = None
-        self._options = options
-        self._built: dict[Any, _Built] = {}
+        self._built: dict[Any, Built] = {}
         self._programs: dict[Any, Program] = {}
 
     @shows_progress("runs")
@@ -173,7 +151,8 @@ class Sweep:
     def _engine(self, hyperparams, keys):
         signature = _signature(hyperparams, keys)
         if signature not in self._built:
-            self._built[signature] = self._build(hyperparams, keys)
+            built = build(self.problem, self.family, self.choices, self.slots, (hyperparams, keys))
+            self._built[signature], self.slots, self.step_bytes = built, built.slots, built.step_bytes
         return self._built[signature].engine
 
     def _program(self, hyperparams, keys, grid):
@@ -189,55 +168,6 @@ class Sweep:
             self._programs[signature] = program
             self.compile_seconds += time.perf_counter() - started
         return program._replace(segments=program.segments[:useful])
-
-    def _build(self, hyperparams, keys):
-        """Check everything by shape alone, then size and build the engine; nothing is compiled yet."""
-        point = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), leaf.dtype), hyperparams)
-        key = jax.ShapeDtypeStruct((), keys.dtype)
-        check_family(self.family, point)
-
-        def check(hyperparams, key):
-            here = resolve_problem(self.problem, hyperparams)
-            transformation_of(self.family, hyperparams)
-            check_problem(here, key)
-            apart.append(here.full_loss is not None)
-            return 0
-
-        apart: list[bool] = []
-        jax.eval_shape(check, point, key)
-        step = train_step(self.problem, self.family, block=self.tail)
-        state = jax.eval_shape(step.init, point, key)
-        program, (_, view) = jax.make_jaxpr(step.update, return_shape=True)(state)
-        if shares_draws(program.jaxpr):
-            raise ValueError(
-                "keys: a step draws random numbers with keys of the kind rbg, which runs side by side would share; "
-                "draw them with jax.random.key(0, impl='threefry2x32')"
-            )
-        self.step_bytes = size = work_bytes(program.jaxpr)
-        searches = view.search_failed is not None
-        summary_bytes = check_watching(self._options["observers"], state.params, view)
-        frozen = frozen_params(self.problem, self.family, state)
-        if self.slots is None:
-            convolves = holds_convolution(program)
-            self.slots = choose_slots(size, jax.default_backend(), self._num_runs, convolves=convolves)
-        blocks = choose_blocks(
-            self.num_steps,
-            self.tail,
-            spares_watching=size < LIGHT_BYTES or apart[0],
-            watches_all=self._options["stopping"].is_stated,
-        )
-        options = dict(self._options)
-        if not apart[0]:
-            options["evaluate_every"] = 1
-        elif options["evaluate_every"] is None:
-            options["evaluate_every"] = max(self.tail // EVALUATIONS, 1)
-        if searches:
-            options["observers"] = options["observers"] | {SEARCH_FAILURES: search_failures}
-        settings = Settings(blocks=blocks, slots=self.slots, is_apart=apart[0], frozen=frozen, **options)
-        step = train_step(self.problem, self.family, block=blocks.coast + blocks.watch)
-        engine = make_engine(step, evaluation(self.problem, frozen), make_start(self.problem, settings), settings)
-        # None of a run's own facts is wider than a float64.
-        return _Built(engine, 8 * len(Runs._fields) + summary_bytes)
 
 
 def sweep(
@@ -337,19 +267,19 @@ def sweep(
         raise ValueError(f"facts: {facts!r} are not all known; choose among {FACTS}")
     stopping = Stopping() if stopping is None else stopping
     check_stopping(stopping, facts)
-    options = {
-        "slots": slots,
-        "workers": workers,
-        "num_runs": num_runs,
-        "tolerance": float(tolerance),
-        "blow_up_factor": float(blow_up_factor),
-        "stopping": stopping,
-        "gradients": "gradient" in facts,
-        "cycles": "cycles" in facts,
-        "evaluate_every": evaluate_every,
-        "observers": check_observers(observers),
-    }
-    return Sweep(problem, family, num_steps, tail, options)
+    choices = Choices(
+        num_steps=num_steps,
+        tail=tail,
+        tolerance=float(tolerance),
+        blow_up_factor=float(blow_up_factor),
+        stopping=stopping,
+        gradients="gradient" in facts,
+        cycles="cycles" in facts,
+        observers=check_observers(observers),
+        evaluate_every=evaluate_every,
+        num_runs=num_runs,
+    )
+    return Sweep(problem, family, choices, slots, workers)
 
 
 def _run_traced(engine, hyperparams, keys, num_points, num_repeats):
