@@ -18,7 +18,7 @@ from gdx.stepping import Family
 from gdx.studies.step_reading import StepRow, reading
 from gdx.studies.step_theory import known_rows, missing, share_of, theory_rows
 from gdx.sweeps import Interrupted, Sweep, sweep
-from gdx.sweeps.driver import EVALUATIONS
+from gdx.sweeps.building import EVALUATIONS
 from gdx.sweeps.sizing import choose_blocks
 from gdx.wording import aligned
 
