@@ -12,10 +12,10 @@ import numpy as np
 from jax.core import Tracer
 
 from gdx.checks import check_count, check_number, check_process, own_rules
-from gdx.convolutions import holds_convolution
 from gdx.observers import Observer, search_failures
 from gdx.problems.base import Problem, check_problem
 from gdx.progress import Progress, shows_progress
+from gdx.rewriting import holds_convolution
 from gdx.stepping import Family, evaluation, frozen_params, resolve_problem, train_step, transformation_of
 from gdx.stepping.keys import shares_draws
 from gdx.sweeps.inputs import (

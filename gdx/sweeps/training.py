@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gdx.convolutions import fast_in_loops
 from gdx.problems.base import Problem
+from gdx.rewriting import suited_to_cpu
 from gdx.stepping import TrainState, resolve_problem
 from gdx.stepping.ordering import batch_of
 from gdx.sweeps.runs import Runs, Stop
@@ -79,7 +79,7 @@ def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) 
         lowest = jnp.asarray(jnp.nan if minimum is None else minimum)
         return first, null.astype(first.dtype), lowest.astype(first_loss.dtype)
 
-    return fast_in_loops(start)
+    return suited_to_cpu(start)
 
 
 def constant_loss(loss: Callable[[Any], jax.Array], zeros: Any) -> jax.Array:
