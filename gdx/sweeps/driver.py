@@ -234,7 +234,8 @@ class Sweep:
             options["observers"] = options["observers"] | {SEARCH_FAILURES: search_failures}
         settings = Settings(blocks=blocks, slots=self.slots, is_apart=apart[0], frozen=frozen, **options)
         step = train_step(self.problem, self.family, block=blocks.coast + blocks.watch)
-        engine = make_engine(step, evaluation(self.problem, frozen), make_start(self.problem, settings), settings)
+        evaluate = evaluation(self.problem, frozen)
+        engine = make_engine(step, evaluate, make_start(self.problem, evaluate, settings), settings)
         # None of a run's own facts is wider than a float64.
         return _Built(engine, 8 * len(Runs._fields) + summary_bytes)
 
