@@ -15,7 +15,7 @@ BENCHES = sorted(
 
 
 # These compile for long.
-LONG = ("engine", "optimizers", "margin", "truth")
+LONG = ("engine", "heavy_steps", "optimizers", "margin", "truth")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import gdx
 
 LAYERS = [
     {"wording"},
-    {"checks", "trees", "records", "progress", "convolutions"},
+    {"checks", "trees", "records", "progress", "rewriting"},
     {"problems", "optimizers", "schedules", "curvature", "observers", "checkpoints"},
     {"responses"},
     {"margin"},

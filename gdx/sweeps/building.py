@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import jax
 
-from gdx.convolutions import holds_convolution
 from gdx.observers import Observer, search_failures
 from gdx.problems.base import check_problem
+from gdx.rewriting import holds_convolution
 from gdx.stepping import (
     Family,
     evaluation,
@@ -119,10 +119,11 @@ def build(problem: Any, family: Family, choices: Choices, slots: int | None, lik
         observers=step.observers,
         frozen=step.frozen,
     )
+    evaluate = evaluation(problem, step.frozen)
     engine = make_engine(
         train_step(problem, family, block=blocks.coast + blocks.watch),
-        evaluation(problem, step.frozen),
-        make_start(problem, settings),
+        evaluate,
+        make_start(problem, evaluate, settings),
         settings,
     )
     # None of a run's own facts is wider than a float64.

@@ -45,7 +45,7 @@ def make_engine(step: TrainStep, evaluate: Callable[..., Any], start: Callable[.
     evaluate
         `state -> (loss, gradient norm)` of what verdicts are about.
     start
-        `(state, first loss) -> (first training loss, null loss, known minimum)`.
+        `state -> First`, what training begins with.
     settings
         Static choices.
 
@@ -53,7 +53,7 @@ def make_engine(step: TrainStep, evaluate: Callable[..., Any], start: Callable[.
     -------
     Engine
     """
-    fresh = _fresh(step, evaluate, start, settings)
+    fresh = _fresh(step, start, settings)
     let_in = _one_by_one(fresh) if settings.slots <= FEW_SLOTS and jax.default_backend() == "cpu" else _together(fresh)
 
     def fill(queue):
@@ -95,14 +95,13 @@ def make_engine(step: TrainStep, evaluate: Callable[..., Any], start: Callable[.
     return Engine(fill, blank_log, segment)
 
 
-def _fresh(step, evaluate, start, settings):
+def _fresh(step, start, settings):
     """A lane before its first step."""
 
     def fresh(row):
         lane, hyperparams, key = row
         train = step.init(hyperparams, key)
-        loss, norm = evaluate(train)
-        training_loss, null_loss, minimum = start(train, loss)
+        loss, norm, training_loss, null_loss, minimum = start(train)
         nan = jnp.full_like(loss, jnp.nan)
         nan_norm = jnp.full_like(norm, jnp.nan)
         none = jnp.zeros((), jnp.int32)

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gdx.convolutions import fast_in_loops
 from gdx.problems.base import Problem
-from gdx.stepping import TrainState, resolve_problem
+from gdx.rewriting import suited_to_cpu
+from gdx.stepping import TrainState, gradient_norm, resolve_problem
 from gdx.stepping.ordering import batch_of
 from gdx.sweeps.runs import Runs, Stop
 from gdx.sweeps.sizing import Blocks
@@ -23,6 +23,8 @@ LATE_SHARE = 10
 """The last 1/10 of the horizon is what a run is judged by as training."""
 FIRST_BATCHES = 8
 """Over which the loss at the start is averaged."""
+AT_START, AT_ZERO, ALONG = np.arange(3, dtype=np.int32)
+"""Where a look is taken in search of the null loss."""
 DROP = 0.01
 """Share of the loss by which the first step of a search is to lower it, to first order."""
 
@@ -42,24 +44,40 @@ def horizon_of(blocks: Blocks) -> int:
     return blocks.number * (blocks.coast + blocks.watch) - blocks.padding
 
 
-def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) -> Callable[..., Any]:
+class First(NamedTuple):
+    """What training begins with."""
+
+    loss: jax.Array
+    """What verdicts are about."""
+    gradient_norm: jax.Array
+    training_loss: jax.Array
+    null_loss: jax.Array
+    minimum: jax.Array
+    """Where it is known, else NaN."""
+
+
+def make_start(
+    problem: Problem | Callable[[Any], Problem], evaluate: Callable[..., Any], settings: Settings
+) -> Callable[[TrainState], First]:
     """Make the function that says what training begins with.
 
     Parameters
     ----------
     problem
         A Problem, or a callable `hyperparams -> Problem`.
+    evaluate
+        `state -> (loss, gradient norm)` of what verdicts are about.
     settings
         Static choices.
 
     Returns
     -------
     callable
-        `start(state, first_loss) -> (first training loss, null loss, known minimum)`.
+        `start(state) -> First`.
     """
     count = min(FIRST_BATCHES, horizon_of(settings.blocks))
 
-    def start(state: TrainState, first_loss: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def start(state: TrainState) -> First:
         here = resolve_problem(problem, state.hyperparams)
         chance, minimum = (None, None) if here.known is None else (here.known.chance, here.known.minimum)
         zeros = jax.tree.map(jnp.zeros_like, state.params)
@@ -67,19 +85,24 @@ def make_start(problem: Problem | Callable[[Any], Problem], settings: Settings) 
         def loss_at(params):
             def on_batch(ahead):
                 batch = batch_of(here, state._replace(step=state.step + ahead))
-                return wide(here.loss(params, state.model_state, batch)[0])
+                return here.loss(params, state.model_state, batch)[0]
 
             if here.batches is None:
                 return on_batch(0)
-            return jnp.mean(jax.lax.map(on_batch, jnp.arange(count, dtype=jnp.int32)))
+            return jnp.mean(jax.lax.map(lambda ahead: wide(on_batch(ahead)), jnp.arange(count, dtype=jnp.int32)))
 
         judges_it = here.batches is None and not settings.is_apart
-        first = wide(first_loss) if judges_it else loss_at(state.params)
-        null = constant_loss(loss_at, zeros) if chance is None else jnp.asarray(chance)
+        if judges_it and chance is None:
+            # The loss at the start and the search for the null loss share one loop: it takes long to compile.
+            loss, norm, null = _constant_loss(loss_at, zeros, state.params, settings.frozen)
+        else:
+            loss, norm = evaluate(state)
+            null = constant_loss(loss_at, zeros) if chance is None else jnp.asarray(chance)
+        first = wide(loss if judges_it else loss_at(state.params))
         lowest = jnp.asarray(jnp.nan if minimum is None else minimum)
-        return first, null.astype(first.dtype), lowest.astype(first_loss.dtype)
+        return First(loss, norm, first, null.astype(first.dtype), lowest.astype(loss.dtype))
 
-    return fast_in_loops(start)
+    return suited_to_cpu(start)
 
 
 def constant_loss(loss: Callable[[Any], jax.Array], zeros: Any) -> jax.Array:
@@ -99,24 +122,39 @@ def constant_loss(loss: Callable[[Any], jax.Array], zeros: Any) -> jax.Array:
         gradient: where fewer than half of the parameters have one, the lowest loss of a search along it, exact for
         squared errors. Otherwise, as for a linear model, whose weights learn from there, the loss at zero.
     """
+    return _constant_loss(loss, zeros)[2]
 
-    def look(carry, is_first):
+
+def _constant_loss(loss: Any, zeros: Any, start: Any = None, frozen: Any = None) -> tuple[Any, Any, Any]:
+    """Loss and gradient norm at a start, where there is one, and `constant_loss`: looks at one place after another."""
+
+    def look(carry, which):
         direction, before, slope_before, at = carry
         params = jax.tree.map(lambda leaf, along: leaf - at.astype(leaf.dtype) * along, zeros, direction)
+        if start is not None:
+            params = jax.tree.map(lambda first, there: jnp.where(which == AT_START, first, there), start, params)
         value, gradient = jax.value_and_grad(loss)(params)
-        direction = jax.tree.map(lambda new, old: jnp.where(is_first, new, old), gradient, direction)
+        norm = None if start is None else gradient_norm(gradient, frozen)
+        value, loss_there = wide(value), value
+        direction = jax.tree.map(lambda new, old: jnp.where(which == AT_ZERO, new, old), gradient, direction)
         slope = optax.tree.vdot(wide(direction), wide(gradient))
         slope = jnp.asarray(slope, value.dtype)
         secant = at - _ratio(slope * (at - before), slope - slope_before)
-        ahead = jnp.where(is_first, _ratio(DROP * abs(value), slope), secant)
+        ahead = jnp.where(which == AT_ZERO, _ratio(DROP * abs(value), slope), secant)
         num_moved = optax.tree.sum(jax.tree.map(lambda leaf: jnp.sum(leaf != 0), gradient))
-        return (direction, at, slope, ahead), (value, jnp.asarray(num_moved))
+        after = (direction, at, slope, ahead)
+        if start is not None:
+            # Nothing of the start goes into the search.
+            after = jax.tree.map(lambda new, old: jnp.where(which == AT_START, old, new), after, carry)
+        return after, (loss_there, norm, value, jnp.asarray(num_moved))
 
-    nothing = jnp.zeros_like(jax.eval_shape(loss, zeros))
-    looks = jnp.array([True, False, False])
-    _, (values, num_moved) = jax.lax.scan(look, (zeros, nothing, nothing, nothing), looks)
+    nothing = jnp.zeros_like(jax.eval_shape(lambda params: wide(loss(params)), zeros))
+    looks = np.array([AT_ZERO, ALONG, ALONG] if start is None else [AT_START, AT_ZERO, ALONG, ALONG])
+    _, (losses, norms, values, num_moved) = jax.lax.scan(look, (zeros, nothing, nothing, nothing), looks)
+    values, num_moved = values[-3:], num_moved[-3:]
     is_constant = 2 * num_moved[0] < sum(leaf.size for leaf in jax.tree.leaves(zeros))
-    return jnp.where(is_constant, jnp.fmin(values[0], jnp.fmin(values[1], values[2])), values[0])
+    null = jnp.where(is_constant, jnp.fmin(values[0], jnp.fmin(values[1], values[2])), values[0])
+    return losses[0], None if norms is None else norms[0], null
 
 
 def num_late(blocks: Blocks) -> int:

@@ -1,4 +1,4 @@
-"""Convolutions are brought to the form that XLA is fast at inside of loops, and stay what they are."""
+"""Programs take the form that XLA is fast at on a CPU, and stay what they are."""
 
 import functools
 import re
@@ -10,9 +10,10 @@ import optax
 import pytest
 from cases import keys
 from jax import lax
+from jax.extend import core
 
 import gdx
-from gdx.convolutions import fast_in_loops, holds_convolution
+from gdx.rewriting import holds_convolution, suited_to_cpu
 
 IMAGES = jax.random.normal(jax.random.key(1), (12, 6, 6, 2))
 LABELS = jnp.arange(12) % 3
@@ -98,7 +99,7 @@ def check_against_plain(seeds):
     @jax.jit
     def both(arguments):
         plain = [function(*args) for function, args in zip(found, arguments, strict=True)]
-        return plain, [fast_in_loops(function)(*args) for function, args in zip(found, arguments, strict=True)]
+        return plain, [suited_to_cpu(function)(*args) for function, args in zip(found, arguments, strict=True)]
 
     plain, fast = both(arguments)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), plain, fast)
@@ -119,7 +120,7 @@ def test_a_narrow_convolution_keeps_its_dtype_and_its_values(dtype):
         lax.conv_general_dilated, window_strides=(1, 2), padding="SAME", dimension_numbers=("NCHW", "OIHW", "NCHW")
     )
     x, w = jax.random.normal(jax.random.key(0), (3, 2, 6, 6), dtype), jnp.ones((4, 2, 3, 3), dtype)
-    plain, fast = jax.jit(lambda x, w: (convolve(x, w), fast_in_loops(convolve)(x, w)))(x, w)
+    plain, fast = jax.jit(lambda x, w: (convolve(x, w), suited_to_cpu(convolve)(x, w)))(x, w)
     assert fast.dtype == plain.dtype == dtype
     np.testing.assert_allclose(np.asarray(fast, float), np.asarray(plain, float), rtol=4 * float(jnp.finfo(dtype).eps))
 
@@ -150,8 +151,36 @@ def test_rules_of_a_callers_own_survive_beside_a_convolution():
 
     clipped.defjvp(lambda primals, tangents: (clipped(*primals), 7.0 * tangents[0]))
     x = jnp.full((1, 1, 4), 3.0)
-    slope = jax.jit(jax.grad(lambda x: jnp.sum(fast_in_loops(clipped)(x))))(x)
+    slope = jax.jit(jax.grad(lambda x: jnp.sum(suited_to_cpu(clipped)(x))))(x)
     np.testing.assert_array_equal(slope, 7.0 * jnp.ones_like(x))
+
+
+def draws(key):
+    """Draws of several kinds in several shapes, some of them in a loop."""
+    first, second = jax.random.split(key)
+    loop = jax.lax.map(lambda key: jax.random.uniform(key, (2, 3, 2)), jax.random.split(second, 2))
+    return jax.random.normal(first, (3, 3, 2)), jax.random.bits(second, (5, 2), "uint8"), jax.random.normal(first), loop
+
+
+def shapes_drawn(jaxpr):
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "random_bits":
+            yield equation.params["shape"]
+        for part in core.jaxprs_in_params(equation.params):
+            yield from shapes_drawn(part)
+
+
+@pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
+def test_random_draws_are_the_same_bits_in_one_row(impl):
+    key = jax.random.key(3, impl=impl)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(draws)(key), jax.jit(suited_to_cpu(draws))(key))
+    longest = max(len(shape) for shape in shapes_drawn(jax.make_jaxpr(suited_to_cpu(draws))(key).jaxpr))
+    assert longest == (1 if impl == "threefry2x32" else 3)
+
+
+def test_draws_side_by_side_are_those_of_each_key_alone():
+    many = jax.random.split(jax.random.key(0), 3)
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(jax.vmap(draws))(many), jax.vmap(suited_to_cpu(draws))(many))
 
 
 STEP_SIZES = np.array([0.03, 1e6, 0.3, 1e30, 0.1])
