@@ -7,6 +7,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import numpy as np
 import optax
 
 
@@ -92,3 +94,31 @@ def name_of(family: Any) -> tuple | None:
         return (func, tuple(family.keywords), *((type(one), one) for one in arguments))
     is_known = inspect.isfunction(family) and (family.__module__ or "").partition(".")[0] in ("optax", "gdx")
     return (family,) if is_known and family.__closure__ is None else None
+
+
+def remembered(store: dict, family: Any, params: Any, make: Callable[[], Any]) -> Any:
+    """Give what was made before of a family and parameters of some shapes, where both are surely the same.
+
+    Parameters
+    ----------
+    store
+        Of one kind of things, which are all kept: small ones, of optax's and gdx's own families.
+    family
+        `step_size -> optax transformation`, as it was passed; what checks have wrapped is nobody's.
+    params
+        Arrays, tracers or shapes, or None.
+    make
+        Makes it; called where nothing is remembered.
+
+    Returns
+    -------
+    Any
+    """
+    name = name_of(family)
+    if name is None:
+        return make()
+    shapes = tuple(leaf.shape if hasattr(leaf, "shape") else np.shape(leaf) for leaf in jax.tree.leaves(params))
+    key = name, jax.tree.structure(params), shapes
+    if key not in store:
+        store[key] = make()
+    return store[key]
