@@ -16,7 +16,7 @@ from gdx.curvature.inputs import check_scalar_loss, widened
 from gdx.curvature.products import twice_differentiable
 from gdx.curvature.tracking import Followed, follow
 from gdx.records import record
-from gdx.responses.families import checked_family, remembered
+from gdx.responses.families import checked_family, concretely, remembered
 from gdx.responses.parities import at_step, carriers
 from gdx.responses.preconditioners import Reader, make_reader
 from gdx.responses.response import Response
@@ -241,7 +241,7 @@ _KNOWN: dict[Any, _Known] = {}
 def _known_of(family, params):
     def look():
         reader, checked = make_reader(family, params), checked_family(family)
-        with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+        with concretely(), jax.enable_x64(True):
             carried = carriers(checked, stand_in_for(checked, params, 1))
         return _Known(reader, _limit(reader.response), carried)
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.core import Tracer
 
 
 def as_transformation(made: Any) -> optax.GradientTransformation | None:
@@ -94,6 +97,19 @@ def name_of(family: Any) -> tuple | None:
         return (func, tuple(family.keywords), *((type(one), one) for one in arguments))
     is_known = inspect.isfunction(family) and (family.__module__ or "").partition(".")[0] in ("optax", "gdx")
     return (family,) if is_known and family.__closure__ is None else None
+
+
+def concretely() -> contextlib.AbstractContextManager:
+    """Compute numbers here, even where the caller is being traced: families close over numbers, not tracers.
+
+    Returns
+    -------
+    context manager
+        One that does nothing outside of traces, since it has constants computed one operation after another, also
+        those inside of what is jitted, and each is a program to compile.
+    """
+    is_traced = isinstance(jnp.zeros(()), Tracer)
+    return jax.ensure_compile_time_eval() if is_traced else contextlib.nullcontext()
 
 
 def remembered(store: dict, family: Any, params: Any, make: Callable[[], Any]) -> Any:

@@ -13,7 +13,7 @@ import numpy as np
 
 from gdx.checks import own_rules
 from gdx.records import record
-from gdx.responses.families import checked_family, remembered
+from gdx.responses.families import checked_family, concretely, remembered
 from gdx.responses.impulses import LATE
 from gdx.responses.parities import Parity, at_step, carriers, change, counters, parities, update_of
 from gdx.responses.response import Response, measure_response
@@ -121,7 +121,7 @@ def make_reader(
         As `preconditioner`.
     """
     named, family = family, checked_family(family)
-    with jax.ensure_compile_time_eval():
+    with concretely():
         response = measure_response(named, params) if response is None else response
         if not response.is_preconditioned:
             return Reader(functools.partial(_of_gains, response.scale), response)
@@ -192,7 +192,7 @@ def _probe(family, params):
     small = jax.tree.map(jnp.asarray, stand_in_for(family, params, 1))
     transformation = family(1.0)
     kinds, counting = parities(transformation, small), counters(transformation, small)
-    update = update_of(transformation)
+    update = jax.jit(update_of(transformation))
     start = jax.tree.map(jnp.asarray, transformation.init(small))
     state = start
     rng = np.random.default_rng(0)

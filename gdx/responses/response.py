@@ -12,7 +12,7 @@ from gdx.checks import own_rules
 from gdx.records import record
 from gdx.responses.cycles import Cycle, cycle_of
 from gdx.responses.experiments import findings, is_close
-from gdx.responses.families import checked_family, remembered
+from gdx.responses.families import checked_family, concretely, remembered
 from gdx.responses.impulses import (
     BACKGROUND,
     BURN_IN,
@@ -164,8 +164,7 @@ _MEASURED: dict[Any, Response] = {}
 
 
 def _measured(family, params):
-    # Concrete even where the caller is being traced: families close over numbers, not tracers.
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
+    with concretely(), jax.enable_x64(True):
         try:
             return _of_all_alike(family) if params is None else entrywise(family, params, measured_on)
         except EvaluatesLossError:
