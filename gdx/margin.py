@@ -22,7 +22,7 @@ from gdx.responses.preconditioners import Reader, make_reader
 from gdx.responses.response import Response
 from gdx.responses.scalings import stand_in_for
 from gdx.responses.thresholds import step_at
-from gdx.trees import flatten, unflatten, widest
+from gdx.trees import flatten, flatten_made, unflatten, widest
 
 if TYPE_CHECKING:
     import chex
@@ -164,9 +164,7 @@ def edge_margin(
             vector, direction = unflatten(kept.vector, state.vector), unflatten(kept.direction, state.direction)
             return new.value, vector, direction, kept.residual
 
-        found = jax.lax.cond(
-            is_due, measure, lambda: (state.sharpness, state.vector, state.direction, state.residual)
-        )
+        found = jax.lax.cond(is_due, measure, lambda: (state.sharpness, state.vector, state.direction, state.residual))
         limit, threshold = limit_at(found[0])
         told = (jnp.asarray(number, state.margin.dtype) for number in (found[0], threshold, step * limit))
         held = state.step_size if step is state.step_size else jnp.asarray(step, state.step_size.dtype)
@@ -186,7 +184,7 @@ def _product(loss, params, roots, decay):
         vector = unflatten(flat, params)
         tangent = jax.tree.map(lambda v, leaf: v.astype(leaf.dtype), _over(vector, roots), params)
         (value, _), (_, image) = jax.jvp(jax.value_and_grad(loss), (params,), (tangent,))
-        image = flatten(_plus(_over(image, roots), decay, vector))
+        image = flatten_made(_plus(_over(image, roots), decay, vector))
         return jnp.where(jnp.isfinite(value), image, jnp.nan).astype(flat.dtype)
 
     return twice_differentiable(product, flatten(params))

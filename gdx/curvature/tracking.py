@@ -77,7 +77,8 @@ def follow(
     Returns
     -------
     Followed
-        Without a vector, and where the quotient has fallen below a quarter, after up to 32 products more.
+        Without a vector, and where the quotient has fallen below a quarter, after up to 32 products more. The direction
+        is 0 where the vector is to be multiplied next.
 
     Notes
     -----
@@ -95,41 +96,58 @@ def follow(
         return (search.num_products < search.most) & ((search.num_products == 0) | search.is_lost | is_open)
 
     def look(search):
-        # Random numbers are drawn for those who need them.
-        vector = jax.lax.cond(search.is_lost, lambda: _random(old.vector), lambda: search.now.vector)
-        refreshes = search.refreshes | search.is_lost
-        image = product(jnp.where(refreshes, vector, search.now.direction))
-        now, last, last_image = jax.lax.cond(
-            refreshes,
-            lambda: (_with_rest(jnp.vdot(vector, image, precision=EXACT), vector, image), zeros, zeros),
-            lambda: _improved(search, image),
-        )
-        has_lost = (search.num_products == 0) & ~search.is_lost & (now.value < LOST * old.value)
+        now, refreshes = search.now, search.refreshes | search.is_lost
+        vector = jnp.where(search.is_lost, _scattered(now.vector), now.vector)
+        now = now._replace(vector=vector)
+        image = product(jnp.where(refreshes, vector, now.direction))
+        new = _moved(search._replace(now=now, refreshes=refreshes), image)
+        has_lost = (search.num_products == 0) & ~search.is_lost & (new.now.value < LOST * old.value)
         most = jnp.where(has_lost, 1 + FIRST_PRODUCTS, search.most)
-        return _Search(now, last, last_image, jnp.zeros((), bool), has_lost, search.num_products + 1, most)
+        return new._replace(is_lost=has_lost, num_products=search.num_products + 1, most=most)
 
     start = _Search(old, zeros, zeros, jnp.asarray(refreshes), is_lost, nothing, most)
-    return jax.lax.while_loop(goes_on, look, start).now
+    end = jax.lax.while_loop(goes_on, look, start)
+    # What was followed for more than a product has lost a vector to a matrix that changes fast: look at that one first.
+    is_kept = (end.num_products == 0) | ((end.num_products == 1) & refreshes)
+    return end.now._replace(direction=jnp.where(is_kept, end.now.direction, 0.0))
 
 
-def _improved(search, image):
-    """The best vector of the space of vector, direction and last move, by the product of the direction."""
-    now = search.now
-    basis = (now.vector, now.direction, search.last)
-    images = (now.value * now.vector + now.residual * now.direction, image, search.last_image)
-    along, across = jnp.vdot(now.direction, image, precision=EXACT), jnp.vdot(search.last, image, precision=EXACT)
-    behind, zero = jnp.vdot(search.last, search.last_image, precision=EXACT), jnp.zeros_like(now.value)
-    projected = jnp.stack([now.value, now.residual, zero, now.residual, along, across, zero, across, behind])
+def _moved(search, image):
+    """Take a product into account: of the vector, which stays, or of the direction, along which it moves.
+
+    Branches would copy every vector, and coefficients of 0 and 1 do not.
+    """
+    (value, vector, direction, residual), refreshes = search.now, search.refreshes
+    along = jnp.vdot(jnp.where(refreshes, vector, direction), image, precision=EXACT)
+    best, weights, back = _best(search, along, image)
+    stays = jnp.asarray([1.0, 0.0, 0.0], weights.dtype)
+    weights, back = jnp.where(refreshes, stays, weights), jnp.where(refreshes, 0.0, back)
+    of_vector, of_direction = jnp.where(refreshes, 0.0, value), jnp.where(refreshes, 0.0, residual)
+    weights, back = jax.lax.optimization_barrier((weights, back))
+
+    def combined(weights):
+        image_of_first = of_vector * vector + of_direction * direction + jnp.where(refreshes, image, 0.0)
+        made = weights[0] * vector + weights[1] * direction + weights[2] * search.last
+        return made, weights[0] * image_of_first + weights[1] * image + weights[2] * search.last_image
+
+    now = _with_rest(jnp.where(refreshes, along, best), *combined(weights))
+    last, last_image = combined(back)
+    return search._replace(now=now, last=last, last_image=last_image, refreshes=jnp.zeros((), bool))
+
+
+def _best(search, along, image):
+    """Largest quotient in the space of vector, direction and last move, its weights, and those of the move to it."""
+    value, residual = search.now.value, search.now.residual
+    across = jnp.vdot(search.last, image, precision=EXACT)
+    behind, zero = jnp.vdot(search.last, search.last_image, precision=EXACT), jnp.zeros_like(value)
+    projected = jnp.stack([value, residual, zero, residual, along, across, zero, across, behind])
     # In units of itself; and where there was no last move, what stands for it must not be the largest.
     scale = jnp.maximum(jnp.sum(jnp.abs(projected)), jnp.finfo(projected.dtype).tiny)
     projected = (projected / scale).reshape(3, 3)
     projected = projected.at[2, 2].set(jnp.where(jnp.any(search.last), projected[2, 2], -2.0))
     weights = jnp.linalg.eigh(projected)[1][:, -1]
     moved = weights.at[0].set(0.0)
-    back = unit(moved - (moved @ weights) * weights)
-    value = scale * (weights @ projected @ weights)
-    now = _with_rest(value, _combined(weights, basis), _combined(weights, images))
-    return now, _combined(back, basis), _combined(back, images)
+    return scale * (weights @ projected @ weights), weights, unit(moved - (moved @ weights) * weights)
 
 
 def _with_rest(value, vector, image):
@@ -141,10 +159,13 @@ def _with_rest(value, vector, image):
     return Followed(value, vector, rest / jnp.where(length > 0, length, 1.0), length)
 
 
-def _combined(weights, rows):
-    return weights[0] * rows[0] + weights[1] * rows[1] + weights[2] * rows[2]
+def _scattered(like):
+    """A vector of length 1 that is along nothing in particular: numbers in [-1, 1], off the mixed bits of their places.
 
-
-def _random(like):
-    # Whatever draws: it is no sample of anything, and the default generator takes longer to compile.
-    return unit(jax.random.uniform(jax.random.key(0, impl="rbg"), like.shape, like.dtype, -1.0, 1.0))
+    It is no sample of anything; a generator of random numbers takes longer to compile, and draws in a branch.
+    """
+    bits = jax.lax.iota(jnp.uint32, like.size)
+    for factor, shift in ((0x9E3779B9, 16), (0x85EBCA6B, 13), (0xC2B2AE35, 16)):
+        bits = bits * jnp.uint32(factor)
+        bits = bits ^ (bits >> shift)
+    return unit(bits.astype(like.dtype) / 2.0**31 - 1.0)
