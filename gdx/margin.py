@@ -22,7 +22,7 @@ from gdx.responses.preconditioners import Reader, make_reader
 from gdx.responses.response import Response
 from gdx.responses.scalings import stand_in_for
 from gdx.responses.thresholds import step_at
-from gdx.trees import flatten, flatten_made, unflatten, widest
+from gdx.trees import flatten, unflatten, widest
 
 if TYPE_CHECKING:
     import chex
@@ -184,7 +184,7 @@ def _product(loss, params, roots, decay):
         vector = unflatten(flat, params)
         tangent = jax.tree.map(lambda v, leaf: v.astype(leaf.dtype), _over(vector, roots), params)
         (value, _), (_, image) = jax.jvp(jax.value_and_grad(loss), (params,), (tangent,))
-        image = flatten_made(_plus(_over(image, roots), decay, vector))
+        image = flatten(_plus(_over(image, roots), decay, vector))
         return jnp.where(jnp.isfinite(value), image, jnp.nan).astype(flat.dtype)
 
     return twice_differentiable(product, flatten(params))

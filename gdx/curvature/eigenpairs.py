@@ -28,7 +28,7 @@ from gdx.curvature.products import (
     twice_differentiable,
 )
 from gdx.records import record
-from gdx.trees import all_finite, flatten, flatten_made, unflatten, unit
+from gdx.trees import all_finite, flatten, unflatten, unit
 
 if TYPE_CHECKING:
     import chex
@@ -240,9 +240,9 @@ def _search(loss, params, k, sign, batches, key, rtol, num_iters, start, precond
 def _flat_product(loss, params, sign, batches, preconditioner):
     product = hessian_product(loss, params, batches)
     if preconditioner is None:
-        return lambda vector: sign * flatten_made(product(unflatten(vector, params)))
+        return lambda vector: sign * flatten(product(unflatten(vector, params)))
     scale = 1.0 / jnp.sqrt(flatten(preconditioner_like(preconditioner, params)))
-    return lambda vector: sign * scale * flatten_made(product(unflatten(scale * vector, params)))
+    return lambda vector: sign * scale * flatten(product(unflatten(scale * vector, params)))
 
 
 def _first(key, params, start):
