@@ -67,7 +67,7 @@ def edge_margin(
     The updates are those of `family(step_size)`. Every few of them one Hessian product, at the parameters of that
     update, brings the sharpness up to date. The first measurement makes up to 32 products, and so does one that finds
     less than a quarter of the sharpness before it. A product over the batch that is trained on costs two to three
-    gradients, every other one less; a quarter of the batch is enough to watch, and costs a quarter.
+    gradients; a quarter of the batch is enough to watch, and costs a quarter.
 
     Parameters
     ----------
@@ -77,7 +77,10 @@ def edge_margin(
         of single parameters and those that are never moved. Where its state carries the step size, as with
         `optax.inject_hyperparams`, the one in the state counts, unless a schedule is passed, which then sets it.
     step_size
-        A number above 0, traced or not, or a schedule, `count -> number`; the family is called with its value.
+        A number above 0, traced or not, or a schedule, `count -> number`; the family is called with its value. A number
+        that is not traced goes into the state, and updates take it from there: a training step that has been compiled
+        with one goes on with the state of `edge_margin(family, another, loss).init(params)` or of
+        `state._replace(step_size=another)` without compiling again. So to change it later, change it in the state.
     loss
         `loss(params) -> scalar`, or `loss(params, batch)` where `batch=` is passed to `update`; twice differentiable.
     every
@@ -100,8 +103,9 @@ def edge_margin(
     Lanczos with a memory of one vector, spread over the training: by turns a measurement multiplies the vector, which
     gives its Rayleigh quotient and the direction in which that rises, and takes the curvature in this direction, which
     gives the best vector of the plane of both. A measurement that is not finite is told as such and leaves the vector
-    as it was. A batch of its own makes every measurement a noisy one. Under vmap every update measures: both branches
-    of the choice are computed.
+    as it was. A batch of its own makes every measurement a noisy one. Under vmap products are made when they are due,
+    and all lanes wait for the one that needs most. The Hessian product stands in the program once, whichever
+    measurement it is for, since compiling it takes longer than all else here.
 
     With gradient descent on a full batch the margin climbs to 1 and hovers there (Cohen et al., arXiv 2103.00065); with
     Adam that of the preconditioned Hessian does (arXiv 2207.14484).

@@ -82,9 +82,9 @@ def follow(
 
     Notes
     -----
-    Several products are those of the locally optimal method of Knyazev, "Toward the optimal preconditioned eigensolver",
-    SIAM J. Sci. Comput. 23, 2001, for one vector without a preconditioner: Rayleigh-Ritz on vector, direction and last
-    move, of which the first two alone are kept between looks.
+    Several products are those of the locally optimal method of Knyazev, "Toward the optimal preconditioned
+    eigensolver", SIAM J. Sci. Comput. 23, 2001, for one vector without a preconditioner: Rayleigh-Ritz on vector,
+    direction and last move, of which the first two alone are kept between looks.
     """
     zeros, nothing = jnp.zeros_like(old.vector), jnp.zeros((), jnp.int32)
     is_lost = ~jnp.any(old.vector)

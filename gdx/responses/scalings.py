@@ -197,7 +197,7 @@ def _by_leaf(shares, small, real):
 
 
 def _ready(family):
-    """One transformation of a family, whose update is compiled once for all that is asked of parameters of one shape."""
+    """One transformation of a family, whose update is compiled once for parameters of one shape."""
     transformation = family(1.0)
     return optax.GradientTransformation(transformation.init, jax.jit(update_of(transformation)))
 
