@@ -12,27 +12,21 @@ import optax
 from jax.core import Tracer
 
 from gdx.checks import check_count
-from gdx.curvature.eigenpairs import sharpness
-from gdx.curvature.inputs import widened
-from gdx.curvature.products import hvp
+from gdx.curvature.inputs import check_scalar_loss, widened
+from gdx.curvature.products import twice_differentiable
+from gdx.curvature.tracking import Followed, follow
 from gdx.records import record
-from gdx.responses.families import checked_family
+from gdx.responses.families import checked_family, concretely, remembered
 from gdx.responses.parities import at_step, carriers
 from gdx.responses.preconditioners import Reader, make_reader
-from gdx.responses.response import Response, measure_response
-from gdx.responses.scalings import own_scale, stand_in_for
+from gdx.responses.response import Response
+from gdx.responses.scalings import stand_in_for
 from gdx.responses.thresholds import step_at
-from gdx.trees import widest
+from gdx.trees import flatten, unflatten, widest
 
 if TYPE_CHECKING:
     import chex
 
-FIRST_PRODUCTS = 32
-"""Hessian products that a measurement may spend where it has no vector to begin from."""
-FIRST_RTOL = 1e-2
-LOST = 0.25
-"""Share of the last sharpness below which a new one says that the vector has lost the top, as it does when a
-preconditioner is young: then as many products are spent as at first."""
 DECAY_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1e8, 49)])
 """Curvatures, in units of the weight decay, at which the critical step size is tabulated."""
 
@@ -46,7 +40,7 @@ class EdgeMarginState(NamedTuple):
     num_updates: chex.Array
     """Updates made, int32."""
     step_size: chex.Array
-    """Of the last update."""
+    """Of the last update. One given as a number is here from the start, and is that of the next update too."""
     sharpness: chex.Array
     """Largest eigenvalue of the Hessian, or of P^-1/2 H P^-1/2 where the optimizer divides by a P, as last measured; it
     follows the true one from below, a few measurements behind."""
@@ -62,15 +56,6 @@ class EdgeMarginState(NamedTuple):
     """How steeply: norm of H v - sharpness v when the vector v was last multiplied. Some eigenvalue was this close."""
 
 
-class _Watched(NamedTuple):
-    """The part of the state that measurements change."""
-
-    sharpness: chex.Array
-    vector: chex.ArrayTree
-    direction: chex.ArrayTree
-    residual: chex.Array
-
-
 def edge_margin(
     family: Callable[[Any], optax.GradientTransformation],
     step_size: optax.ScalarOrSchedule,
@@ -82,7 +67,7 @@ def edge_margin(
     The updates are those of `family(step_size)`. Every few of them one Hessian product, at the parameters of that
     update, brings the sharpness up to date. The first measurement makes up to 32 products, and so does one that finds
     less than a quarter of the sharpness before it. A product over the batch that is trained on costs two to three
-    gradients, every other one less; a quarter of the batch is enough to watch, and costs a quarter.
+    gradients; a quarter of the batch is enough to watch, and costs a quarter.
 
     Parameters
     ----------
@@ -92,7 +77,10 @@ def edge_margin(
         of single parameters and those that are never moved. Where its state carries the step size, as with
         `optax.inject_hyperparams`, the one in the state counts, unless a schedule is passed, which then sets it.
     step_size
-        A number above 0, traced or not, or a schedule, `count -> number`; the family is called with its value.
+        A number above 0, traced or not, or a schedule, `count -> number`; the family is called with its value. A number
+        that is not traced goes into the state, and updates take it from there: a training step that has been compiled
+        with one goes on with the state of `edge_margin(family, another, loss).init(params)` or of
+        `state._replace(step_size=another)` without compiling again. So to change it later, change it in the state.
     loss
         `loss(params) -> scalar`, or `loss(params, batch)` where `batch=` is passed to `update`; twice differentiable.
     every
@@ -115,8 +103,9 @@ def edge_margin(
     Lanczos with a memory of one vector, spread over the training: by turns a measurement multiplies the vector, which
     gives its Rayleigh quotient and the direction in which that rises, and takes the curvature in this direction, which
     gives the best vector of the plane of both. A measurement that is not finite is told as such and leaves the vector
-    as it was. A batch of its own makes every measurement a noisy one. Under vmap every update measures: both branches
-    of the choice are computed.
+    as it was. A batch of its own makes every measurement a noisy one. Under vmap products are made when they are due,
+    and all lanes wait for the one that needs most. The Hessian product stands in the program once, whichever
+    measurement it is for, since compiling it takes longer than all else here.
 
     With gradient descent on a full batch the margin climbs to 1 and hovers there (Cohen et al., arXiv 2103.00065); with
     Adam that of the preconditioned Hessian does (arXiv 2207.14484).
@@ -135,29 +124,26 @@ def edge_margin(
     _check_step_size(step_size)
     if not callable(loss):
         raise ValueError(f"loss: {loss!r} is not callable; pass a function loss(params) or loss(params, batch)")
-    family = checked_family(family)
-    seen: dict[Any, _Known] = {}
+    seen, named, family = {}, family, checked_family(family)
 
     def known(params):
-        key = jax.tree.structure(params), tuple((leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(params))
+        key = jax.tree.structure(params), tuple(leaf.shape for leaf in jax.tree.leaves(params))
         if key not in seen:
-            seen[key] = _known_of(family, params)
+            seen[key] = _known_of(named, params)
         return seen[key]
 
     def init_fn(params):
-        known(params)
-        nothing = jnp.full((), jnp.nan, widest(params))
+        nothing, none = jnp.full((), jnp.nan, widest(params)), jnp.zeros((), jnp.int32)
+        step = _held_step(step_size, known(params).carried, nothing.dtype)
         start = jax.tree.map(jnp.zeros_like, widened(params))
-        inner = family(_step_at(step_size, jnp.zeros((), jnp.int32), params)).init(params)
-        return EdgeMarginState(
-            inner, jnp.zeros((), jnp.int32), nothing, nothing, nothing, nothing, start, start, nothing
-        )
+        inner = family(_step_at(step_size, none, params)).init(params)
+        return EdgeMarginState(inner, none, step, nothing, nothing, nothing, start, start, nothing)
 
     def update_fn(updates, state, params=None, *, batch: Any = None, **extra_args):
         if params is None:
             raise ValueError("params: missing; curvature is measured there, so pass update(gradient, state, params)")
         reader, limit_at, carried = known(params)
-        step, before = _step_at(step_size, state.num_updates, params), state.inner
+        step, before = _next_step(step_size, state, params), state.inner
         if callable(step_size):
             before = at_step(before, carried, step)
         else:
@@ -168,74 +154,44 @@ def edge_margin(
             lambda new, old: jnp.asarray(new).astype(jnp.asarray(old).dtype), opt_state, state.inner
         )
         at_batch = loss if batch is None else (lambda params: loss(params, batch))
-        old = _Watched(state.sharpness, state.vector, state.direction, state.residual)
+        is_due = state.num_updates % every == 0
 
-        # Closures rather than operands: what a branch does not use is then not copied.
+        # A closure rather than operands: what a branch does not use is then not copied.
         def measure():
-            roots = _roots(reader, opt_state, params)
-            decay = reader.response.decay
+            old = Followed(state.sharpness, flatten(state.vector), flatten(state.direction), state.residual)
+            product = _product(at_batch, params, _roots(reader, opt_state, params), reader.response.decay)
             refreshes = (state.num_updates // every) % 2 == 1
-            refreshes |= jnp.isnan(old.sharpness) | (optax.tree.norm(old.direction) == 0)
-            new = jax.lax.cond(
-                refreshes,
-                lambda: _refreshed(at_batch, params, roots, decay, old),
-                lambda: _improved(at_batch, params, roots, decay, old),
-            )
-            is_lost = (optax.tree.norm(old.vector) == 0) | (new.sharpness < LOST * old.sharpness)
-            new = jax.lax.cond(is_lost, lambda: _anew(at_batch, params, roots, decay, old), lambda: new)
+            refreshes |= jnp.isnan(old.value) | ~jnp.any(old.direction)
+            new = follow(product, old, refreshes, is_due)
             # What is not finite is told, and spoils nothing.
-            is_finite = jnp.isfinite(new.sharpness)
-            kept = jax.tree.map(lambda n, o: jnp.where(is_finite, n, o).astype(o.dtype), new, old)
-            return kept._replace(sharpness=new.sharpness.astype(old.sharpness.dtype))
+            kept = jax.tree.map(lambda n, o: jnp.where(jnp.isfinite(new.value), n, o), new, old)
+            vector, direction = unflatten(kept.vector, state.vector), unflatten(kept.direction, state.direction)
+            return new.value, vector, direction, kept.residual
 
-        new = jax.lax.cond(state.num_updates % every == 0, measure, lambda: old)
-        limit, threshold = limit_at(new.sharpness)
-        dtype = state.margin.dtype
-        numbers = (jnp.asarray(number, dtype) for number in (step, new.sharpness, threshold, step * limit))
-        return new_updates, EdgeMarginState(opt_state, state.num_updates + 1, *numbers, *new[1:])
+        found = jax.lax.cond(is_due, measure, lambda: (state.sharpness, state.vector, state.direction, state.residual))
+        limit, threshold = limit_at(found[0])
+        told = (jnp.asarray(number, state.margin.dtype) for number in (found[0], threshold, step * limit))
+        held = state.step_size if step is state.step_size else jnp.asarray(step, state.step_size.dtype)
+        return new_updates, EdgeMarginState(opt_state, state.num_updates + 1, held, *told, *found[1:])
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)
 
 
-def _refreshed(loss, params, roots, decay, old):
-    """The vector's Rayleigh quotient, and the direction in which it rises; one product."""
-    image = _plus(_over(hvp(loss, params, _over(old.vector, roots)), roots), decay, old.vector)
-    value = jnp.asarray(optax.tree.vdot(old.vector, image))
-    rest = jax.tree.map(lambda i, x: i - value * x, image, old.vector)
-    length = optax.tree.norm(rest)
-    direction = jax.tree.map(lambda leaf: leaf / jnp.where(length > 0, length, 1.0), rest)
-    return _like(old, value, old.vector, direction, length)
+def _product(loss, params, roots, decay):
+    """Flat products with P^-1/2 H P^-1/2 and the decay on its diagonal; not a number where the loss is none."""
+    params = widened(params)
+    check_scalar_loss(loss, params, None)
 
+    # Checked and then used, and traced once.
+    @jax.jit
+    def product(flat):
+        vector = unflatten(flat, params)
+        tangent = jax.tree.map(lambda v, leaf: v.astype(leaf.dtype), _over(vector, roots), params)
+        (value, _), (_, image) = jax.jvp(jax.value_and_grad(loss), (params,), (tangent,))
+        image = flatten(_plus(_over(image, roots), decay, vector))
+        return jnp.where(jnp.isfinite(value), image, jnp.nan).astype(flat.dtype)
 
-def _improved(loss, params, roots, decay, old):
-    """The best vector of the plane of vector and direction; forward passes only, about two thirds of a product.
-
-    Of the Hessian in that plane the value of the vector and the coupling, which is the residual, are known.
-    """
-    tangent = jax.tree.map(lambda d, leaf: d.astype(leaf.dtype), _over(old.direction, roots), params)
-
-    def slope(params):
-        return jax.jvp(loss, (params,), (tangent,))[1]
-
-    across, along = old.residual, jax.jvp(slope, (params,), (tangent,))[1].astype(old.residual.dtype)
-    if decay is not None:
-        along = along + optax.tree.vdot(old.direction, _plus(None, decay, old.direction))
-    angle = 0.5 * jnp.arctan2(2 * across, old.sharpness - along)
-    cosine, sine = jnp.cos(angle), jnp.sin(angle)
-    value = cosine**2 * old.sharpness + 2 * cosine * sine * across + sine**2 * along
-    turned = jax.tree.map(lambda x, d: cosine * x + sine * d, old.vector, old.direction)
-    length = optax.tree.norm(turned)
-    # The direction has had its turn: it is no longer at a right angle to the vector.
-    spent = jax.tree.map(jnp.zeros_like, old.direction)
-    return _like(old, value, jax.tree.map(lambda leaf: leaf / length, turned), spent, across)
-
-
-def _anew(loss, params, roots, decay, old):
-    """Lanczos, for want of a vector."""
-    size = sum(leaf.size for leaf in jax.tree.leaves(params))
-    diagonal = None if roots is None else jax.tree.map(jnp.square, roots)
-    found = sharpness(*own_scale(loss, params, diagonal, decay), num_iters=min(FIRST_PRODUCTS, size), rtol=FIRST_RTOL)
-    return _like(old, found.value, found.vector, jax.tree.map(jnp.zeros_like, old.direction), found.residual)
+    return twice_differentiable(product, flatten(params))
 
 
 def _roots(reader, opt_state, params):
@@ -253,12 +209,7 @@ def _plus(tree, decay, vector):
     """A vector, and what weight decay of single parameters adds to it."""
     if decay is None:
         return tree
-    added = jax.tree.map(lambda leaf, c: jnp.asarray(c, leaf.dtype) * leaf, vector, decay)
-    return added if tree is None else jax.tree.map(jnp.add, tree, added)
-
-
-def _like(old, *new):
-    return jax.tree.map(lambda n, o: jnp.asarray(n, o.dtype), _Watched(*new), old)
+    return jax.tree.map(lambda t, v, c: t + jnp.asarray(c, v.dtype) * v, tree, vector, decay)
 
 
 def _limit(response: Response) -> Callable[[jax.Array], tuple[jax.Array, jax.Array]]:
@@ -286,11 +237,17 @@ class _Known(NamedTuple):
     carried: tuple[float | None, ...]
 
 
+_KNOWN: dict[Any, _Known] = {}
+
+
 def _known_of(family, params):
-    response = measure_response(family, params)
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        carried = carriers(family, stand_in_for(family, params, 1))
-    return _Known(make_reader(family, params, response), _limit(response), carried)
+    def look():
+        reader, checked = make_reader(family, params), checked_family(family)
+        with concretely(), jax.enable_x64(True):
+            carried = carriers(checked, stand_in_for(checked, params, 1))
+        return _Known(reader, _limit(reader.response), carried)
+
+    return remembered(_KNOWN, family, params, look)
 
 
 def _carried_step(opt_state, carried, step_size):
@@ -299,6 +256,27 @@ def _carried_step(opt_state, carried, step_size):
         if one is not None:
             return leaf / one
     return step_size
+
+
+def _held_step(step_size, carried, dtype):
+    """What the state holds as step size before the first update."""
+    if callable(step_size):
+        return jnp.full((), jnp.nan, dtype)
+    if isinstance(step_size, Tracer) or any(one is not None for one in carried):
+        return jnp.asarray(step_size, dtype)
+    # As it was given: a Python number widens no update, neither then nor now.
+    return jnp.asarray(float(step_size) if isinstance(step_size, int) else step_size)
+
+
+def _next_step(step_size, state, params):
+    """Step size of an update; a number is taken from the state, so that no program is made for this one alone."""
+    if callable(step_size) or isinstance(step_size, Tracer):
+        return _step_at(step_size, state.num_updates, params)
+    held = jnp.asarray(state.step_size)
+    if held.weak_type or not jnp.asarray(step_size).weak_type:
+        return state.step_size
+    # Out of a file it comes with a dtype, which would widen the updates.
+    return held.astype(jnp.result_type(*jax.tree.leaves(params)))
 
 
 def _step_at(step_size, count, params):

@@ -1,4 +1,5 @@
 import inspect
+import re
 import warnings
 
 import chex
@@ -119,6 +120,51 @@ def test_an_entry_says_what_it_is_for_with_defaults_ranges_and_a_source():
     assert CATALOGUE["adam"].hyperparameters["b1"].range == "[0, 1)"
     assert CATALOGUE["goldstein"].hyperparameters["c"].range == "(0, 0.5)"
     assert CATALOGUE["muon"].hyperparameters["ns_steps"].range == "whole, [1, inf)"
+
+
+def described(entry):
+    """Every number of an entry that its function describes, with the words."""
+    text = inspect.getdoc(getattr(entry.make, "func", entry.make)) or ""
+    for name, hyperparameter in entry.hyperparameters.items():
+        found = re.search(rf"^\s+{name}: (.*(?:\n\s{{6,}}.*)*)", text, re.MULTILINE)
+        if found and not isinstance(hyperparameter.default, bool):
+            yield name, hyperparameter, " ".join(found.group(1).split())
+
+
+def test_what_weighs_the_past_against_the_present_is_below_1():
+    seen = set()
+    for entry in CATALOGUE.values():
+        for name, hyperparameter, words in described(entry):
+            # A negative momentum is none: optimism adds so many times the last change.
+            says = re.search(r"decay rate|(?<!negative )momentum (parameter|decay)|running average|EMA\b", words)
+            if says and "weight" not in name and "Mixing" not in words:
+                seen.add(name)
+                assert hyperparameter.range == "[0, 1)", (entry.line, name, words)
+    assert {"b1", "b2", "b3", "adam_b1", "adam_b2", "beta3", "rho"} <= seen
+
+
+def own():
+    """Names of what gdx defines, and not optax."""
+    for name, entry in CATALOGUE.items():
+        module = getattr(entry.make, "func", entry.make).__module__
+        if module.startswith("gdx") and not module.endswith("optax_methods"):
+            yield name
+
+
+@pytest.mark.parametrize("name", list(own()))
+def test_the_table_allows_what_a_door_of_gdx_lets_in(name):
+    for key, hyperparameter in CATALOGUE[name].hyperparameters.items():
+        if isinstance(hyperparameter.default, bool):
+            continue
+        for end, is_in in ((hyperparameter.low, hyperparameter.includes_low), (hyperparameter.high, False)):
+            if not np.isfinite(end):
+                continue
+            value = int(end) if isinstance(hyperparameter.default, int) else float(end)
+            if is_in:
+                CATALOGUE[name].make(0.1, **{key: value})
+            else:
+                with pytest.raises(ValueError, match=key):
+                    CATALOGUE[name].make(0.1, **{key: value})
 
 
 @pytest.mark.parametrize(

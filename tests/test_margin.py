@@ -178,3 +178,84 @@ def test_an_update_without_parameters_is_refused():
     watched = gdx.edge_margin(optax.sgd, 0.1, bowl)
     with pytest.raises(ValueError, match="params: missing"):
         watched.update(START, watched.init(START))
+
+
+def jitted_step(watched, loss):
+    """A training step and the number of times that it was traced."""
+    traced = []
+
+    @jax.jit
+    def step(params, state):
+        traced.append(1)
+        updates, state = watched.update(jax.grad(loss)(params), state, params)
+        return optax.apply_updates(params, updates), state
+
+    return step, traced
+
+
+@pytest.mark.parametrize("family", [optax.adam, optax.inject_hyperparams(optax.sgd)], ids=["adam", "injected"])
+def test_one_compiled_step_serves_all_step_sizes_given_as_numbers(family):
+    step, traced = jitted_step(gdx.edge_margin(family, 0.5, bowl), bowl)
+    for step_size in (1e-3, 0.1):
+        params, state = START, gdx.edge_margin(family, step_size, bowl).init(START)
+        alone, inner = START, family(step_size).init(START)
+        for _ in range(3):
+            params, state = step(params, state)
+            updates, inner = family(step_size).update(jax.grad(bowl)(alone), inner, alone)
+            alone = optax.apply_updates(alone, updates)
+        np.testing.assert_allclose(params["w"], alone["w"], rtol=1e-13)
+        np.testing.assert_allclose(state.step_size, step_size, rtol=1e-13)
+        np.testing.assert_allclose(
+            state.margin, step_size * state.sharpness / gdx.curvature_threshold(family, START), rtol=1e-12
+        )
+    assert len(traced) == 1
+
+
+def test_the_program_of_a_step_does_not_tell_the_step_size():
+    texts = []
+    for step_size in (0.123, 0.0456):
+        watched = gdx.edge_margin(optax.sgd, step_size, bowl)
+        texts.append(jax.jit(watched.update).lower(START, watched.init(START), START).as_text())
+    assert texts[0] == texts[1]
+
+
+def test_the_hessian_product_stands_in_the_program_once():
+    matrix = jnp.ones((7, 4))
+
+    def loss(params):
+        return jnp.sum(jnp.tanh(matrix @ params["w"]))
+
+    def uses(function, *arguments):
+        lines = jax.jit(function).lower(*arguments).as_text().splitlines()
+        return sum("dot_general" in line and "tensor<7x4" in line for line in lines)
+
+    watched = gdx.edge_margin(optax.adam, 0.1, loss)
+    product = uses(lambda params, vector: gdx.curvature.hvp(loss, params, vector), START, START)
+    assert product > 1
+    assert uses(watched.update, START, watched.init(START), START) < 2 * product
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_a_state_out_of_a_file_makes_the_same_updates(dtype):
+    params = {"w": jnp.ones(4, dtype), "b": jnp.ones(2, dtype)}
+    watched = gdx.edge_margin(optax.sgd, 0.01, lambda p: jnp.sum(p["w"].astype(jnp.float32) ** 4) + jnp.sum(p["b"]))
+    state, gradient, update = watched.init(params), jax.tree.map(jnp.ones_like, params), jax.jit(watched.update)
+    alone = optax.sgd(0.01).update(gradient, optax.sgd(0.01).init(params), params)[0]
+    for given in (state, jax.tree.map(lambda leaf: jnp.asarray(np.asarray(leaf)), state)):
+        updates, _ = update(gradient, given, params)
+        jax.tree.map(np.testing.assert_array_equal, updates, alone)
+
+
+def test_many_step_sizes_at_once_are_watched_as_one_is():
+    def last(step_size):
+        watched = gdx.edge_margin(optax.sgd, step_size, bowl, every=2)
+        states, params = train(watched, bowl, START, 9)
+        return jax.tree.map(lambda leaf: leaf[-1], states), params
+
+    steps = jnp.asarray([0.01, 0.1])
+    together, params = jax.vmap(last)(steps)
+    for lane, step_size in enumerate((0.01, 0.1)):
+        alone, expected = last(step_size)
+        np.testing.assert_allclose(params["w"][lane], expected["w"], rtol=1e-12)
+        np.testing.assert_allclose(together.sharpness[lane], alone.sharpness, rtol=1e-9)
+        np.testing.assert_allclose(together.margin[lane], alone.margin, rtol=1e-9)

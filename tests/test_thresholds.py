@@ -10,7 +10,9 @@ import pytest
 from cases import LINEAR_METHODS, keys
 
 import gdx
-from gdx.responses import measure_response, parities
+from gdx.responses import measure_response, parities, preconditioners, response
+from gdx.responses.families import measured_once
+from gdx.responses.preconditioners import make_reader
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -224,3 +226,60 @@ def test_a_family_of_no_module_has_a_threshold_as_any_other():
 def test_optimizers_without_a_threshold_are_refused_with_the_reason(family, reason):
     with pytest.raises(ValueError, match=rf"^family: .*{reason}"):
         gdx.curvature_threshold(family)
+
+
+def counted(family):
+    """A family of the caller's own, and the step sizes that it was asked for as numbers."""
+    asked = []
+
+    def own(step_size):
+        if isinstance(step_size, float):
+            asked.append(step_size)
+        return family(step_size)
+
+    return own, asked
+
+
+def test_within_a_study_a_family_of_ones_own_is_measured_once():
+    own, asked = counted(optax.sgd)
+    params = jnp.ones(3)
+    with measured_once():
+        first = measure_response(own, params)
+        count = len(asked)
+        with measured_once():
+            assert measure_response(own, jax.eval_shape(lambda: params)) is first
+        assert measure_response(own, jnp.ones((2, 3))) is not first
+    before = len(asked)
+    # Afterwards it may have become another.
+    assert measure_response(own, params) is not first
+    assert len(asked) - before >= count > 0
+
+
+def test_a_refusal_is_remembered_and_stays_what_it_was():
+    own, asked = counted(optax.sign_sgd)
+    told = []
+    with measured_once():
+        for _ in range(2):
+            with pytest.raises(ValueError, match="family: ") as refused:
+                measure_response(own, jnp.ones(3))
+            told.append((str(refused.value), len(asked)))
+    assert told[0][0] == told[1][0]
+    # The second time it was not even tried.
+    assert told[1][1] == told[0][1]
+
+
+def test_of_what_optax_ships_nothing_is_measured_twice(monkeypatch):
+    looks = []
+
+    def counting(function):
+        return lambda *arguments: (looks.append(function.__name__), function(*arguments))[1]
+
+    for name in ("_probe", "_measured"):
+        module = preconditioners if name == "_probe" else response
+        monkeypatch.setattr(module, name, counting(getattr(module, name)))
+    # Made for this test alone, and twice, as two jobs of one process make them.
+    for step_size in (0.1, 0.2):
+        family = functools.partial(optax.adam, b1=0.8765)
+        gdx.edge_margin(family, step_size, jnp.sum).init(jnp.ones(5))
+        make_reader(family, jnp.ones(5))
+    assert sorted(looks) == ["_measured", "_probe"]

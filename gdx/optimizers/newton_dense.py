@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 
-from gdx.optimizers.checking import check_at_least_zero, check_value_fn
+from gdx.optimizers.checking import check_at_least_zero, check_between, check_value_fn
 from gdx.optimizers.dtypes import keep_dtypes
 from gdx.trees import widest
 
@@ -209,6 +209,7 @@ def damped_newton(
     The loss never rises by more than four rounding errors. Where a search gives up the update is zero and the
     state's `failed` is true; nothing is remembered of it, the next search starts at the first trial again.
     """
+    check_between("slope_rtol", slope_rtol, 0, 1, "the usual value is 1e-4")
     check_at_least_zero("damping", damping)
     check_at_least_zero("floor", floor, "pass 0 to leave it to the machine precision")
     first_trial = optax.scale_by_learning_rate(step_size)

@@ -16,7 +16,6 @@ from optax import contrib
 
 from gdx.optimizers.adadelta import scale_by_textbook_adadelta, textbook_adadelta
 from gdx.optimizers.adagrad import scale_by_textbook_adagrad, textbook_adagrad
-from gdx.optimizers.adapters import backtracking, sophia, strong_wolfe
 from gdx.optimizers.coordinates import (
     block_coordinate_descent,
     coordinate_descent,
@@ -31,6 +30,7 @@ from gdx.optimizers.line_search.wolfe import scale_by_wolfe, wolfe
 from gdx.optimizers.lookahead import nesterov_lookahead, scale_by_nesterov_lookahead
 from gdx.optimizers.newton_dense import damped_newton, newton, scale_by_newton
 from gdx.optimizers.newton_krylov import newton_cg, scale_by_newton_cg
+from gdx.optimizers.optax_methods import backtracking, sophia, strong_wolfe
 from gdx.optimizers.rmsprop import textbook_rmsprop
 
 # What `gdx.optimizers` exports of gdx's own.
@@ -78,11 +78,16 @@ WEIGHT = Range(0.0, 1.0, True)
 """Of the past against the present."""
 SHARE = Range(0.0, 1.0)
 AT_LEAST_0 = Range(0.0, math.inf, True)
+ABOVE_0 = Range(0.0, math.inf)
+"""Of what is divided by."""
+AT_LEAST_1 = Range(1.0, math.inf, True)
 ANY = Range(-math.inf, math.inf)
 USUAL_RANGES = {
-    **dict.fromkeys(("momentum", "decay", "decay_rate", "b1", "b2", "b3", "beta", "rho"), WEIGHT),
+    **dict.fromkeys(("momentum", "decay", "decay_rate", "b1", "b2", "b3", "beta", "beta3", "rho"), WEIGHT),
+    **dict.fromkeys(("adam_b1", "adam_b2"), WEIGHT),
     **dict.fromkeys(("slope_rtol", "curv_rtol", "c1", "c2", "decrease_factor", "eta_minus"), SHARE),
-    **dict.fromkeys(("clipping_threshold", "clip_threshold", "consistent_rms", "beta3"), AT_LEAST_0),
+    **dict.fromkeys(("clip_threshold", "consistent_rms"), AT_LEAST_0),
+    **dict.fromkeys(("clipping_threshold", "estim_lr0"), ABOVE_0),
     **dict.fromkeys(("f_min", "lower_bound", "alpha"), ANY),
 }
 """Of numbers by name, where a row says nothing else; those may be off, None, by default. Any other whole number above 0
@@ -158,7 +163,15 @@ ADAPTIVE = [
     Row("adamax", optax.adamax, True, "Adam with the infinity norm for second moment", "arXiv 1412.6980"),
     Row("adamaxw", optax.adamaxw, False, "AdaMax with decoupled weight decay", "arXiv 1412.6980"),
     Row("adabelief", optax.adabelief, True, "Adam that divides by the gradient's surprise", "arXiv 2010.07468"),
-    Row("radam", optax.radam, True, "Adam with a rectified start", "arXiv 1908.03265"),
+    Row(
+        "radam",
+        optax.radam,
+        True,
+        "Adam with a rectified start",
+        "arXiv 1908.03265",
+        # Below, the root of the rectification is one of a negative number.
+        {"threshold": Range(4.0, math.inf, True)},
+    ),
     Row("yogi", optax.yogi, True, "Adam whose second moment moves by a fixed share", "Zaheer et al. 2018"),
     Row("adan", optax.adan, True, "Adam with the gradient's differences as well", "arXiv 2208.06677"),
     Row("adopt", contrib.adopt, True, "Adam that divides by the moment of the step before", "arXiv 2411.02853"),
@@ -202,6 +215,7 @@ SIGN = [
         False,
         "a step for every coordinate that grows while its sign stays",
         "Riedmiller & Braun 1993",
+        {"eta_plus": AT_LEAST_1},
     ),
 ]
 LAYERWISE = [
@@ -225,7 +239,14 @@ LINE_SEARCH = [
         "exact line search; the step size is the share of it taken",
         "Cauchy 1847",
     ),
-    Row("backtracking", backtracking, False, "optax's search for sufficient decrease (Armijo)", "Armijo 1966"),
+    Row(
+        "backtracking",
+        backtracking,
+        False,
+        "optax's search for sufficient decrease (Armijo)",
+        "Armijo 1966",
+        {"increase_factor": AT_LEAST_1},
+    ),
     Row(
         "goldstein",
         goldstein,
@@ -252,7 +273,14 @@ SECOND_ORDER = [
         "Newton's direction with a backtracking search",
         "Boyd & Vandenberghe, ch. 9",
     ),
-    Row("newton-cg", newton_cg, False, "Newton's direction by conjugate gradients", "Nocedal & Wright, ch. 7"),
+    Row(
+        "newton-cg",
+        newton_cg,
+        False,
+        "Newton's direction by conjugate gradients",
+        "Nocedal & Wright, ch. 7",
+        {"rtol": SHARE},
+    ),
     Row("lbfgs", optax.lbfgs, False, "L-BFGS with optax's zoom search", "Liu & Nocedal 1989"),
     Row(
         "lbfgs-fixed-step", _with(optax.lbfgs, linesearch=None), False, "L-BFGS without a search", "Liu & Nocedal 1989"

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
+from jax.core import Tracer
 
 
 def as_transformation(made: Any) -> optax.GradientTransformation | None:
@@ -92,3 +98,88 @@ def name_of(family: Any) -> tuple | None:
         return (func, tuple(family.keywords), *((type(one), one) for one in arguments))
     is_known = inspect.isfunction(family) and (family.__module__ or "").partition(".")[0] in ("optax", "gdx")
     return (family,) if is_known and family.__closure__ is None else None
+
+
+def concretely() -> contextlib.AbstractContextManager:
+    """Compute numbers here, even where the caller is being traced: families close over numbers, not tracers.
+
+    Returns
+    -------
+    context manager
+        One that does nothing outside of traces, since it has constants computed one operation after another, also
+        those inside of what is jitted, and each is a program to compile.
+    """
+    is_traced = isinstance(jnp.zeros(()), Tracer)
+    return jax.ensure_compile_time_eval() if is_traced else contextlib.nullcontext()
+
+
+_SPAN: contextvars.ContextVar[dict | None] = contextvars.ContextVar("span", default=None)
+"""What has been made of anybody's families since the outermost `measured_once` began."""
+
+
+@contextlib.contextmanager
+def measured_once() -> Iterator[None]:
+    """Measure every family once from here on, also one of the caller's own.
+
+    A decorator of studies that ask for one in several places: somebody else's function may become another between two
+    calls of a study, but not within one.
+
+    Yields
+    ------
+    None
+    """
+    if _SPAN.get() is not None:
+        yield
+        return
+    token = _SPAN.set({})
+    try:
+        yield
+    finally:
+        _SPAN.reset(token)
+
+
+def remembered(store: dict, family: Any, params: Any, make: Callable[[], Any]) -> Any:
+    """Give what was made before of a family and parameters of some shapes, where both are surely the same.
+
+    That is so of optax's and gdx's own families always, and of any within `measured_once`.
+
+    Parameters
+    ----------
+    store
+        Of one kind of things, small ones, which are all kept.
+    family
+        `step_size -> optax transformation`, as it was passed; what checks have wrapped is nobody's.
+    params
+        Arrays, tracers or shapes, or None.
+    make
+        Makes it; called where nothing is remembered.
+
+    Returns
+    -------
+    Any
+
+    Raises
+    ------
+    ValueError
+        As `make` did; a refusal is remembered, too.
+    """
+    name, span = name_of(family), _SPAN.get()
+    if name is None and span is None:
+        return make()
+    if name is None:
+        # The span holds the family as well, so that no other one takes its place in memory meanwhile.
+        name, store = (id(family),), span.setdefault(id(store), {})
+        span[id(family), "held"] = family
+    shapes = tuple(leaf.shape if hasattr(leaf, "shape") else np.shape(leaf) for leaf in jax.tree.leaves(params))
+    key = name, jax.tree.structure(params), shapes
+    if key not in store:
+        try:
+            store[key] = make()
+        except ValueError as error:
+            # Without the places that it came by, which hold on to what is being traced.
+            store[key] = type(error)(*error.args)
+            raise
+    found = store[key]
+    if isinstance(found, ValueError):
+        raise found.with_traceback(None)
+    return found

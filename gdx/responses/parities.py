@@ -187,7 +187,7 @@ def counters(transformation: optax.GradientTransformation, params: chex.ArrayTre
         One a leaf of the state: whether it is a whole number that one update raises by 1.
     """
     start = jax.tree.map(jnp.asarray, transformation.init(params))
-    after = update_of(transformation)(jax.tree.map(jnp.ones_like, params), start, params)[1]
+    after = jax.jit(update_of(transformation))(jax.tree.map(jnp.ones_like, params), start, params)[1]
     pairs = zip(jax.tree.leaves(start), jax.tree.leaves(after), strict=True)
     return tuple(old.ndim == 0 and old.dtype == jnp.int32 and int(new - old) == 1 for old, new in pairs)
 

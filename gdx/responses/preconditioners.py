@@ -13,7 +13,7 @@ import numpy as np
 
 from gdx.checks import own_rules
 from gdx.records import record
-from gdx.responses.families import checked_family
+from gdx.responses.families import checked_family, concretely, remembered
 from gdx.responses.impulses import LATE
 from gdx.responses.parities import Parity, at_step, carriers, change, counters, parities, update_of
 from gdx.responses.response import Response, measure_response
@@ -120,9 +120,9 @@ def make_reader(
     ValueError
         As `preconditioner`.
     """
-    family = checked_family(family)
-    with jax.ensure_compile_time_eval():
-        response = measure_response(family, params) if response is None else response
+    named, family = family, checked_family(family)
+    with concretely():
+        response = measure_response(named, params) if response is None else response
         if not response.is_preconditioned:
             return Reader(functools.partial(_of_gains, response.scale), response)
         if response.cycle is not None:
@@ -131,7 +131,7 @@ def make_reader(
                 "state; measure the optimizer that it wraps, on that one's state"
             )
         with jax.enable_x64(True):
-            probe = _probe(family, params)
+            probe = remembered(_PROBED, named, params, lambda: _probe(family, params))
     first, decays = float(response.gradient[0]), bool(np.any(response.params)) or response.decay is not None
     if first == 0:
         raise ValueError("family: its updates do not use the gradient of their own step, so no preconditioner is seen")
@@ -184,12 +184,15 @@ class _Probe(NamedTuple):
     stand_in: Any
 
 
+_PROBED: dict[Any, _Probe] = {}
+
+
 def _probe(family, params):
     """Look at a stand-in whose leaves are numbers, in float64."""
     small = jax.tree.map(jnp.asarray, stand_in_for(family, params, 1))
     transformation = family(1.0)
     kinds, counting = parities(transformation, small), counters(transformation, small)
-    update = update_of(transformation)
+    update = jax.jit(update_of(transformation))
     start = jax.tree.map(jnp.asarray, transformation.init(small))
     state = start
     rng = np.random.default_rng(0)

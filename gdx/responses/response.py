@@ -12,7 +12,7 @@ from gdx.checks import own_rules
 from gdx.records import record
 from gdx.responses.cycles import Cycle, cycle_of
 from gdx.responses.experiments import findings, is_close
-from gdx.responses.families import checked_family, name_of
+from gdx.responses.families import checked_family, concretely, remembered
 from gdx.responses.impulses import (
     BACKGROUND,
     BURN_IN,
@@ -156,34 +156,22 @@ def measure_response(
     the state counts them, with impulses and with noise of three sizes, at rest and while the parameters move. What
     shows nowhere there, as a bound on gradients of 1e7, cannot be seen.
     """
-    key = _key_of(family, params)
-    if key in _MEASURED:
-        return _MEASURED[key]
-    family = checked_family(family)
-    # Concrete even where the caller is being traced: families close over numbers, not tracers.
-    with jax.ensure_compile_time_eval(), jax.enable_x64(True):
-        try:
-            found = _of_all_alike(family) if params is None else entrywise(family, params, measured_on)
-        except EvaluatesLossError:
-            raise ValueError(
-                "family: it evaluates the loss (a line search or Newton's method), so its updates are not linear in "
-                "the gradients and no threshold holds"
-            ) from None
-    if key is not None:
-        _MEASURED[key] = found
-    return found
+    return remembered(_MEASURED, family, params, lambda: _measured(checked_family(family), params))
 
 
 _MEASURED: dict[Any, Response] = {}
 """What was found of optax's and gdx's own families, which a study asks for again and again."""
 
 
-def _key_of(family, params):
-    name = name_of(family)
-    if name is None or params is None:
-        return name and (name, None)
-    shapes = tuple(leaf.shape if hasattr(leaf, "shape") else np.shape(leaf) for leaf in jax.tree.leaves(params))
-    return name, jax.tree.structure(params), shapes
+def _measured(family, params):
+    with concretely(), jax.enable_x64(True):
+        try:
+            return _of_all_alike(family) if params is None else entrywise(family, params, measured_on)
+        except EvaluatesLossError:
+            raise ValueError(
+                "family: it evaluates the loss (a line search or Newton's method), so its updates are not linear in "
+                "the gradients and no threshold holds"
+            ) from None
 
 
 def _of_all_alike(family):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 from gdx.responses.experiments import is_close
 from gdx.responses.gains import smallest_real_gain
@@ -16,7 +17,6 @@ from gdx.responses.parities import EvaluatesLossError, update_of
 
 if TYPE_CHECKING:
     import chex
-    import optax
 
 MOST_SMALL = 128
 """Entries of a stand-in whose leaves are 2 long in every direction; beyond, they are 1 long."""
@@ -165,14 +165,14 @@ def _spread(family, found, small, real):
     by_leaf = [
         np.concatenate([np.full(*pair) for pair in _by_leaf(s, small, real)]) for s in (found.gains, found.decays)
     ]
-    spread = []
+    spread, ready = [], _ready(family)
     for moving, flat, shares, entry in (
         (False, by_leaf[0], found.gains, found.entry),
         (True, by_leaf[1], found.decays, found.param_entry),
     ):
-        reference = [answer[entry] for answer in _answers(family, small, found, not moving, moving)]
+        reference = [answer[entry] for answer in _answers(ready, small, found, not moving, moving)]
         total, dot, square = float(np.sum(np.square(reference))), 0.0, 0.0
-        for answer, number in zip(_answers(family, real, found, not moving, moving), reference, strict=True):
+        for answer, number in zip(_answers(ready, real, found, not moving, moving), reference, strict=True):
             dot, square = dot + number * answer, square + answer**2
         if not np.all(np.isfinite(square + total)):
             spread.append(flat)
@@ -196,22 +196,26 @@ def _by_leaf(shares, small, real):
         start += few.size
 
 
-def _answers(family, params, found, graded, moving):
+def _ready(family):
+    """One transformation of a family, whose update is compiled once for parameters of one shape."""
+    transformation = family(1.0)
+    return optax.GradientTransformation(transformation.init, jax.jit(update_of(transformation)))
+
+
+def _answers(ready, params, found, graded, moving):
     """A few updates, flat, of parameters all of whose entries see the same gradients, or move alike."""
     dtype = np.float64 if _size(params) <= MOST_WIDE else np.float32
     params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), params)
-    transformation = family(1.0)
-    state = jax.tree.map(jnp.asarray, transformation.init(params))
+    state = jax.tree.map(jnp.asarray, ready.init(params))
     leaves, structure = jax.tree.flatten(state)
     pairs = zip(leaves, found.rising, strict=True)
     state = structure.unflatten([leaf + np.asarray(BURN_IN, leaf.dtype) if up else leaf for leaf, up in pairs])
-    update = jax.jit(update_of(transformation))
     rng = np.random.default_rng(0)
     unit = FAINT if found.response.is_preconditioned else 1.0
     for _ in range(max(NUM_STEPS, 2 * found.period)):
         given = rng.uniform(0.5, 1.5, 2) * rng.choice([-1.0, 1.0], 2) * (graded, unit * moving)
         trees = [jax.tree.map(lambda leaf, one=one: np.full(leaf.shape, one, dtype), params) for one in given]
-        updates, state = update(trees[0], state, trees[1])
+        updates, state = ready.update(trees[0], state, trees[1])
         yield np.concatenate([np.asarray(leaf, float).ravel() for leaf in jax.tree.leaves(updates)])
 
 
@@ -268,11 +272,11 @@ def differs_by_shape(family: Callable[[Any], optax.GradientTransformation], foun
         they differ by more than a factor of 2, or weight decay does. False where it takes no vector at all.
     """
     is_preconditioned = found.response.is_preconditioned
-    pairs = []
+    pairs, ready = [], _ready(family)
     for graded, moving in ((True, False), (False, True)) if is_preconditioned else ((True, True),):
-        expected = np.asarray([flat[found.entry] for flat in _answers(family, stand_in, found, graded, moving)])
+        expected = np.asarray([flat[found.entry] for flat in _answers(ready, stand_in, found, graded, moving)])
         try:
-            given = np.stack(list(_answers(family, np.zeros(3), found, graded, moving)))
+            given = np.stack(list(_answers(ready, np.zeros(3), found, graded, moving)))
         except Exception:
             return False
         pairs.append((given, expected[:, None]))

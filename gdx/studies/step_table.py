@@ -14,6 +14,7 @@ from gdx.edges.edge import tolerance_of
 from gdx.problems.base import Epochs, Problem, check_problem
 from gdx.progress import Progress, shows_progress
 from gdx.records import record
+from gdx.responses.families import measured_once
 from gdx.stepping import Family
 from gdx.studies.step_reading import StepRow, reading
 from gdx.studies.step_theory import known_rows, missing, share_of, theory_rows
@@ -68,6 +69,7 @@ class InterruptedTable(Interrupted):
 
 
 @own_rules()
+@measured_once()
 @shows_progress("edges")
 def step_table(
     problem: Problem,

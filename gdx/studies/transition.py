@@ -18,6 +18,7 @@ from gdx.exploring import Exploration
 from gdx.problems.base import Problem
 from gdx.progress import shows_progress
 from gdx.records import record
+from gdx.responses.families import measured_once
 from gdx.stepping import Family
 from gdx.studies.predictions import Predictions, predict
 from gdx.studies.resting import Place, places_of_rest
@@ -95,6 +96,7 @@ class Transition(NamedTuple):
 
 
 @own_rules()
+@measured_once()
 @shows_progress()
 def transition(
     problem: Problem,

@@ -1,0 +1,97 @@
+"""The largest eigenpair, followed by single products."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from gdx.curvature.lanczos import largest_eigenpairs
+from gdx.curvature.tracking import FIRST_PRODUCTS, FIRST_RTOL, Followed, follow
+
+
+def symmetric(values, seed=0):
+    """A matrix with these eigenvalues and random eigenvectors."""
+    basis = np.linalg.qr(np.random.default_rng(seed).normal(size=(len(values), len(values))))[0]
+    return jnp.asarray((basis * np.asarray(values, float)) @ basis.T)
+
+
+def nothing(size):
+    return Followed(jnp.asarray(jnp.nan), jnp.zeros(size), jnp.zeros(size), jnp.asarray(jnp.nan))
+
+
+look = jax.jit(lambda matrix, old, refreshes: follow(lambda vector: matrix @ vector, old, refreshes))
+
+SPECTRA = {
+    "one number": [3.0],
+    "two": [1.0, -5.0],
+    "all negative": [-1.0, -2.0, -3.0, -4.0, -5.0],
+    "copies of the top": [2.0, 2.0, 2.0, 0.5, 0.1],
+    "graded": np.geomspace(1e-4, 1e4, 40),
+    "huge": 1e30 * np.linspace(-1, 1, 20),
+    "tiny": 1e-30 * np.linspace(-1, 1, 20),
+}
+
+
+@pytest.mark.parametrize("name", SPECTRA)
+def test_a_first_look_finds_the_largest_eigenvalue_to_its_tolerance(name):
+    values = np.asarray(SPECTRA[name])
+    found = look(symmetric(values), nothing(len(values)), False)
+    np.testing.assert_allclose(found.value, values.max(), atol=FIRST_RTOL * abs(values.max()))
+    assert found.value <= values.max() + 1e-12 * np.abs(values).max()
+    np.testing.assert_allclose(jnp.linalg.norm(found.vector), 1, rtol=1e-12)
+
+
+def test_value_residual_and_vector_belong_together():
+    matrix = symmetric(np.linspace(0, 1, 200))
+    found = look(matrix, nothing(200), False)
+    rest = matrix @ found.vector - found.value * found.vector
+    np.testing.assert_allclose(jnp.linalg.norm(rest), found.residual, rtol=1e-6)
+    np.testing.assert_allclose(found.vector @ matrix @ found.vector, found.value, rtol=1e-12)
+
+
+def test_a_first_look_comes_as_near_as_lanczos_with_all_its_vectors():
+    # Nothing stands clear of the rest, so that neither converges.
+    values = jnp.linspace(-1, 1, 100_000) ** 3
+    found = follow(lambda v: values * v, nothing(100_000), jnp.zeros((), bool))
+    best = largest_eigenpairs(
+        lambda v: values * v, jnp.zeros(100_000), jax.random.key(0), k=1, num_iters=FIRST_PRODUCTS, rtol=FIRST_RTOL
+    )
+    assert 1 - found.value < 1.2 * (1 - best.values[0])
+
+
+def test_of_a_matrix_that_stays_the_looks_climb_to_the_top():
+    matrix, found = symmetric(np.linspace(-1, 1, 30)), nothing(30)
+    seen = []
+    for turn in range(120):
+        found = look(matrix, found, turn % 2 == 1 or not jnp.any(found.direction))
+        seen.append(float(found.value))
+    assert np.all(np.diff(seen) > -1e-12)
+    np.testing.assert_allclose(seen[-1], 1.0, rtol=1e-6)
+
+
+def test_a_top_that_has_moved_far_is_searched_for_anew():
+    up, down = jnp.diag(jnp.asarray([9.0, 1.0, 0.5, 0.2])), jnp.diag(jnp.asarray([0.1, 1.0, 0.5, 8.0]))
+    found = look(up, nothing(4), False)
+    found = look(down, found, True)
+    np.testing.assert_allclose(found.value, 8.0, rtol=FIRST_RTOL)
+    # What was found on the way says nothing of the next matrix.
+    assert not np.any(found.direction)
+
+
+def test_under_vmap_no_product_is_made_where_none_is_due():
+    products = []
+
+    def lane(is_due):
+        def product(vector):
+            jax.debug.callback(lambda: products.append(1))
+            return 2 * vector
+
+        return follow(product, nothing(3), jnp.zeros((), bool), is_due)
+
+    looked = jax.jit(jax.vmap(lane))
+    for dues, expected in (([False, False], 0), ([False, True], 1)):
+        products.clear()
+        found = looked(jnp.asarray(dues))
+        jax.effects_barrier()
+        assert bool(products) == bool(expected)
+        np.testing.assert_array_equal(np.isnan(found.value), ~np.asarray(dues))
