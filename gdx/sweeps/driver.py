@@ -218,7 +218,8 @@ def sweep(
         Steps between evaluations of the problem's `full_loss` in the tail, where it has one; by default an eighth of
         the tail.
     slots
-        Lanes computed at once by a worker, B; by default a fixed rule from the work of one step.
+        Lanes computed at once by a worker, B; by default a fixed rule from the work of one step. On a CPU it gives one
+        where the step convolves: filters side by side are a convolution of many groups, which takes ten times as long.
     workers
         Threads that share the lanes, each with a copy of the compiled program; by default one a core of a CPU, and one
         elsewhere. No bit depends on their number. Inside a trace of the caller's there is one.
