@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gdx.records import record
 from gdx.trees import unit
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ EXACT = jax.lax.Precision.HIGHEST
 """The default precision of accelerators is too low for right angles."""
 
 
+@record
 class Followed(NamedTuple):
     """What a look hands to the next one; zeros and NaN before the first."""
 

@@ -164,9 +164,9 @@ def remembered(store: dict, family: Any, params: Any, make: Callable[[], Any]) -
         As `make` did; a refusal is remembered, too.
     """
     name, span = name_of(family), _SPAN.get()
-    if name is None and span is None:
-        return make()
     if name is None:
+        if span is None:
+            return make()
         # The span holds the family as well, so that no other one takes its place in memory meanwhile.
         name, store = (id(family),), span.setdefault(id(store), {})
         span[id(family), "held"] = family
