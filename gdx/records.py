@@ -1,4 +1,4 @@
-"""What gdx's results are: NamedTuples that say in `help` what a field means, and write themselves briefly."""
+"""What `help` says that stands elsewhere in the source: meanings of fields, and sections that functions share."""
 
 from __future__ import annotations
 
@@ -7,11 +7,35 @@ import inspect
 import itertools
 import linecache
 import sys
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 from gdx.wording import brief_record
 
 Record = TypeVar("Record", bound=type[Any])
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def sharing(sections: str) -> Callable[[Function], Function]:
+    """Give a function the sections of its docstring that others have word for word.
+
+    Parameters
+    ----------
+    sections
+        "Parameters", "Returns" and so on, as they stand in a docstring; they come last.
+
+    Returns
+    -------
+    callable
+        A decorator, which returns the same function.
+    """
+
+    def give(function):
+        if function.__doc__ is not None:
+            function.__doc__ = f"{inspect.cleandoc(function.__doc__)}\n\n{inspect.cleandoc(sections)}\n"
+        return function
+
+    return give
 
 
 def record(cls: Record) -> Record:

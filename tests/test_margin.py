@@ -231,8 +231,10 @@ def test_the_hessian_product_stands_in_the_program_once():
 
     watched = gdx.edge_margin(optax.adam, 0.1, loss)
     product = uses(lambda params, vector: gdx.curvature.hvp(loss, params, vector), START, START)
+    forward = uses(lambda p, v: jax.jvp(lambda p: jax.jvp(loss, (p,), (v,)), (p,), (v,)), START, START)
     assert product > 1
-    assert uses(watched.update, START, watched.init(START), START) < 2 * product
+    # With the loss itself, once each.
+    assert uses(watched.update, START, watched.init(START), START) <= product + forward + 2
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])

@@ -19,7 +19,10 @@ def nothing(size):
     return Followed(jnp.asarray(jnp.nan), jnp.zeros(size), jnp.zeros(size), jnp.asarray(jnp.nan))
 
 
-look = jax.jit(lambda matrix, old, refreshes: follow(lambda vector: matrix @ vector, old, refreshes))
+@jax.jit
+def look(matrix, old, refreshes):
+    return follow(lambda vector: matrix @ vector, lambda vector: vector @ matrix @ vector, old, jnp.asarray(refreshes))
+
 
 SPECTRA = {
     "one number": [3.0],
@@ -52,7 +55,7 @@ def test_value_residual_and_vector_belong_together():
 def test_a_first_look_comes_as_near_as_lanczos_with_all_its_vectors():
     # Nothing stands clear of the rest, so that neither converges.
     values = jnp.linspace(-1, 1, 100_000) ** 3
-    found = follow(lambda v: values * v, nothing(100_000), jnp.zeros((), bool))
+    found = follow(lambda v: values * v, lambda v: jnp.vdot(v, values * v), nothing(100_000), jnp.zeros((), bool))
     best = largest_eigenpairs(
         lambda v: values * v, jnp.zeros(100_000), jax.random.key(0), k=1, num_iters=FIRST_PRODUCTS, rtol=FIRST_RTOL
     )
@@ -86,7 +89,7 @@ def test_under_vmap_no_product_is_made_where_none_is_due():
             jax.debug.callback(lambda: products.append(1))
             return 2 * vector
 
-        return follow(product, nothing(3), jnp.zeros((), bool), is_due)
+        return follow(product, lambda v: 2 * v @ v, nothing(3), jnp.zeros((), bool), is_due)
 
     looked = jax.jit(jax.vmap(lane))
     for dues, expected in (([False, False], 0), ([False, True], 1)):

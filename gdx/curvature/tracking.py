@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from gdx.records import record
 from gdx.trees import unit
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ EXACT = jax.lax.Precision.HIGHEST
 """The default precision of accelerators is too low for right angles."""
 
 
+@record
 class Followed(NamedTuple):
     """What a look hands to the next one; zeros and NaN before the first."""
 
@@ -56,6 +58,7 @@ class _Search(NamedTuple):
 
 def follow(
     product: Callable[[Float[Array, " D"]], Float[Array, " D"]],
+    along: Callable[[Float[Array, " D"]], Float[Array, ""]],
     old: Followed,
     refreshes: Bool[Array, ""],
     is_due: Bool[Array, ""] | bool = True,
@@ -66,11 +69,13 @@ def follow(
     ----------
     product
         `vector -> A vector`, [D] to [D]. It stands in the program once, whatever the look has to do.
+    along
+        `vector -> vector . A vector`, for less than a product.
     old
         What the last look found.
     refreshes
         Whether to multiply the vector, which gives its quotient as it is now and the direction in which that rises;
-        else the direction is multiplied, which gives the best vector of the plane of both.
+        else the curvature along the direction is taken, which gives the best vector of the plane of both.
     is_due
         Whether to look at all. Under vmap no product is made where none of the lanes is due.
 
@@ -88,7 +93,10 @@ def follow(
     """
     zeros, nothing = jnp.zeros_like(old.vector), jnp.zeros((), jnp.int32)
     is_lost = ~jnp.any(old.vector)
-    most = jnp.where(is_due, jnp.where(is_lost, FIRST_PRODUCTS, 1), 0).astype(jnp.int32)
+    turns = is_due & ~refreshes & ~is_lost
+    most = jnp.where(is_due & ~turns, jnp.where(is_lost, FIRST_PRODUCTS, 1), 0).astype(jnp.int32)
+    # A loop of one round, since a branch would be taken by all lanes under vmap.
+    found = jax.lax.fori_loop(0, turns.astype(jnp.int32), lambda _, now: _turned(now, along(now.direction)), old)
 
     def goes_on(search):
         now = search.now
@@ -105,11 +113,21 @@ def follow(
         most = jnp.where(has_lost, 1 + FIRST_PRODUCTS, search.most)
         return new._replace(is_lost=has_lost, num_products=search.num_products + 1, most=most)
 
-    start = _Search(old, zeros, zeros, jnp.asarray(refreshes), is_lost, nothing, most)
+    start = _Search(found, zeros, zeros, jnp.ones((), bool), is_lost, nothing, most)
     end = jax.lax.while_loop(goes_on, look, start)
     # What was followed for more than a product has lost a vector to a matrix that changes fast: look at that one first.
-    is_kept = (end.num_products == 0) | ((end.num_products == 1) & refreshes)
+    is_kept = end.num_products < 2
     return end.now._replace(direction=jnp.where(is_kept, end.now.direction, 0.0))
+
+
+def _turned(now, along):
+    """The best vector of the plane of vector and direction, whose curvature is known; the latter has had its turn."""
+    value, vector, direction, across = now
+    along = along.astype(value.dtype)
+    angle = 0.5 * jnp.arctan2(2 * across, value - along)
+    cosine, sine = jnp.cos(angle), jnp.sin(angle)
+    best = cosine**2 * value + 2 * cosine * sine * across + sine**2 * along
+    return Followed(best, unit(cosine * vector + sine * direction), jnp.zeros_like(direction), across)
 
 
 def _moved(search, image):

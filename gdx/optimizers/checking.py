@@ -10,64 +10,40 @@ from typing import Any
 import numpy as np
 from jax.core import Tracer
 
+from gdx.records import sharing
 
-def check_coefficient(name: str, value: Any, remedy: str = "the usual value is 0.9") -> None:
-    """Check a number that weighs the past against the present.
-
+_of_a_number = sharing("""
     Parameters
     ----------
     name
         Of the argument.
     value
-        A number or an array of them.
+        A number or an array of them; what is traced passes.
     remedy
         What to pass instead.
 
     Raises
     ------
     ValueError
-        If it is concrete and outside [0, 1).
-    """
+        If it is concrete and outside.
+    """)
+
+
+@_of_a_number
+def check_coefficient(name: str, value: Any, remedy: str = "the usual value is 0.9") -> None:
+    """Refuse a number outside [0, 1), one that weighs the past against the present."""
     _check(name, value, lambda number: (number >= 0) & (number < 1), "[0, 1)", remedy)
 
 
+@_of_a_number
 def check_at_least_zero(name: str, value: Any, remedy: str = "pass 0 to switch it off") -> None:
-    """Check a number that may be 0 and not negative.
-
-    Parameters
-    ----------
-    name
-        Of the argument.
-    value
-        A number or an array of them.
-    remedy
-        What to pass instead.
-
-    Raises
-    ------
-    ValueError
-        If it is concrete and outside [0, inf).
-    """
+    """Refuse a number outside [0, inf), one that may be 0 and not negative."""
     _check(name, value, lambda number: (number >= 0) & (number < np.inf), "[0, inf)", remedy)
 
 
+@_of_a_number
 def check_positive(name: str, value: Any, remedy: str = "pass a finite number above 0") -> None:
-    """Check a number that divides or sets a scale.
-
-    Parameters
-    ----------
-    name
-        Of the argument.
-    value
-        A number or an array of them.
-    remedy
-        What to pass instead.
-
-    Raises
-    ------
-    ValueError
-        If it is concrete and outside (0, inf).
-    """
+    """Refuse a number outside (0, inf), one that divides or sets a scale."""
     _check(name, value, lambda number: (number > 0) & (number < np.inf), "(0, inf)", remedy)
 
 

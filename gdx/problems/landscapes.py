@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.problems.base import Problem
-from gdx.problems.surfaces import Landscape, largest_eigenvalue, surface
+from gdx.problems.surfaces import Landscape, largest_eigenvalue, of_a_start, surface
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
@@ -46,18 +46,11 @@ HIMMELBLAU_MINIMA = (
 TEST_FUNCTIONS = "More, Garbow and Hillstrom 1981, doi 10.1145/355934.355936"
 
 
+@of_a_start
 def ravine(start: ArrayLike | None = None) -> Problem:
     """Half of u^2 + 50 v^2, with u and v turned by 30 degrees: every step is for the walls, none for the floor.
 
-    Parameters
-    ----------
-    start
-        Where every run starts, [2]; by default uniform in the window, from the repeat's key.
-
-    Returns
-    -------
-    Problem
-        Gradient descent converges below step size 2/50.
+    Gradient descent converges below step size 2/50.
     """
     cosine, sine = math.cos(ANGLE), math.sin(ANGLE)
 
@@ -79,18 +72,9 @@ RAVINE = Landscape(
 )
 
 
+@of_a_start
 def rosenbrock(start: ArrayLike | None = None) -> Problem:
-    """(1 - x)^2 + 100 (y - x^2)^2, condition 2508 at its minimum (1, 1).
-
-    Parameters
-    ----------
-    start
-        As in `ravine`.
-
-    Returns
-    -------
-    Problem
-    """
+    """(1 - x)^2 + 100 (y - x^2)^2, condition 2508 at its minimum (1, 1)."""
     sharpness = largest_eigenvalue(802.0, -400.0, 200.0)
     return surface(ROSENBROCK, start, lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2, sharpness)
 
@@ -108,19 +92,11 @@ ROSENBROCK = Landscape(
 )
 
 
+@of_a_start
 def beale(start: ArrayLike | None = None) -> Problem:
     """Sum over i = 1, 2, 3 of (c_i - x (1 - y^i))^2 with c = 1.5, 2.25, 2.625.
 
     Its only minimum is (3, 1/2). Runs from x below 0 may follow a valley to infinity, where the loss sinks to 0.45.
-
-    Parameters
-    ----------
-    start
-        As in `ravine`.
-
-    Returns
-    -------
-    Problem
     """
 
     def loss(x, y):
@@ -141,18 +117,11 @@ BEALE = Landscape(
 )
 
 
+@of_a_start
 def himmelblau(start: ArrayLike | None = None) -> Problem:
     """(x^2 + y - 11)^2 + (x + y^2 - 7)^2: four minima of value 0 and different curvature.
 
-    Parameters
-    ----------
-    start
-        As in `ravine`.
-
-    Returns
-    -------
-    Problem
-        The flattest minimum is the one at (-2.805, 3.131).
+    The flattest minimum is the one at (-2.805, 3.131).
     """
     hessians = ((12 * x**2 + 4 * y - 42, 4 * (x + y), 12 * y**2 + 4 * x - 26) for x, y in HIMMELBLAU_MINIMA)
     sharpness = min(largest_eigenvalue(*entries) for entries in hessians)
@@ -172,18 +141,9 @@ HIMMELBLAU = Landscape(
 )
 
 
+@of_a_start
 def booth(start: ArrayLike | None = None) -> Problem:
-    """(x + 2y - 7)^2 + (2x + y - 5)^2: a quadratic with curvatures 2 and 18 and its minimum at (1, 3).
-
-    Parameters
-    ----------
-    start
-        As in `ravine`.
-
-    Returns
-    -------
-    Problem
-    """
+    """(x + 2y - 7)^2 + (2x + y - 5)^2: a quadratic with curvatures 2 and 18 and its minimum at (1, 3)."""
     return surface(BOOTH, start, lambda x, y: (x + 2 * y - 7) ** 2 + (2 * x + y - 5) ** 2, 18.0)
 
 
@@ -198,18 +158,11 @@ BOOTH = Landscape(
 )
 
 
+@of_a_start
 def saddle(start: ArrayLike | None = None) -> Problem:
     """x^2 - y^2, without a lower bound: whoever gets away from the saddle at 0 goes to infinity.
 
-    Parameters
-    ----------
-    start
-        As in `ravine`.
-
-    Returns
-    -------
-    Problem
-        Without `known`.
+    Without `known`.
     """
     return surface(SADDLE, start, lambda x, y: x**2 - y**2)
 
@@ -225,18 +178,11 @@ SADDLE = Landscape(
 )
 
 
+@of_a_start
 def monkey_saddle(start: ArrayLike | None = None) -> Problem:
     """x^3 - 3 x y^2, without a lower bound; at the saddle the Hessian is 0, so that methods slow down before it.
 
-    Parameters
-    ----------
-    start
-        As in `ravine`.
-
-    Returns
-    -------
-    Problem
-        Without `known`.
+    Without `known`.
     """
     return surface(MONKEY_SADDLE, start, lambda x, y: x**3 - 3 * x * y**2)
 
@@ -252,18 +198,9 @@ MONKEY_SADDLE = Landscape(
 )
 
 
+@of_a_start
 def double_well(start: ArrayLike | None = None) -> Problem:
-    """(x^2 - 1)^2 / 4 + y^2 / 2: minima at (-1, 0) and (1, 0), a saddle between them.
-
-    Parameters
-    ----------
-    start
-        As in `ravine`.
-
-    Returns
-    -------
-    Problem
-    """
+    """(x^2 - 1)^2 / 4 + y^2 / 2: minima at (-1, 0) and (1, 0), a saddle between them."""
     return surface(DOUBLE_WELL, start, lambda x, y: 0.25 * (x**2 - 1) ** 2 + 0.5 * y**2, 2.0)
 
 
@@ -280,18 +217,9 @@ DOUBLE_WELL = Landscape(
 )
 
 
+@of_a_start
 def plateau(start: ArrayLike | None = None) -> Problem:
-    """A well q / (1 + q) with q = x^2 + 4 y^2: its gradient fades as the cube of the distance from the well at 0.
-
-    Parameters
-    ----------
-    start
-        As in `ravine`.
-
-    Returns
-    -------
-    Problem
-    """
+    """A well q / (1 + q) with q = x^2 + 4 y^2: its gradient fades as the cube of the distance from the well at 0."""
 
     def loss(x, y):
         squared = x**2 + 4 * y**2
@@ -312,18 +240,11 @@ PLATEAU = Landscape(
 )
 
 
+@of_a_start
 def rippled_bowl(start: ArrayLike | None = None) -> Problem:
     """Sum over x and y of z^2 + sin(pi z)^2: a bowl of period-1 ripples, nine minima, the lowest at 0.
 
-    Parameters
-    ----------
-    start
-        As in `ravine`.
-
-    Returns
-    -------
-    Problem
-        `known.min_sharpness` is that of the four outermost minima, which are flatter than the lowest.
+    `known.min_sharpness` is that of the four outermost minima, which are flatter than the lowest.
     """
 
     def loss(x, y):

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.problems.base import Known, Problem, problem
-from gdx.records import record
+from gdx.records import record, sharing
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
@@ -43,6 +43,19 @@ class Landscape(NamedTuple):
     sweep: Mapping[str, Any] | None = None
     """How `gdx transition` looks for its edge, as fields of `ProblemEntry`; None where runs from starts all over the
     window do not converge within a horizon that one can wait for."""
+
+
+of_a_start = sharing("""
+    Parameters
+    ----------
+    start
+        Where every run starts, [2]; by default uniform in the window, from the repeat's key.
+
+    Returns
+    -------
+    Problem
+    """)
+"""Of a function that makes a landscape: what its docstring shares with all others."""
 
 
 def surface(

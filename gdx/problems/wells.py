@@ -8,17 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from gdx.problems.base import Known, Problem, problem
+from gdx.records import sharing
 
 if TYPE_CHECKING:
     import chex
 
 
-def quartic(start: chex.Numeric | None = None) -> Problem:
-    """The double well (w^2 - 1)^2 / 4, a number w.
-
-    Gradient descent converges up to step size 1, ends in a 2-cycle up to sqrt(5) - 1, doubles its period on
-    the way to chaos at 1.30228346, and stays bounded exactly where |w0| < sqrt(1 + 2/step_size), up to 2.
-
+_of_a_number = sharing("""
     Parameters
     ----------
     start
@@ -27,7 +23,16 @@ def quartic(start: chex.Numeric | None = None) -> Problem:
     Returns
     -------
     Problem
-        `known.tail_gradient_norm` holds up to sqrt(5) - 1, for starts that stay bounded.
+    """)
+
+
+@_of_a_number
+def quartic(start: chex.Numeric | None = None) -> Problem:
+    """The double well (w^2 - 1)^2 / 4, a number w.
+
+    Gradient descent converges up to step size 1, ends in a 2-cycle up to sqrt(5) - 1, doubles its period on
+    the way to chaos at 1.30228346, and stays bounded exactly where |w0| < sqrt(1 + 2/step_size), up to 2.
+    `known.tail_gradient_norm` holds up to sqrt(5) - 1, for starts that stay bounded.
     """
 
     def tail_gradient_norm(step_size):
@@ -39,20 +44,12 @@ def quartic(start: chex.Numeric | None = None) -> Problem:
     return problem(_number(start), lambda w: 0.25 * (w**2 - 1) ** 2, known=known)
 
 
+@_of_a_number
 def hard_partner(start: chex.Numeric | None = None) -> Problem:
     """The single well x^2/2 + x^4/4, a number x, whose edge is hard: beyond it a run escapes at once.
 
     Gradient descent converges exactly where |x0| < sqrt(2/step_size - 1). The only 2-cycle, at
     +-sqrt(2/step_size - 1), is unstable; it is the boundary of the basin.
-
-    Parameters
-    ----------
-    start
-        Where every run starts, a number, traced or not; by default standard normal from the repeat's key.
-
-    Returns
-    -------
-    Problem
     """
 
     def tail_gradient_norm(step_size):

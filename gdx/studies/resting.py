@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -30,6 +31,8 @@ SIGN = 1e-6
 """Share of the largest curvature below which the smallest one is told from 0 by no one."""
 NUM_PRODUCTS = 200
 """Hessian products that may be spent on each end of a spectrum."""
+LATE = 10
+"""The last one of so many parts of a run says whether it has trained."""
 
 
 @record
@@ -156,14 +159,38 @@ def ends_of_runs(problem: Problem, family: Family, step_sizes: Any, keys: chex.P
     TrainState
         Leaves [P, ...].
     """
+    run = jax.jit(jax.vmap(run_of(problem, family), in_axes=(0, 0, None)))
+    return run(jnp.asarray(step_sizes, jnp.result_type(float)), keys, num_steps)[0]
+
+
+def run_of(problem: Problem, family: Family) -> Callable[[Any, chex.PRNGKey, Any], tuple[Any, jax.Array]]:
+    """Make the function that makes one run, for what it ends with.
+
+    Parameters
+    ----------
+    problem, family
+        As in a sweep.
+
+    Returns
+    -------
+    callable
+        `(step size, key, number of steps) -> TrainState, mean training loss of the last tenth`; all may be traced.
+    """
     step = train_step(problem, family)
 
-    @jax.jit
-    def run(step_sizes, keys):
-        states = jax.vmap(step.init)(step_sizes, keys)
-        return jax.lax.fori_loop(0, num_steps, lambda _, at: jax.vmap(step.update)(at)[0], states)
+    def run(step_size, key, num_steps):
+        length = jnp.maximum(num_steps // LATE, 1)
 
-    return run(jnp.asarray(step_sizes, jnp.result_type(float)), keys)
+        def move(count, carry):
+            state, total = carry
+            state, view = step.update(state)
+            return state, total + jnp.where(count >= num_steps - length, view.loss, 0).astype(total.dtype)
+
+        start = step.init(step_size, key), jnp.zeros((), jnp.result_type(float))
+        state, total = jax.lax.fori_loop(0, num_steps, move, start)
+        return state, total / length
+
+    return run
 
 
 def look_at(loss: Any, params: chex.ArrayTree) -> Look:

@@ -17,9 +17,9 @@ from gdx.problems.base import Epochs, Problem
 from gdx.responses import measure_response, step_at
 from gdx.responses.preconditioners import make_reader
 from gdx.responses.scalings import own_scale
-from gdx.stepping import Family, train_step
+from gdx.stepping import Family
 from gdx.studies.predictions import judged_loss
-from gdx.studies.resting import look_at
+from gdx.studies.resting import look_at, run_of
 from gdx.studies.step_reading import StepRow
 from gdx.verdicts import Answer, training_level
 
@@ -32,8 +32,6 @@ FORWARD_COST = 1 / 3
 """Gradients that an evaluation of the loss alone is counted as."""
 BELOW_EDGE = 0.5
 """Share of the last success at which the minimum is looked for: well inside, and not so slow."""
-LATE = 10
-"""The last one of so many parts of a run says whether it has trained."""
 DEAD = 0.1
 """Share of the way from chance to the best loss of the search that a dead run does not get beyond."""
 RTOL = 1e-4
@@ -64,8 +62,8 @@ def theory_rows(problem: Problem, family: Family, key: chex.PRNGKey, edge: Edge)
         note = "the loss of a batch is not one loss; give the problem a full_loss"
         yield from (missing(name, meaning, note) for name, meaning in zip(names, meanings, strict=True))
         return
-    start, run = _runner(problem, family)
-    (first, _), (half, _) = run(1.0, key, 1), run(0.5, key, 1)
+    start, run = problem.init, jax.jit(run_of(problem, family))
+    (first, _), (half, _) = (run(jnp.asarray(share, jnp.result_type(float)), key, 1) for share in (1.0, 0.5))
     try:
         reader = make_reader(family, first.params)
     except ValueError as error:
@@ -80,7 +78,7 @@ def theory_rows(problem: Problem, family: Family, key: chex.PRNGKey, edge: Edge)
     if step_size is None:
         yield missing(names[2], meanings[2], "no run succeeds, so no minimum is reached")
         return
-    end, late_loss = run(step_size, key, edge.horizon)
+    end, late_loss = run(jnp.asarray(step_size, jnp.result_type(float)), key, edge.horizon)
     after = f"after {edge.horizon} steps of {step_size:.4g}"
     is_dead, remark = _trained(edge, float(late_loss))
     if is_dead:
@@ -141,28 +139,6 @@ def _trained(edge, late_loss):
     if late_loss < level.chance - DEAD * (level.chance - level.best):
         return False, f"that run is worse than halfway trained, {told}"
     return True, f"that run has not trained, {told}"
-
-
-def _runner(problem, family):
-    """Make `(step size, key, steps) -> state, mean training loss of the last part`."""
-    step = train_step(problem, family)
-
-    @jax.jit
-    def run(step_size, key, num_steps):
-        length = jnp.maximum(num_steps // LATE, 1)
-
-        def move(count, carry):
-            state, total = carry
-            state, view = step.update(state)
-            return state, total + jnp.where(count >= num_steps - length, view.loss, 0).astype(total.dtype)
-
-        start = step.init(step_size, key), jnp.zeros((), jnp.result_type(float))
-        state, total = jax.lax.fori_loop(0, num_steps, move, start)
-        return state, total / length
-
-    return problem.init, lambda step_size, key, num_steps: run(
-        jnp.asarray(step_size, jnp.result_type(float)), key, num_steps
-    )
 
 
 def _start_row(name, meaning, problem, reader, start, first):

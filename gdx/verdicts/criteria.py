@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.problems.base import Problem
+from gdx.records import sharing
 from gdx.sweeps import Runs, Stop
 from gdx.verdicts.rest import Verdict, evidence, namespace, verdicts
 from gdx.verdicts.training import TrainingVerdict, training_verdicts
@@ -167,87 +168,51 @@ def default_criterion(problem: Any, runs: Runs, tolerance: float | None = None) 
     return "converged" if np.mean(verdict[is_best] == Verdict.CONVERGED) >= 0.5 else "trains"
 
 
-def trains(runs: Runs) -> Bool[Array, "S R"]:
-    """Whether a run reached, late, a loss nearer to the best of all runs than to that of learning nothing.
-
+_OF_RUNS = """
     Parameters
     ----------
     runs
-        Facts, leaves [S, R], of all runs of a problem that there are; see `training_verdicts`.
+        Facts, leaves [S, R].{more}
 
     Returns
     -------
     array
         bool, [S, R].
+    """
+_to_a_tolerance = sharing(_OF_RUNS.format(more="\n    tolerance\n        As in `verdicts`."))
+_of_facts_alone = sharing(_OF_RUNS.format(more=""))
+
+
+@_of_facts_alone
+def trains(runs: Runs) -> Bool[Array, "S R"]:
+    """Whether a run reached, late, a loss nearer to the best of all runs than to that of learning nothing.
+
+    So all runs of a problem that there are belong together; see `training_verdicts`.
     """
     return answers(runs, "trains") == Answer.MET
 
 
+@_to_a_tolerance
 def converged(runs: Runs, tolerance: float | None = None) -> Bool[Array, "S R"]:
-    """Whether the gradient norm stayed at or below the tolerance over the whole tail.
-
-    Parameters
-    ----------
-    runs
-        Facts, leaves [S, R].
-    tolerance
-        As in `verdicts`.
-
-    Returns
-    -------
-    array
-        bool, [S, R].
-    """
+    """Whether the gradient norm stayed at or below the tolerance over the whole tail."""
     return answers(runs, "converged", tolerance) == Answer.MET
 
 
+@_to_a_tolerance
 def stable(runs: Runs, tolerance: float | None = None) -> Bool[Array, "S R"]:
-    """Whether a run has converged, or its loss did not rise once in the tail.
-
-    Parameters
-    ----------
-    runs
-        Facts, leaves [S, R].
-    tolerance
-        As in `verdicts`.
-
-    Returns
-    -------
-    array
-        bool, [S, R].
-    """
+    """Whether a run has converged, or its loss did not rise once in the tail."""
     return answers(runs, "stable", tolerance) == Answer.MET
 
 
+@_of_facts_alone
 def bounded(runs: Runs) -> Bool[Array, "S R"]:
-    """Whether a run did not diverge within its horizon; a slow diverger looks bounded until it shows.
-
-    Parameters
-    ----------
-    runs
-        Facts, leaves [S, R].
-
-    Returns
-    -------
-    array
-        bool, [S, R].
-    """
+    """Whether a run did not diverge within its horizon; a slow diverger looks bounded until it shows."""
     return answers(runs, "bounded") == Answer.MET
 
 
+@_of_facts_alone
 def improved(runs: Runs) -> Bool[Array, "S R"]:
-    """Whether the mean loss over the tail is below the first loss.
-
-    Parameters
-    ----------
-    runs
-        Facts, leaves [S, R].
-
-    Returns
-    -------
-    array
-        bool, [S, R].
-    """
+    """Whether the mean loss over the tail is below the first loss."""
     return answers(runs, "improved") == Answer.MET
 
 
