@@ -60,11 +60,7 @@ def named_problem(
     entries = problems.catalogue()
     if name not in entries and name in problems.landscape_catalogue():
         raise ValueError(f"problem: {name} is a landscape; draw paths over it with gdx trajectory {name}")
-    if name not in entries:
-        near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
-        remedy = f"did you mean {' or '.join(near)}?" if near else "see gdx list, or pass my_module:my_problem"
-        raise ValueError(f"problem: {name!r} is unknown; {remedy}")
-    entry = entries[name]
+    entry = entry_of("problem", name, entries, "see gdx list, or pass my_module:my_problem")
     if scale is not None and not entry.takes_scale:
         raise ValueError(f"scale: the problem {name} has no features to scale; leave it out")
     if batch_size is not None and not entry.takes_scale:
@@ -75,6 +71,34 @@ def named_problem(
         # The noise of batches keeps the full gradient from settling, so success is the loss that is reached.
         entry = entry._replace(criterion="trains")
     return entry, entry.make(**options)
+
+
+def entry_of(what: str, name: str, entries: Mapping[str, Any], remedy: str) -> Any:
+    """Find a row of a catalogue.
+
+    Parameters
+    ----------
+    what
+        Kind of thing that is looked for.
+    name, entries
+        Its name, and the catalogue.
+    remedy
+        What to do where no name is near.
+
+    Returns
+    -------
+    The row.
+
+    Raises
+    ------
+    ValueError
+        If there is none of that name.
+    """
+    if name not in entries:
+        near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
+        remedy = f"did you mean {' or '.join(near)}?" if near else remedy
+        raise ValueError(f"{what}: {name!r} is unknown; {remedy}")
+    return entries[name]
 
 
 def named_optimizer(name: str, hyperparameters: Mapping[str, Any]) -> tuple[Family, dict[str, Any]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import pathlib
 from typing import Annotated
@@ -10,7 +9,7 @@ from typing import Annotated
 import typer
 
 from gdx import optimizers, plots, problems, reports, studies
-from gdx.cli.arguments import named_optimizer
+from gdx.cli.arguments import entry_of, named_optimizer
 from gdx.cli.console import check_writable, progress_bar, refusals, show, written
 from gdx.cli.request import AsJson, Precision, PrecisionName, Quiet, use
 
@@ -65,11 +64,7 @@ def _landscape(name):
     entries = problems.landscape_catalogue()
     if name not in entries and name in problems.catalogue():
         raise ValueError(f"landscape: {name} is a problem of more than a picture; try gdx transition {name}")
-    if name not in entries:
-        near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
-        remedy = f"did you mean {' or '.join(near)}?" if near else "see gdx list landscapes"
-        raise ValueError(f"landscape: {name!r} is unknown; {remedy}")
-    return entries[name]
+    return entry_of("landscape", name, entries, "see gdx list landscapes")
 
 
 def _contestant(text):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import optax
 
 from gdx.optimizers.dtypes import keep_dtypes
-from gdx.optimizers.line_search.bracketing import init_state, minimise_along, scaled, settle
-from gdx.optimizers.line_search.line import line
+from gdx.optimizers.line_search.bracketing import minimise_along
+from gdx.optimizers.line_search.searching import searching
 
 
 def scale_by_exact_search(
@@ -44,17 +44,7 @@ def scale_by_exact_search(
     Source: Cauchy, "Methode generale pour la resolution des systemes d'equations simultanees", 1847; Nocedal & Wright,
     Numerical Optimization, section 3.3.
     """
-
-    def init_fn(params):
-        return init_state(params, 1.0)
-
-    def update_fn(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra_args):
-        del extra_args
-        along = line(value_fn, params, updates, value, grad)
-        found = minimise_along(along, state.step_size, max_trials, tolerance)
-        return scaled(updates, found.step), settle(state, found, 1.0)
-
-    return keep_dtypes(optax.GradientTransformationExtraArgs(init_fn, update_fn))
+    return searching(lambda along, first_trial: minimise_along(along, first_trial, max_trials, tolerance), 1.0)
 
 
 def steepest_descent(

@@ -8,9 +8,9 @@ import jax.numpy as jnp
 import optax
 
 from gdx.optimizers.checking import check_between, check_positive
-from gdx.optimizers.dtypes import keep_dtypes
-from gdx.optimizers.line_search.bracketing import ACCEPTED, TOO_LONG, TOO_SHORT, init_state, scaled, search, settle
-from gdx.optimizers.line_search.line import line, without_slope
+from gdx.optimizers.line_search.bracketing import ACCEPTED, TOO_LONG, TOO_SHORT, search
+from gdx.optimizers.line_search.line import without_slope
+from gdx.optimizers.line_search.searching import searching
 
 if TYPE_CHECKING:
     import chex
@@ -60,12 +60,7 @@ def scale_by_goldstein(
     check_positive("first_step", first_step)
     check_between("c", c, 0, 0.5)
 
-    def init_fn(params):
-        return init_state(params, first_step)
-
-    def update_fn(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra_args):
-        del extra_args
-        along = line(value_fn, params, updates, value, grad)
+    def find(along, first_trial):
         start, slack = along.start, along.slack
 
         def judge(trial):
@@ -74,10 +69,9 @@ def scale_by_goldstein(
             is_short = trial.value < start.value + (1 - c) * drop - slack
             return jnp.where(is_long, TOO_LONG, jnp.where(is_short, TOO_SHORT, ACCEPTED))
 
-        found = search(along, without_slope(along), judge, state.step_size, max_trials)
-        return scaled(updates, found.step), settle(state, found, first_step, restarts)
+        return search(along, without_slope(along), judge, first_trial, max_trials)
 
-    return keep_dtypes(optax.GradientTransformationExtraArgs(init_fn, update_fn))
+    return searching(find, first_step, restarts=restarts)
 
 
 def goldstein(

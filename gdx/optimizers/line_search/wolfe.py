@@ -9,9 +9,9 @@ import optax
 from jax.core import Tracer
 
 from gdx.optimizers.checking import check_between, check_positive
-from gdx.optimizers.dtypes import keep_dtypes
-from gdx.optimizers.line_search.bracketing import ACCEPTED, TOO_LONG, TOO_SHORT, init_state, scaled, search, settle
-from gdx.optimizers.line_search.line import line, with_slope
+from gdx.optimizers.line_search.bracketing import ACCEPTED, TOO_LONG, TOO_SHORT, search
+from gdx.optimizers.line_search.line import with_slope
+from gdx.optimizers.line_search.searching import searching
 
 if TYPE_CHECKING:
     import chex
@@ -72,12 +72,7 @@ def scale_by_wolfe(
     if not isinstance(c1, Tracer) and not isinstance(c2, Tracer) and not c1 < c2:
         raise ValueError(f"c1: {c1} is not below c2 = {c2}; pass 0 < c1 < c2 < 1, as in c1=1e-4, c2=0.9")
 
-    def init_fn(params):
-        return init_state(params, first_step)
-
-    def update_fn(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra_args):
-        del extra_args
-        along = line(value_fn, params, updates, value, grad)
+    def find(along, first_trial):
         start, slack = along.start, along.slack
 
         def judge(trial):
@@ -85,10 +80,9 @@ def scale_by_wolfe(
             is_short = trial.slope < c2 * start.slope
             return jnp.where(is_long, TOO_LONG, jnp.where(is_short, TOO_SHORT, ACCEPTED))
 
-        found = search(along, with_slope(along), judge, state.step_size, max_trials)
-        return scaled(updates, found.step), settle(state, found, first_step, restarts)
+        return search(along, with_slope(along), judge, first_trial, max_trials)
 
-    return keep_dtypes(optax.GradientTransformationExtraArgs(init_fn, update_fn))
+    return searching(find, first_step, restarts=restarts)
 
 
 def wolfe(

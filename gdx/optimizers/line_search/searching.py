@@ -1,0 +1,47 @@
+"""From a search along a line to an optax transformation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import optax
+
+from gdx.optimizers.dtypes import keep_dtypes
+from gdx.optimizers.line_search.bracketing import SearchEnd, init_state, scaled, settle
+from gdx.optimizers.line_search.line import Line, line
+
+if TYPE_CHECKING:
+    import chex
+    import jax
+
+
+def searching(
+    find: Callable[[Line, jax.Array], SearchEnd], first_step: chex.Numeric, *, restarts: bool = False
+) -> optax.GradientTransformationExtraArgs:
+    """Scale updates by the step that a search along them finds.
+
+    Parameters
+    ----------
+    find
+        `(loss along the line, first trial) -> where the search ended`.
+    first_step
+        First trial of the first search, above 0.
+    restarts
+        Whether every search begins with `first_step`; by default each later one with the step accepted last.
+
+    Returns
+    -------
+    optax.GradientTransformationExtraArgs
+        Its state is a `LineSearchState`.
+    """
+
+    def init_fn(params):
+        return init_state(params, first_step)
+
+    def update_fn(updates, state, params=None, *, value=None, grad=None, value_fn=None, **extra_args):
+        del extra_args
+        found = find(line(value_fn, params, updates, value, grad), state.step_size)
+        return scaled(updates, found.step), settle(state, found, first_step, restarts)
+
+    return keep_dtypes(optax.GradientTransformationExtraArgs(init_fn, update_fn))
