@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -12,6 +12,8 @@ from gdx.problems.base import check_problem
 from gdx.rewriting import holds_convolution
 from gdx.stepping import (
     Family,
+    TrainState,
+    View,
     evaluation,
     frozen_params,
     resolve_problem,
@@ -61,6 +63,8 @@ class Built(NamedTuple):
 class _Step(NamedTuple):
     """What is known of one step of one run before anything is compiled."""
 
+    update: Callable[[TrainState], tuple[TrainState, View]]
+    """As in a `TrainStep`."""
     step_bytes: int
     convolves: bool
     is_apart: bool
@@ -120,8 +124,10 @@ def build(problem: Any, family: Family, choices: Choices, slots: int | None, lik
         frozen=step.frozen,
     )
     evaluate = evaluation(problem, step.frozen)
+    # Only drawing the orders of epochs ahead knows how long a block is: what has been traced of an update serves again.
+    whole = train_step(problem, family, block=blocks.coast + blocks.watch)._replace(update=step.update)
     engine = make_engine(
-        train_step(problem, family, block=blocks.coast + blocks.watch),
+        whole,
         evaluate,
         make_start(problem, evaluate, settings),
         settings,
@@ -151,6 +157,7 @@ def _looked_at(problem, family, choices, point, key):
         )
     own = {} if view.search_failed is None else {SEARCH_FAILURES: search_failures}
     return _Step(
+        update=step.update,
         step_bytes=work_bytes(program.jaxpr),
         convolves=holds_convolution(program),
         is_apart=is_apart,
