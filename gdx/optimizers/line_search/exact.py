@@ -44,7 +44,8 @@ def scale_by_exact_search(
     Source: Cauchy, "Methode generale pour la resolution des systemes d'equations simultanees", 1847; Nocedal & Wright,
     Numerical Optimization, section 3.3.
     """
-    return searching(lambda along, first_trial: minimise_along(along, first_trial, max_trials, tolerance), 1.0)
+    pair = searching(lambda along, first_trial: minimise_along(along, first_trial, max_trials, tolerance), 1.0)
+    return keep_dtypes(optax.GradientTransformationExtraArgs(*pair))
 
 
 def steepest_descent(

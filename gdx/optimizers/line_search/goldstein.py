@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from gdx.optimizers.checking import check_between, check_positive
+from gdx.optimizers.dtypes import keep_dtypes
 from gdx.optimizers.line_search.bracketing import ACCEPTED, TOO_LONG, TOO_SHORT, search
 from gdx.optimizers.line_search.line import without_slope
 from gdx.optimizers.line_search.searching import searching
@@ -71,7 +72,8 @@ def scale_by_goldstein(
 
         return search(along, without_slope(along), judge, first_trial, max_trials)
 
-    return searching(find, first_step, restarts=restarts)
+    pair = searching(find, first_step, restarts=restarts)
+    return keep_dtypes(optax.GradientTransformationExtraArgs(*pair))
 
 
 def goldstein(

@@ -1,13 +1,10 @@
-"""From a search along a line to an optax transformation."""
+"""From a search along a line to what an optax transformation is made of."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import optax
-
-from gdx.optimizers.dtypes import keep_dtypes
 from gdx.optimizers.line_search.bracketing import SearchEnd, init_state, scaled, settle
 from gdx.optimizers.line_search.line import Line, line
 
@@ -18,8 +15,8 @@ if TYPE_CHECKING:
 
 def searching(
     find: Callable[[Line, jax.Array], SearchEnd], first_step: chex.Numeric, *, restarts: bool = False
-) -> optax.GradientTransformationExtraArgs:
-    """Scale updates by the step that a search along them finds.
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """Make the (init, update) pair that scales updates by the step that a search along them finds.
 
     Parameters
     ----------
@@ -32,8 +29,8 @@ def searching(
 
     Returns
     -------
-    optax.GradientTransformationExtraArgs
-        Its state is a `LineSearchState`.
+    callable, callable
+        Of an optax transformation whose state is a `LineSearchState`.
     """
 
     def init_fn(params):
@@ -44,4 +41,4 @@ def searching(
         found = find(line(value_fn, params, updates, value, grad), state.step_size)
         return scaled(updates, found.step), settle(state, found, first_step, restarts)
 
-    return keep_dtypes(optax.GradientTransformationExtraArgs(init_fn, update_fn))
+    return init_fn, update_fn

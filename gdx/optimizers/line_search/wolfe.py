@@ -9,6 +9,7 @@ import optax
 from jax.core import Tracer
 
 from gdx.optimizers.checking import check_between, check_positive
+from gdx.optimizers.dtypes import keep_dtypes
 from gdx.optimizers.line_search.bracketing import ACCEPTED, TOO_LONG, TOO_SHORT, search
 from gdx.optimizers.line_search.line import with_slope
 from gdx.optimizers.line_search.searching import searching
@@ -82,7 +83,8 @@ def scale_by_wolfe(
 
         return search(along, with_slope(along), judge, first_trial, max_trials)
 
-    return searching(find, first_step, restarts=restarts)
+    pair = searching(find, first_step, restarts=restarts)
+    return keep_dtypes(optax.GradientTransformationExtraArgs(*pair))
 
 
 def wolfe(
