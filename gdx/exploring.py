@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 MAX_ROUNDS = 100
 """Of one question, which mostly has its answer long before."""
 
+POSITION = "position"
+"""Name of the one hyperparameter of runs along a line."""
+
 Along = Callable[[float], Any]
 """From a position along a line to the hyperparameters there."""
 
@@ -34,7 +37,7 @@ class Exploration:
         `position -> hyperparameters`, where the axis is a line through several of them.
     runs : Runs or None
         Facts of all that were run so far, ascending, leaves [P, R]; None as long as there are none. Their one
-        hyperparameter is the position on the axis.
+        hyperparameter is the position on the axis, and is called so where that is a line.
     """
 
     def __init__(self, run: Sweep, keys: chex.PRNGKey, along: Along | None = None):
@@ -109,7 +112,8 @@ class Exploration:
         """
         # As they were asked for, and not as they were rounded to be run.
         axis = np.repeat(np.asarray(step_sizes, float)[:, None], np.shape(runs.stopped)[1], axis=1)
-        runs = jax.tree.map(np.asarray, runs._replace(hyperparams=axis))
+        named = axis if self.along is None else {POSITION: axis}
+        runs = jax.tree.map(np.asarray, runs._replace(hyperparams=named))
         if self.runs is not None:
             if jax.tree.structure(runs) != jax.tree.structure(self.runs):
                 raise ValueError("scanned: its runs hold other facts than those of run; pass runs of that sweep")

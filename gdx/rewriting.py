@@ -27,8 +27,8 @@ IN_ANY_SHAPE = "threefry2x32"
 """The kind of key whose bits do not depend on the shape that they are drawn in."""
 
 
-def made_ready(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a function that computes the same, traced once, and in the form that compiles and loops well on a CPU.
+def suited_to_cpu(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Make a function that computes the same, in the form that compiles and loops well on a CPU.
 
     Parameters
     ----------
@@ -38,25 +38,23 @@ def made_ready(function: Callable[..., Any]) -> Callable[..., Any]:
     Returns
     -------
     callable
-        The function itself to anybody who calls it outside of a trace; the same program on another device, or where it
-        holds nothing to change. Convolutions agree with the function's to rounding, everything else to the bit.
+        The function itself to anybody who calls it outside of a trace, on another device, or where it holds nothing to
+        change. Convolutions agree with the function's to rounding, everything else to the bit.
     """
-    # Models are written in Python, and to trace one takes long: JAX keeps what it traced of a jitted function.
-    traced_once = jax.jit(function)
     changes: dict[Any, bool] = {}
 
     def called(*args):
         leaves, structure = jax.tree.flatten(args)
-        if not any(isinstance(leaf, Tracer) for leaf in leaves):
+        if jax.default_backend() != "cpu" or not any(isinstance(leaf, Tracer) for leaf in leaves):
             return function(*args)
         shapes = structure, tuple((jnp.shape(leaf), jnp.result_type(leaf)) for leaf in leaves)
-        if jax.default_backend() == "cpu" and changes.get(shapes, True):
-            traced = traced_once.trace(*args)
-            changes[shapes] = _holds(traced.jaxpr, _is_changed)
+        if changes.get(shapes, True):
+            program, out = jax.make_jaxpr(function, return_shape=True)(*args)
+            changes[shapes] = _holds(program, _is_changed)
             if changes[shapes]:
-                found = core.jaxpr_as_fun(_rewritten(traced.jaxpr, {}))(*leaves)
-                return jax.tree.unflatten(jax.tree.structure(traced.out_info), [jnp.asarray(leaf) for leaf in found])
-        return traced_once(*args)
+                found = core.jaxpr_as_fun(_rewritten(program, {}))(*leaves)
+                return jax.tree.unflatten(jax.tree.structure(out), [jnp.asarray(leaf) for leaf in found])
+        return function(*args)
 
     return called
 
@@ -105,7 +103,8 @@ def _programs(value):
 def _rewritten(value, done):
     """The same parameter of an equation, or program, with other convolutions; a program used twice is one still."""
     if isinstance(value, (tuple, list)) and _programs(value):
-        return type(value)(_rewritten(part, done) for part in value)
+        parts = [_rewritten(part, done) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
     if not isinstance(value, (core.ClosedJaxpr, core.Jaxpr)) or not _holds(value, _is_changed):
         return value
     if id(value) not in done:

@@ -13,7 +13,7 @@ from jax import lax
 from jax.extend import core
 
 import gdx
-from gdx.rewriting import holds_convolution, made_ready
+from gdx.rewriting import holds_convolution, suited_to_cpu
 
 IMAGES = jax.random.normal(jax.random.key(1), (12, 6, 6, 2))
 LABELS = jnp.arange(12) % 3
@@ -99,7 +99,7 @@ def check_against_plain(seeds):
     @jax.jit
     def both(arguments):
         plain = [function(*args) for function, args in zip(found, arguments, strict=True)]
-        return plain, [made_ready(function)(*args) for function, args in zip(found, arguments, strict=True)]
+        return plain, [suited_to_cpu(function)(*args) for function, args in zip(found, arguments, strict=True)]
 
     plain, fast = both(arguments)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-11, atol=1e-11), plain, fast)
@@ -120,7 +120,7 @@ def test_a_narrow_convolution_keeps_its_dtype_and_its_values(dtype):
         lax.conv_general_dilated, window_strides=(1, 2), padding="SAME", dimension_numbers=("NCHW", "OIHW", "NCHW")
     )
     x, w = jax.random.normal(jax.random.key(0), (3, 2, 6, 6), dtype), jnp.ones((4, 2, 3, 3), dtype)
-    plain, fast = jax.jit(lambda x, w: (convolve(x, w), made_ready(convolve)(x, w)))(x, w)
+    plain, fast = jax.jit(lambda x, w: (convolve(x, w), suited_to_cpu(convolve)(x, w)))(x, w)
     assert fast.dtype == plain.dtype == dtype
     np.testing.assert_allclose(np.asarray(fast, float), np.asarray(plain, float), rtol=4 * float(jnp.finfo(dtype).eps))
 
@@ -151,7 +151,7 @@ def test_rules_of_a_callers_own_survive_beside_a_convolution():
 
     clipped.defjvp(lambda primals, tangents: (clipped(*primals), 7.0 * tangents[0]))
     x = jnp.full((1, 1, 4), 3.0)
-    slope = jax.jit(jax.grad(lambda x: jnp.sum(made_ready(clipped)(x))))(x)
+    slope = jax.jit(jax.grad(lambda x: jnp.sum(suited_to_cpu(clipped)(x))))(x)
     np.testing.assert_array_equal(slope, 7.0 * jnp.ones_like(x))
 
 
@@ -173,14 +173,14 @@ def shapes_drawn(jaxpr):
 @pytest.mark.parametrize("impl", ["threefry2x32", "rbg"])
 def test_random_draws_are_the_same_bits_in_one_row(impl):
     key = jax.random.key(3, impl=impl)
-    jax.tree.map(np.testing.assert_array_equal, jax.jit(draws)(key), jax.jit(made_ready(draws))(key))
-    longest = max(len(shape) for shape in shapes_drawn(jax.make_jaxpr(made_ready(draws))(key).jaxpr))
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(draws)(key), jax.jit(suited_to_cpu(draws))(key))
+    longest = max(len(shape) for shape in shapes_drawn(jax.make_jaxpr(suited_to_cpu(draws))(key).jaxpr))
     assert longest == (1 if impl == "threefry2x32" else 3)
 
 
 def test_draws_side_by_side_are_those_of_each_key_alone():
     many = jax.random.split(jax.random.key(0), 3)
-    jax.tree.map(np.testing.assert_array_equal, jax.jit(jax.vmap(draws))(many), jax.vmap(made_ready(draws))(many))
+    jax.tree.map(np.testing.assert_array_equal, jax.jit(jax.vmap(draws))(many), jax.vmap(suited_to_cpu(draws))(many))
 
 
 STEP_SIZES = np.array([0.03, 1e6, 0.3, 1e30, 0.1])

@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from gdx.exploring import Along, hyperparams_at
 from gdx.sweeps import Runs, Sweep
 
 BRACKET_POINTS = 17
@@ -38,7 +39,7 @@ def within(bracket: Any) -> np.ndarray:
     return np.geomspace(lower, upper, BRACKET_POINTS)
 
 
-def already_scanned(scanned: Any, keys: Any) -> tuple[np.ndarray, Runs]:
+def already_scanned(scanned: Any, keys: Any, along: Along | None) -> tuple[np.ndarray, Runs]:
     """Take runs that were made elsewhere, with step sizes of their own or of the caller's.
 
     Parameters
@@ -47,6 +48,8 @@ def already_scanned(scanned: Any, keys: Any) -> tuple[np.ndarray, Runs]:
         Runs, leaves [P, R], or `(step_sizes [P], runs)`.
     keys
         Typed random keys [R].
+    along
+        The axis, where it is a line through several hyperparameters: positions on it must then come with the runs.
 
     Returns
     -------
@@ -55,8 +58,10 @@ def already_scanned(scanned: Any, keys: Any) -> tuple[np.ndarray, Runs]:
     Raises
     ------
     ValueError
-        If they do not fit together.
+        If they do not fit together, or the runs were run at anything else than what stands at those positions.
     """
+    if along is not None and isinstance(scanned, Runs):
+        raise ValueError("scanned: runs do not say where they are on a line; pass (positions [P], runs) with along")
     step_sizes, runs = (scanned.step_sizes, scanned) if isinstance(scanned, Runs) else scanned
     step_sizes, shape = np.asarray(step_sizes, float), np.shape(runs.stopped)
     if step_sizes.ndim != 1 or shape != (step_sizes.size, keys.shape[0]):
@@ -64,7 +69,20 @@ def already_scanned(scanned: Any, keys: Any) -> tuple[np.ndarray, Runs]:
             f"scanned: {step_sizes.shape} step sizes and runs {shape} do not fit {keys.shape[0]} keys; "
             "pass [P] and [P, R]"
         )
+    if not _is_run_at(runs, hyperparams_at(along, step_sizes)):
+        raise ValueError(
+            "scanned: its runs were run at other hyperparameters than those step sizes or positions stand for; "
+            "pass runs of the sweep itself, with what they were run at"
+        )
     return step_sizes, runs
+
+
+def _is_run_at(runs, wanted):
+    """Whether runs were made at these hyperparameters, as far as float32 tells."""
+    if jax.tree.structure(runs.hyperparams) != jax.tree.structure(wanted):
+        return False
+    pairs = zip(jax.tree.leaves(runs.hyperparams), jax.tree.leaves(wanted), strict=True)
+    return all(np.allclose(np.asarray(ran), np.asarray(want, float)[:, None], rtol=1e-6, atol=0) for ran, want in pairs)
 
 
 def needed(name: str, value: Any) -> Any:

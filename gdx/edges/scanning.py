@@ -110,7 +110,7 @@ def critical_step_size(
         A sweep of this problem and family to use, compiled or not.
     scanned
         Runs of these keys to start from, leaves [P, R]; the scan then does not grow. Step sizes of your own may stand
-        before them, `(step_sizes [P], runs)`.
+        before them, `(step_sizes [P], runs)`; with `along` positions must, and the runs be of the sweep itself.
     along
         `position -> hyperparameters`, a line through the hyperparameters of a family that takes several: all that is
         said of step sizes is then said of positions on it, which are positive. It is called outside of any trace, with
@@ -166,7 +166,7 @@ def critical_step_size(
     explored = Exploration(run, keys, along)
     step_sizes = None if bracket is None else within(bracket)
     if scanned is not None:
-        explored.keep(*already_scanned(scanned, keys))
+        explored.keep(*already_scanned(scanned, keys, along))
         step_sizes = explored.step_sizes
     wanted = Search(criterion, float(judged_at), rtol, step_sizes is None, each_start)
     return find_edge(explored, step_sizes, wanted, progress=progress, estimate=estimate)

@@ -13,7 +13,7 @@ import optax
 from gdx.checks import inside
 from gdx.problems.base import Epochs, Problem
 from gdx.records import record
-from gdx.rewriting import made_ready
+from gdx.rewriting import suited_to_cpu
 from gdx.stepping.carrying import begun, carried, loss_like, updates_of
 from gdx.stepping.frozen import never_moved, without_frozen
 from gdx.stepping.keys import batch_key
@@ -120,7 +120,7 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family, *, b
         seen = View(state.params, loss, gradient, state.step, updates, state.hyperparams, search_failed(opt_state))
         return moved, seen
 
-    return TrainStep(made_ready(init), made_ready(update), renew, is_due)
+    return TrainStep(suited_to_cpu(init), suited_to_cpu(update), renew, is_due)
 
 
 def evaluation(
@@ -153,7 +153,7 @@ def evaluation(
             loss, gradient = jax.value_and_grad(value)(state.params)
         return loss, gradient_norm(gradient, frozen)
 
-    return made_ready(evaluate)
+    return suited_to_cpu(evaluate)
 
 
 def frozen_params(

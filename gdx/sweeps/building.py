@@ -129,7 +129,7 @@ def build(problem: Any, family: Family, choices: Choices, slots: int | None, lik
     engine = make_engine(
         whole,
         evaluate,
-        make_start(problem, evaluate, settings),
+        jax.jit(make_start(problem, evaluate, settings)),
         settings,
     )
     # None of a run's own facts is wider than a float64.
@@ -147,7 +147,10 @@ def _looked_at(problem, family, choices, point, key):
         return here.full_loss is not None
 
     is_apart = told_by(check, point, key)
+    # Models are written in Python, and to trace one takes long: JAX keeps what it has traced of a jitted function. Here
+    # and not in the step itself, since a sweep is compiled once, whatever becomes of what its problem reads.
     step = train_step(problem, family, block=choices.tail)
+    step = step._replace(update=jax.jit(step.update))
     state = jax.eval_shape(step.init, point, key)
     program, (_, view) = jax.make_jaxpr(step.update, return_shape=True)(state)
     if shares_draws(program.jaxpr):

@@ -11,7 +11,7 @@ import numpy as np
 import optax
 
 from gdx.problems.base import Problem
-from gdx.rewriting import made_ready
+from gdx.rewriting import suited_to_cpu
 from gdx.stepping import TrainState, gradient_norm, resolve_problem
 from gdx.stepping.ordering import batch_of
 from gdx.sweeps.runs import Runs, Stop
@@ -102,7 +102,7 @@ def make_start(
         lowest = jnp.asarray(jnp.nan if minimum is None else minimum)
         return First(loss, norm, first, null.astype(first.dtype), lowest.astype(loss.dtype))
 
-    return made_ready(start)
+    return suited_to_cpu(start)
 
 
 def constant_loss(loss: Callable[[Any], jax.Array], zeros: Any) -> jax.Array:
