@@ -459,3 +459,26 @@ def test_runs_alone_are_enough_to_begin_with(descent):
     alone, paired = (critical_step_size(scanned=scanned, **options) for scanned in (runs, (step_sizes, runs)))
     np.testing.assert_array_equal(alone.step_sizes, paired.step_sizes)
     assert alone.last_success == paired.last_success
+
+
+def test_runs_of_another_axis_are_not_taken_for_those_of_a_line():
+    run = gdx.sweep(QUADRATIC, heavy_ball, num_steps=200)
+    options = {"keys": keys(1), "run": run, "estimate": False, "rtol": 1e-2}
+
+    def line(momentum):
+        return lambda t: {"step_size": t, "momentum": momentum}
+
+    positions = np.geomspace(0.05, 1.0, 8)
+    runs = run({"step_size": positions, "momentum": np.full(8, 0.5)}, keys(1))
+    edge = critical_step_size(along=line(0.5), scanned=(positions, runs), **options)
+    np.testing.assert_allclose(
+        edge.last_success, critical_step_size(along=line(0.5), **options).last_success, rtol=0.03
+    )
+    for along, scanned in (
+        (line(0.5), runs),
+        (line(0.9), (positions, runs)),
+        (line(0.9), (edge.step_sizes, edge.runs)),
+        (None, (edge.step_sizes, edge.runs)),
+    ):
+        with pytest.raises(ValueError, match="scanned: "):
+            critical_step_size(along=along, scanned=scanned, **options)

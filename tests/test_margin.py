@@ -53,10 +53,13 @@ def test_watching_changes_no_update(family):
 def test_on_a_quadratic_the_margin_is_exact():
     family = functools.partial(optax.sgd, momentum=0.5)
     states, _ = train(gdx.edge_margin(family, 0.1, bowl, every=2), bowl, START, 100)
-    np.testing.assert_allclose(states.sharpness[-1], 5.0, rtol=1e-9)
+    # The vector takes in a little of all directions now and then, which shifts the sharpness of a matrix with a gap by
+    # less than 1e-6.
+    np.testing.assert_allclose(states.sharpness[-1], 5.0, rtol=1e-6)
     np.testing.assert_allclose(states.threshold, 3.0, rtol=1e-9)
-    np.testing.assert_allclose(states.margin[-1], 0.1 * 5.0 / 3.0, rtol=1e-9)
-    np.testing.assert_allclose(jnp.abs(states.vector["w"][-1]), [1, 0, 0, 0], atol=1e-7)
+    np.testing.assert_allclose(states.margin[-1], 0.1 * 5.0 / 3.0, rtol=1e-6)
+    np.testing.assert_allclose(states.margin, states.sharpness * 0.1 / 3.0, rtol=1e-9)
+    np.testing.assert_allclose(jnp.abs(states.vector["w"][-1]), [1, 0, 0, 0], atol=0.02)
 
 
 def test_measurements_are_made_every_so_many_updates_and_the_step_size_is_followed_at_all():

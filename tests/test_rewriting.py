@@ -219,3 +219,15 @@ def test_neither_workers_nor_neighbours_change_a_bit_of_a_convolutional_run(run)
     jax.tree.map(lambda a, b: np.testing.assert_array_equal(a[[0, 2]], b), usual, calm)
     run.workers = 3
     jax.tree.map(np.testing.assert_array_equal, usual, run(STEP_SIZES, keys(2)))
+
+
+def test_a_program_with_a_linear_solve_beside_a_convolution_is_rewritten():
+    def loss(w):
+        x = jnp.ones((2, 4, 4, 1))
+        out = lax.conv_general_dilated(x, w, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC"))
+        return jnp.mean((out - 1.0) ** 2)
+
+    problem = gdx.problem(lambda key: 0.1 * jax.random.normal(key, (3, 3, 1, 1)), loss)
+    key = jax.random.split(jax.random.key(0), 1)
+    runs = gdx.sweep(problem, gdx.optimizers.newton_cg, num_steps=2)([0.5], key)
+    assert runs.best_loss[0, 0] < 0.5 * runs.first_loss[0, 0]

@@ -125,3 +125,13 @@ def test_a_tangent_is_finite_and_right_where_a_second_moment_is_empty(family):
 
     for ahead, back, tangent in zip(at(1e-6), at(-1e-6), pushed, strict=True):
         np.testing.assert_allclose(tangent, (ahead - back) / 2e-6, rtol=1e-5, atol=1e-8)
+
+
+def test_a_step_sees_what_its_problem_reads_in_every_new_program():
+    curvature = {"value": 1.0}
+    step = gdx.train_step(gdx.problem(jnp.ones(2), lambda w: 0.5 * curvature["value"] * jnp.sum(w**2)), optax.sgd)
+    state = step.init(0.1, jax.random.key(0))
+    for value in (1.0, 3.0):
+        curvature["value"] = value
+        scanned = jax.lax.scan(lambda at, _: step.update(at), state, length=1)[1]
+        np.testing.assert_allclose([step.update(state)[1].loss, scanned.loss[0]], value)

@@ -22,6 +22,11 @@ LOST = 0.25
 """Share of the last value below which a new one says that the vector has lost the top, as it does when a preconditioner
 is young: then as many products are spent as at first."""
 
+SETTLED, SHAKE = 3e-3, 1e-2
+"""Residual, relative to the value, at which a vector has nothing left to learn from its own neighbourhood, and how much
+of one that is along nothing in particular it then takes in: curvature may rise where the vector has no share, as in one
+of two models that do not touch, and from a share of zero nothing grows."""
+
 EXACT = jax.lax.Precision.HIGHEST
 """The default precision of accelerators is too low for right angles."""
 
@@ -38,6 +43,8 @@ class Followed(NamedTuple):
     """In which the quotient rises, of length 1 or 0, at a right angle to the vector."""
     residual: Float[Array, ""]
     """How steeply: A vector = value vector + residual direction."""
+    told: Float[Array, ""]
+    """The value, or where the vector was shaken before the last product its quotient without that."""
 
 
 class _Search(NamedTuple):
@@ -105,10 +112,17 @@ def follow(
 
     def look(search):
         now, refreshes = search.now, search.refreshes | search.is_lost
-        vector = jnp.where(search.is_lost, _scattered(now.vector), now.vector)
+        anything = _scattered(now.vector)
+        is_settled = (search.num_products == 0) & refreshes & (now.residual <= SETTLED * jnp.abs(now.value))
+        beside = anything - jnp.vdot(now.vector, anything, precision=EXACT) * now.vector
+        shaken = now.vector + jnp.asarray(SHAKE, now.vector.dtype) * beside
+        vector = jnp.where(search.is_lost, anything, jnp.where(is_settled, unit(shaken), now.vector))
         now = now._replace(vector=vector)
         image = product(jnp.where(refreshes, vector, now.direction))
         new = _moved(search._replace(now=now, refreshes=refreshes), image)
+        # A symmetric matrix gives the quotient that the vector had, but for the shake times what is left of a residual.
+        before = jnp.vdot(search.now.vector, image, precision=EXACT) * jnp.linalg.norm(shaken)
+        new = new._replace(now=new.now._replace(told=jnp.where(is_settled, before, new.now.told)))
         has_lost = (search.num_products == 0) & ~search.is_lost & (new.now.value < LOST * old.value)
         most = jnp.where(has_lost, 1 + FIRST_PRODUCTS, search.most)
         return new._replace(is_lost=has_lost, num_products=search.num_products + 1, most=most)
@@ -122,12 +136,12 @@ def follow(
 
 def _turned(now, along):
     """The best vector of the plane of vector and direction, whose curvature is known; the latter has had its turn."""
-    value, vector, direction, across = now
+    value, vector, direction, across, _ = now
     along = along.astype(value.dtype)
     angle = 0.5 * jnp.arctan2(2 * across, value - along)
     cosine, sine = jnp.cos(angle), jnp.sin(angle)
     best = cosine**2 * value + 2 * cosine * sine * across + sine**2 * along
-    return Followed(best, unit(cosine * vector + sine * direction), jnp.zeros_like(direction), across)
+    return Followed(best, unit(cosine * vector + sine * direction), jnp.zeros_like(direction), across, best)
 
 
 def _moved(search, image):
@@ -135,7 +149,7 @@ def _moved(search, image):
 
     Branches would copy every vector, and coefficients of 0 and 1 do not.
     """
-    (value, vector, direction, residual), refreshes = search.now, search.refreshes
+    (value, vector, direction, residual, _), refreshes = search.now, search.refreshes
     along = jnp.vdot(jnp.where(refreshes, vector, direction), image, precision=EXACT)
     best, weights, back = _best(search, along, image)
     stays = jnp.asarray([1.0, 0.0, 0.0], weights.dtype)
@@ -174,7 +188,7 @@ def _with_rest(value, vector, image):
     # What rounding has left along the vector.
     rest = rest - jnp.vdot(vector, rest, precision=EXACT) * vector
     length = jnp.linalg.norm(rest)
-    return Followed(value, vector, rest / jnp.where(length > 0, length, 1.0), length)
+    return Followed(value, vector, rest / jnp.where(length > 0, length, 1.0), length, value)
 
 
 def _scattered(like):
