@@ -4,7 +4,7 @@ Claims: a sweep of a convolutional network is at least as fast as a plain Python
 after run, in steady state; with mini-batches and a `full_loss` a sweep takes within 1.2x of the best plain vmapped scan
 that trains the same and evaluates that loss as often.
 
-    python bench/heavy_steps.py            # about five minutes on 2 cores
+    python bench/heavy_steps.py            # about a minute on 2 cores
     python bench/heavy_steps.py --toy      # seconds, figures without meaning
 
 Typical printout: see bench/results/heavy-steps-cpu.txt.

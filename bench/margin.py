@@ -4,8 +4,7 @@ Claims: with one measurement in ten steps an MLP of about 1e6 parameters in floa
 training batch itself is watched, and at most 10 % where a quarter of it is.
 
 Measured on 2 idle cores: 31 to 46 % for all of the batch, 12 to 31 % for a quarter of it, over both bars. The form that
-made its products in several places of the program took 23 to 26 % and 8 to 13 % in the same hour, and twice as long to
-compile.
+made its products in several places of the program took 23 to 26 % and 8 to 13 % in the same hour.
 
     python bench/margin.py            # about five minutes on 2 cores
     python bench/margin.py --toy      # seconds, figures without meaning

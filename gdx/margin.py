@@ -55,7 +55,7 @@ class EdgeMarginState(NamedTuple):
     residual: chex.Array
     """How steeply: norm of H v - quotient v when the vector v was last multiplied. Some eigenvalue was this close."""
     quotient: chex.Array
-    """Rayleigh quotient of the vector. It is less than the sharpness by a share of 1e-4 at most where the vector has
+    """Rayleigh quotient of the vector. It is less than the sharpness, by a share of about 1e-4, where the vector has
     taken in a little of all directions, so that it sees curvature rise in any."""
 
 
@@ -111,9 +111,10 @@ def edge_margin(
     measurement it is for, since compiling it takes longer than all else here.
 
     A vector that has settled takes in a little of all directions before it is multiplied again, which leaves the
-    sharpness too low by 1e-6 of itself where it stands clear of the next eigenvalue, by 1e-4 at most. So curvature is
-    seen, too, that rises where the vector has no share at all, as in one of two models that share no parameter: tenfold
-    within some ten measurements, by half within eighty.
+    sharpness too low by less than 1e-6 of itself where it stands clear of the next eigenvalue, and by 2e-5 in an even
+    spectrum of thirty. So curvature is seen, too, that rises where the vector has no share at all, as in one of two
+    models that share no parameter: on diagonals of 4 to 100,000 numbers tenfold after 3 to 13 measurements, by half
+    after 7 to 79.
 
     Numbers of the optimizer that change in time or in its state, but for the step size, are taken as they are in the
     long run: a momentum that a schedule brings down, or a warm-up inside of the family, is told as if it had ended.

@@ -76,7 +76,7 @@ class Edge(NamedTuple):
     runs: Runs | None = None
     """Every run of the search, leaves [P, R], so that any other criterion can be asked of them."""
     by_start: tuple[Bracket, ...] = ()
-    """Each start's own last success, [R]; only the outermost are refined."""
+    """Each start's own last success, [R]; only the outermost are refined, unless `each_start` asked for all."""
     estimate: Estimate | None = None
     """Of the start that goes on succeeding the longest before it first fails, without the shift of a finite horizon;
     None where none was asked for, or the criterion has none."""
