@@ -3,8 +3,8 @@
 Claims: with one measurement in ten steps an MLP of about 1e6 parameters in float32 trains at most 25 % slower where the
 training batch itself is watched, and at most 10 % where a quarter of it is.
 
-Measured on 2 idle cores: 31 to 46 % for all of the batch, 12 to 31 % for a quarter of it, over both bars. The form that
-made its products in several places of the program took 23 to 26 % and 8 to 13 % in the same hour.
+Measured on 2 idle cores: batches of 1,024 take 24 to 26 % and 9 to 10 %, batches of 256 take 30 to 33 % and 18 to 21 %,
+over both bars.
 
     python bench/margin.py            # about five minutes on 2 cores
     python bench/margin.py --toy      # seconds, figures without meaning

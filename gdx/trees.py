@@ -144,7 +144,7 @@ def all_finite(tree: Any) -> jax.Array:
 
 
 LARGE = 1 << 15
-"""Numbers of a leaf that is written into place by itself."""
+"""Numbers of a leaf that is written into place, or left, by itself."""
 
 
 def flatten(tree: chex.ArrayTree) -> Float[Array, " D"]:
@@ -196,6 +196,51 @@ def unflatten(vector: Float[Array, " D"], params: chex.ArrayTree) -> chex.ArrayT
     pieces = [vector[end - leaf.size : end] for end, leaf in zip(ends, leaves, strict=True)]
     shaped = [piece.reshape(leaf.shape).astype(leaf.dtype) for piece, leaf in zip(pieces, leaves, strict=True)]
     return structure.unflatten(shaped)
+
+
+def few_leaves(tree: chex.ArrayTree) -> list[jax.Array]:
+    """Join the small leaves to one vector and leave the large ones alone, all in the widest dtype among them.
+
+    What is done to every leaf is then soon compiled, and nothing large is copied.
+
+    Parameters
+    ----------
+    tree
+        Pytree of float32 and float64 arrays.
+
+    Returns
+    -------
+    list of arrays
+        [D'] of all small leaves, where there are any, and the large ones in their shapes.
+    """
+    leaves = jax.tree.leaves(tree)
+    dtype = max((leaf.dtype for leaf in leaves), key=lambda dtype: dtype.itemsize)
+    small = [jnp.ravel(leaf).astype(dtype) for leaf in leaves if leaf.size < LARGE]
+    joined = [jnp.concatenate(small)] if small else []
+    return [*joined, *(leaf.astype(dtype) for leaf in leaves if leaf.size >= LARGE)]
+
+
+def from_few_leaves(few: list[jax.Array], like: chex.ArrayTree) -> chex.ArrayTree:
+    """Undo `few_leaves`.
+
+    Parameters
+    ----------
+    few
+        Off a tree of these shapes.
+    like
+        Pytree of arrays.
+
+    Returns
+    -------
+    pytree
+        In the dtypes of the latter.
+    """
+    leaves, structure = jax.tree.flatten(like)
+    small = [leaf for leaf in leaves if leaf.size < LARGE]
+    pieces = iter(jax.tree.leaves(unflatten(few[0], small)) if small else [])
+    large = iter(few[1:] if small else few)
+    found = [next(pieces if leaf.size < LARGE else large).astype(leaf.dtype) for leaf in leaves]
+    return structure.unflatten(found)
 
 
 def safe_norm(vector: Float[Array, "..."]) -> Float[Array, ""]:

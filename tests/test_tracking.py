@@ -1,12 +1,15 @@
 """The largest eigenpair, followed by single products."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 from gdx.curvature.lanczos import largest_eigenpairs
 from gdx.curvature.tracking import FIRST_PRODUCTS, FIRST_RTOL, SHAKE, Followed, follow
+from gdx.trees import few_leaves, from_few_leaves
 
 
 def symmetric(values, seed=0):
@@ -42,6 +45,30 @@ def test_a_first_look_finds_the_largest_eigenvalue_to_its_tolerance(name):
     np.testing.assert_allclose(found.value, values.max(), atol=FIRST_RTOL * abs(values.max()))
     assert found.value <= values.max() + 1e-12 * np.abs(values).max()
     np.testing.assert_allclose(jnp.linalg.norm(found.vector), 1, rtol=1e-12)
+
+
+@pytest.mark.parametrize("size", [30, 300])
+def test_in_float32_rounding_carries_no_value_above_the_largest_eigenvalue(size):
+    matrix, start = symmetric(np.linspace(-1, 1, size)), nothing(size)
+    matrix, start = jax.tree.map(lambda leaf: leaf.astype(jnp.float32), (matrix, start))
+    found = look(matrix, start, False)
+    assert 0.99 < found.value < 1 + 1e-6
+    np.testing.assert_allclose(found.vector @ matrix @ found.vector, found.value, rtol=1e-5)
+
+
+def test_vectors_may_be_pytrees_and_are_looked_at_as_one():
+    values = np.linspace(-1, 1, 60)
+    parts = {"few": jnp.asarray(values[:7]), "many": jnp.asarray(values[7:].reshape(1, 53))}
+
+    def product(vector):
+        return jax.tree.map(jnp.multiply, parts, vector)
+
+    zeros, number = jax.tree.map(jnp.zeros_like, parts), jnp.asarray(jnp.nan)
+    start = Followed(number, zeros, zeros, number, number)
+    found = follow(product, lambda vector: optax.tree.vdot(vector, product(vector)), start, jnp.zeros((), bool))
+    flat = look(jnp.diag(values), nothing(60), False)
+    np.testing.assert_allclose(found.value, flat.value, rtol=1e-12)
+    np.testing.assert_allclose(found.vector["many"].ravel(), flat.vector[7:], atol=1e-12)
 
 
 def test_value_residual_and_vector_belong_together():
@@ -122,3 +149,19 @@ def test_under_vmap_no_product_is_made_where_none_is_due():
         jax.effects_barrier()
         assert bool(products) == bool(expected)
         np.testing.assert_array_equal(np.isnan(found.value), ~np.asarray(dues))
+
+
+def test_few_leaves_come_back_as_they_were():
+    rng = np.random.default_rng(0)
+    tree = {
+        "large": jnp.asarray(rng.normal(size=(200, 300)), jnp.float32),
+        "small": [jnp.asarray(rng.normal(size=3)), jnp.asarray(rng.normal(), jnp.float32)],
+        "wide": jnp.asarray(rng.normal(size=40_000)),
+    }
+    few = few_leaves(tree)
+    assert [leaf.shape for leaf in few] == [(4,), (200, 300), (40_000,)]
+    assert {leaf.dtype for leaf in few} == {jnp.dtype(jnp.float64)}
+    chex.assert_trees_all_equal(from_few_leaves(few, tree), tree)
+    chex.assert_trees_all_equal_dtypes(from_few_leaves(few, tree), tree)
+    only_large = {"one": jnp.ones(40_000)}
+    chex.assert_trees_all_equal(from_few_leaves(few_leaves(only_large), only_large), only_large)
