@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from gdx.checks import inside
 from gdx.progress import Progress
@@ -108,8 +109,13 @@ class Exploration:
         Raises
         ------
         ValueError
-            If they hold other facts than the runs so far.
+            If they hold other facts than the runs so far, or are being traced.
         """
+        if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(runs)):
+            raise ValueError(
+                "problem, family: the search stands inside of a trace (jit, vmap, grad) or runs what closes over one, "
+                "and has no numbers to search by; call it outside, or gdx.sweep inside"
+            )
         # As they were asked for, and not as they were rounded to be run.
         axis = np.repeat(np.asarray(step_sizes, float)[:, None], np.shape(runs.stopped)[1], axis=1)
         named = axis if self.along is None else {POSITION: axis}

@@ -83,7 +83,8 @@ def edge_margin(
         A number above 0, traced or not, or a schedule, `count -> number`; the family is called with its value. A number
         that is not traced goes into the state, and updates take it from there: a training step that has been compiled
         with one goes on with the state of `edge_margin(family, another, loss).init(params)` or of
-        `state._replace(step_size=another)` without compiling again. So to change it later, change it in the state.
+        `state._replace(step_size=another)` without compiling again. So to change it later, change it in the state, or
+        in the optimizer's own state where that carries it.
     loss
         `loss(params) -> scalar`, or `loss(params, batch)` where `batch=` is passed to `update`; twice differentiable.
     every

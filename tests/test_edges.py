@@ -482,3 +482,14 @@ def test_runs_of_another_axis_are_not_taken_for_those_of_a_line():
     ):
         with pytest.raises(ValueError, match="scanned: "):
             critical_step_size(along=along, scanned=scanned, **options)
+
+
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
+def test_a_search_inside_of_a_trace_is_refused(transform):
+    def edge(momentum):
+        problem = gdx.problem(lambda key: jnp.ones(2), lambda w: jnp.sum(w**2))
+        family = functools.partial(optax.sgd, momentum=momentum)
+        return gdx.critical_step_size(problem, family, keys=keys(1), num_steps=100).value
+
+    with pytest.raises(ValueError, match="stands inside of a trace"):
+        transform(edge)(jnp.asarray([0.5])[0] if transform is jax.jit else jnp.asarray([0.5]))

@@ -177,6 +177,20 @@ def test_what_cannot_be_watched_is_refused(arguments, message):
         gdx.edge_margin(*arguments).init(START)
 
 
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
+def test_a_family_that_closes_over_what_is_being_traced_is_refused(transform):
+    def margin(momentum):
+        def family(step_size):
+            return optax.sgd(step_size, momentum=momentum)
+
+        params = jnp.ones(2)
+        watched = gdx.edge_margin(family, 0.1, lambda params: jnp.sum(params**2))
+        return watched.update(params, watched.init(params), params)[1].margin
+
+    with pytest.raises(ValueError, match="family: it closes over a number that is being traced"):
+        transform(margin)(jnp.asarray([0.5])[0] if transform is jax.jit else jnp.asarray([0.5]))
+
+
 def test_an_update_without_parameters_is_refused():
     watched = gdx.edge_margin(optax.sgd, 0.1, bowl)
     with pytest.raises(ValueError, match="params: missing"):

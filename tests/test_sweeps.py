@@ -95,6 +95,31 @@ def test_a_neighbour_that_blows_up_changes_no_bit(family):
     assert np.all(gdx.verdicts(beside)[1::2] == gdx.Verdict.DIVERGED)
 
 
+CLOSURES = {
+    "problem": lambda x: (gdx.problem(lambda key: jnp.ones(2), lambda w: x * jnp.sum(w**4)), optax.sgd),
+    "start": lambda x: (gdx.problem(lambda key: x * jnp.ones(2), lambda w: jnp.sum(w**4)), optax.sgd),
+    "family": lambda x: (
+        gdx.problem(lambda key: jnp.ones(2), lambda w: jnp.sum(w**4)),
+        lambda step_size: optax.sgd(step_size, momentum=x),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CLOSURES)
+@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
+def test_a_sweep_may_close_over_what_is_being_traced(name, transform):
+    def last_loss(x):
+        return gdx.sweep(*CLOSURES[name](x), num_steps=20)(jnp.array([0.01, 0.05]), keys(1)).last_loss
+
+    values = [0.3, 0.6]
+    found = (
+        transform(last_loss)(jnp.asarray(values))
+        if transform is jax.vmap
+        else [transform(last_loss)(x) for x in values]
+    )
+    np.testing.assert_allclose(np.stack(found), np.stack([last_loss(x) for x in values]), rtol=1e-12)
+
+
 def test_a_sweep_inside_a_users_trace_gives_the_same_bits():
     run = gdx.sweep(NETWORK, optax.sgd, num_steps=300, slots=16)
     step_sizes = jnp.linspace(0.3, 1.6, 20)

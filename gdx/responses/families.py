@@ -15,6 +15,8 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from gdx.checks import UNTRACEABLE
+
 
 def as_transformation(made: Any) -> optax.GradientTransformation | None:
     """Turn what a family returns into an optax transformation.
@@ -100,17 +102,26 @@ def name_of(family: Any) -> tuple | None:
     return (family,) if is_known and family.__closure__ is None else None
 
 
-def concretely() -> contextlib.AbstractContextManager:
+@contextlib.contextmanager
+def concretely() -> Iterator[None]:
     """Compute numbers here, even where the caller is being traced: families close over numbers, not tracers.
 
-    Returns
-    -------
-    context manager
-        One that does nothing outside of traces, since it has constants computed one operation after another, also
-        those inside of what is jitted, and each is a program to compile.
+    Raises
+    ------
+    ValueError
+        If the family does close over one.
     """
+    # Outside of traces nothing is entered, since that has constants computed one operation after another, also those
+    # inside of what is jitted, and each is a program to compile.
     is_traced = isinstance(jnp.zeros(()), Tracer)
-    return jax.ensure_compile_time_eval() if is_traced else contextlib.nullcontext()
+    try:
+        with jax.ensure_compile_time_eval() if is_traced else contextlib.nullcontext():
+            yield
+    except UNTRACEABLE as error:
+        raise ValueError(
+            "family: it closes over a number that is being traced (jit, vmap, grad), and is measured by its numbers; "
+            "pass one that closes over plain numbers"
+        ) from error
 
 
 _SPAN: contextvars.ContextVar[dict | None] = contextvars.ContextVar("span", default=None)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import jax
+from jax.core import Tracer
 
 from gdx.observers import Observer, search_failures
 from gdx.problems.base import check_problem
@@ -58,6 +59,8 @@ class Built(NamedTuple):
     """Of all that one step of one run computes."""
     bytes_per_run: int
     """Of results."""
+    is_traced: bool
+    """Whether the problem or the family closes over what somebody is tracing."""
 
 
 class _Step(NamedTuple):
@@ -73,6 +76,7 @@ class _Step(NamedTuple):
     observers: Mapping[str, Observer]
     """The caller's, and gdx's own."""
     summary_bytes: int
+    is_traced: bool
 
 
 def build(problem: Any, family: Family, choices: Choices, slots: int | None, like: tuple[Any, Any]) -> Built:
@@ -133,7 +137,8 @@ def build(problem: Any, family: Family, choices: Choices, slots: int | None, lik
         settings,
     )
     # None of a run's own facts is wider than a float64.
-    return Built(engine, slots, step.step_bytes, 8 * len(Runs._fields) + step.summary_bytes)
+    bytes_per_run = 8 * len(Runs._fields) + step.summary_bytes
+    return Built(engine, slots, step.step_bytes, bytes_per_run, step.is_traced)
 
 
 def _looked_at(problem, family, choices, point, key):
@@ -151,7 +156,7 @@ def _looked_at(problem, family, choices, point, key):
     # and not in the step itself, since a sweep is compiled once, whatever becomes of what its problem reads.
     step = train_step(problem, family, block=choices.tail)
     step = step._replace(update=jax.jit(step.update))
-    state = jax.eval_shape(step.init, point, key)
+    begin, state = jax.make_jaxpr(step.init, return_shape=True)(point, key)
     program, (_, view) = jax.make_jaxpr(step.update, return_shape=True)(state)
     if shares_draws(program.jaxpr):
         raise ValueError(
@@ -167,4 +172,5 @@ def _looked_at(problem, family, choices, point, key):
         frozen=frozen_params(problem, family, state),
         observers={**choices.observers, **own},
         summary_bytes=check_watching(choices.observers, state.params, view),
+        is_traced=any(isinstance(const, Tracer) for const in (*begin.consts, *program.consts)),
     )

@@ -113,8 +113,9 @@ class Sweep:
         """
         with own_rules():
             hyperparams, keys, num_points, num_repeats = self.check(hyperparams, keys)
-            if _is_traced((hyperparams, keys)):
-                return _run_traced(self._engine(hyperparams, keys), hyperparams, keys, num_points, num_repeats)
+            built = self._built[_signature(hyperparams, keys)]
+            if built.is_traced or _is_traced((hyperparams, keys)):
+                return _run_traced(built.engine, hyperparams, keys, num_points, num_repeats)
             grid = Grid(hyperparams, keys, num_points)
             program = self._program(hyperparams, keys, grid)
 
