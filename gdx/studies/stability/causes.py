@@ -1,0 +1,178 @@
+"""What would help, measured: the same runs with one thing changed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from gdx.edges import Bracket
+from gdx.problems.base import Problem
+from gdx.studies.stability.changes import Change, Changes
+from gdx.studies.stability.clock import Clock
+from gdx.studies.stability.found import Cause
+from gdx.sweeps import Interrupted, Runs, Stop, Sweep, sweep
+from gdx.trees import rows
+from gdx.verdicts.training import TrainingLevel
+
+SPACING = math.sqrt(2.0)
+"""Between the step sizes that a change is tried at: no finer than starts agree."""
+FIRST = (-1, 1, 3)
+"""Where a change is tried at first, in spacings from the largest step size that trains."""
+FARTHEST = 9
+"""Spacings from there within which its edge is looked for."""
+MOST_ROUNDS = 6
+CONTROL = "nothing changed"
+
+
+class _Tried(NamedTuple):
+    """Runs of several changes, as many rows as were tried."""
+
+    which: np.ndarray
+    """Index of the change, [N]."""
+    spacings: np.ndarray
+    """Step sizes, in spacings from the largest one that trains, [N]; NaN for the present one."""
+    trains: np.ndarray
+    """Whether every start did, [N]."""
+    losses: np.ndarray
+    """Median late losses, [N]."""
+
+
+def measure_causes(
+    run: Sweep,
+    keys: Any,
+    changes: Changes,
+    others: Mapping[str, Problem],
+    edge: float,
+    level: TrainingLevel,
+    step_size: float | None,
+    clock: Clock,
+    progress: Any,
+) -> tuple[tuple[Cause, ...], int]:
+    """Run a job with one thing changed at a time, around its edge, for as long as the budget lasts.
+
+    Parameters
+    ----------
+    run, keys
+        The sweep of the job without a change, and its starts.
+    changes
+        Those that are numbers of the same program.
+    others
+        Problems that stand for a change, by name, each a program of its own.
+    edge
+        Largest step size that trains without a change.
+    level
+        What runs are held against: that of the runs without a change.
+    step_size
+        The present one, where every start trains with some change it is told that it saves the job.
+    clock, progress
+        As in `scan`.
+
+    Returns
+    -------
+    tuple of Cause, int
+        Those first that raise the edge the most, and what could not be measured last; and how many runs were made. A
+        factor is over the edge of runs with nothing changed that were made and judged beside them.
+    """
+    unchanged = Change(CONTROL, {})
+    listed = (unchanged, *changes.changes)
+    control, causes, num_runs = None, [], 0
+    for problem, several in ((None, listed), *((other, (Change(name, {}),)) for name, other in others.items())):
+        if clock.left < 0:
+            causes += [_unmeasured(one.name, "no time was left") for one in several]
+            continue
+        own = run if problem is None else sweep(problem, run.family, num_steps=run.num_steps, num_runs=keys.size)
+        try:
+            tried, made = _try_out(own, keys, changes, several, edge, level, step_size, clock, progress)
+        except ValueError as error:
+            causes += [_unmeasured(one.name, str(error)) for one in several]
+            continue
+        num_runs += made
+        found = [_cause_of(tried, i, one.name, edge, control, keys.size) for i, one in enumerate(several)]
+        if problem is None:
+            control = found[0].largest_step
+            found = [_cause_of(tried, i, one.name, edge, control, keys.size) for i, one in enumerate(several)][1:]
+        causes += found
+    return tuple(sorted(causes, key=lambda cause: (math.isnan(cause.factor), -cause.factor))), num_runs
+
+
+def _try_out(run, keys, changes, several, edge, level, step_size, clock, progress):
+    """Rounds of runs: in each, all changes side by side at what their edges are still looked for with."""
+    none = np.zeros(0)
+    tried = _Tried(none.astype(int), none, none.astype(bool), none)
+    asked = [(i, float(at)) for i in range(len(several)) for at in FIRST]
+    if step_size is not None:
+        asked += [(i, math.nan) for i in range(len(several))]
+    num_runs = 0
+    for _ in range(MOST_ROUNDS):
+        which, spacings = np.array([i for i, _ in asked]), np.array([at for _, at in asked])
+        sizes = np.where(np.isnan(spacings), step_size or math.nan, edge * SPACING**spacings)
+        points = [changes.along(several[i])(float(size)) for i, size in zip(which, sizes, strict=True)]
+        stacked = jax.tree.map(lambda *leaves: np.asarray(leaves, float), *points)
+        try:
+            runs = run(stacked, keys, progress=clock.watching(progress, "what would help"))
+        except Interrupted as interrupted:
+            if not clock.is_over:
+                raise
+            runs = interrupted.runs
+        whole = np.all(np.asarray(runs.stopped) != Stop.UNFINISHED, axis=1)
+        num_runs += int(np.count_nonzero(np.asarray(runs.stopped) != Stop.UNFINISHED))
+        new = _judged(rows(runs, whole), which[whole], spacings[whole], level)
+        tried = _Tried(*(np.concatenate(pair) for pair in zip(tried, new, strict=True)))
+        asked = [(i, at) for i in range(len(several)) for at in _next(tried, i)]
+        if not whole.all() or not asked or clock.left < 0:
+            break
+    return tried, num_runs
+
+
+def _judged(runs: Runs, which, spacings, level):
+    losses = np.where(np.isfinite(runs.late_loss), runs.late_loss, np.inf)
+    return _Tried(which, spacings, np.all(losses <= level.halfway, axis=1), np.median(losses, axis=1))
+
+
+def _edge_of(tried, i):
+    """Last spacing up to which all that were tried train, and the first that does not; infinite where none was seen."""
+    own = (tried.which == i) & np.isfinite(tried.spacings)
+    order = np.argsort(tried.spacings[own])
+    at, trains = tried.spacings[own][order], tried.trains[own][order]
+    fails = np.flatnonzero(~trains)
+    if not at.size:
+        return math.nan, math.nan
+    if not fails.size:
+        return at[-1], math.inf
+    return (at[fails[0] - 1] if fails[0] else -math.inf), at[fails[0]]
+
+
+def _next(tried, i) -> Sequence[float]:
+    """Where to try a change next."""
+    lower, upper = _edge_of(tried, i)
+    if math.isinf(upper):
+        return [lower + 2, lower + 4] if lower + 2 <= FARTHEST else []
+    if math.isinf(lower):
+        return [upper - 2, upper - 4] if upper - 2 >= -FARTHEST else []
+    return [(lower + upper) / 2] if upper - lower > 1 else []
+
+
+def _cause_of(tried, i, name, edge, control, num_starts):
+    lower, upper = _edge_of(tried, i)
+    own = tried.which == i
+    present = own & np.isnan(tried.spacings)
+    saves = bool(tried.trains[present][0]) if present.any() else None
+    bracket = Bracket(edge * SPACING**lower, edge * SPACING**upper)
+    note, factor = "", math.nan
+    if math.isnan(lower):
+        note = "no time was left"
+    elif math.isinf(lower):
+        note = "no step size that was tried trains with it"
+    elif control is not None and control.lower > 0:
+        factor = bracket.lower / control.lower
+    best = float(np.min(tried.losses[own])) if own.any() else math.nan
+    return Cause(name, factor, bracket, saves, best, int(np.count_nonzero(own)) * num_starts, note)
+
+
+def _unmeasured(name, note):
+    nothing = Bracket(math.nan, math.nan)
+    return Cause(name, math.nan, nothing, None, math.nan, 0, note)

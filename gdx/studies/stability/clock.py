@@ -1,0 +1,71 @@
+"""A budget of seconds, heard inside of sweeps as Ctrl-C is."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+
+class OutOfTime(KeyboardInterrupt):
+    """The budget is spent: a sweep ends as on Ctrl-C, with what it has."""
+
+
+class Clock:
+    """Seconds that may be spent.
+
+    Attributes
+    ----------
+    budget : float
+        All of them.
+    is_over : bool
+        Whether a sweep was ended for it.
+    """
+
+    def __init__(self, budget: float):
+        self.budget, self.is_over = budget, False
+        self._began, self._until = time.perf_counter(), budget
+
+    @property
+    def seconds(self) -> float:
+        """Spent so far."""
+        return time.perf_counter() - self._began
+
+    @property
+    def left(self) -> float:
+        """Of what may be spent up to now, see `until`."""
+        return self._until - self.seconds
+
+    def until(self, share: float) -> None:
+        """Say by which share of the budget what comes now has to end.
+
+        Parameters
+        ----------
+        share
+            From 0 to 1.
+        """
+        self._until, self.is_over = share * self.budget, False
+
+    def watching(self, progress: Any, stage: str) -> Callable[[int, int], None]:
+        """Make a `progress` for sweeps that ends them when time is up.
+
+        Parameters
+        ----------
+        progress
+            `progress(stage, finished, total)`, or anything else for none.
+        stage
+            What it is told.
+
+        Returns
+        -------
+        callable
+        """
+
+        def watch(finished, total):
+            if callable(progress):
+                progress(stage, finished, total)
+            if self.left < 0 and finished < total:
+                self.is_over = True
+                raise OutOfTime
+
+        return watch

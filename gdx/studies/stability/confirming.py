@@ -1,0 +1,121 @@
+"""Whether plain runs say what the sweep's say, and what becomes of the answer where they do not."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from gdx.edges import Bracket
+from gdx.problems.base import Problem
+from gdx.stepping import Family
+from gdx.studies.stability.clock import Clock
+from gdx.studies.stability.found import RangeTest, Trust
+from gdx.studies.stability.plain import RANGE, late_loss, losses_of, smoothed, suggestions
+from gdx.studies.stability.scanning import Reading
+from gdx.verdicts import TrainingVerdict
+
+MOST_STARTS = 3
+"""That are run again at each step size."""
+
+
+class Confirmed(NamedTuple):
+    """What is left of an answer after the second road."""
+
+    largest_step: Bracket
+    trust: Trust
+
+
+def confirm(
+    problem: Problem, family: Family, keys: Any, num_steps: int, found: Reading, clock: Clock
+) -> Confirmed:
+    """Make some of the runs again in a plain loop, at the best step size and on both sides of the edge.
+
+    Parameters
+    ----------
+    problem, family, keys, num_steps
+        Of the runs.
+    found
+        What they say.
+    clock
+        Of the budget.
+
+    Returns
+    -------
+    Confirmed
+        Near an edge single runs are chaotic, and rounding decides which of them train. So the bracket's ends are where
+        both roads agree: up to the lower one every start trains in both, at the upper one some start fails in both.
+        Where they do not agree about the best step size, or about no failure at all, there is no number.
+    """
+    nothing = Bracket(math.nan, math.nan)
+    if found.best < 0:
+        return Confirmed(nothing, Trust(0, 0, (), "nothing trains, so there was nothing to confirm"))
+    again = _Again(problem, family, keys, num_steps, found)
+    lower = int(np.searchsorted(found.step_sizes, found.largest_step.lower))
+    while lower >= found.best and not again.all_train(lower):
+        lower -= 1
+    upper = next((at for at in range(lower + 1, found.step_sizes.size) if again.one_fails(at, clock)), None)
+    note = "" if clock.left >= 0 else "no time was left to run more of them again"
+    if lower < found.best or (lower > found.best and not again.all_train(found.best)):
+        note = "plain optax runs at the best step size do not train as the sweep's do, so there is no number"
+        return Confirmed(nothing, again.trust(note))
+    if upper is None and not again.fails.any():
+        return Confirmed(Bracket(float(found.step_sizes[lower]), math.inf), again.trust(note))
+    if upper is None:
+        note = "plain optax runs train where the sweep's do not, so there is no number"
+        return Confirmed(nothing, again.trust(note))
+    return Confirmed(Bracket(float(found.step_sizes[lower]), float(found.step_sizes[upper])), again.trust(note))
+
+
+class _Again:
+    """Plain runs, each made once."""
+
+    def __init__(self, problem, family, keys, num_steps, found):
+        self._run, self._keys, self._found = losses_of(problem, family, num_steps), keys, found
+        with np.errstate(invalid="ignore"):
+            self._learned = found.losses <= float(found.level.halfway)
+        self._said: dict[tuple[int, int], bool] = {}
+
+    @property
+    def fails(self):
+        """Where the sweep's runs plainly do, [P, R]: a burst alone is a matter of degree."""
+        return ~self._learned
+
+    def trains(self, at, start):
+        if (at, start) not in self._said:
+            loss = late_loss(self._run(self._found.step_sizes[at], self._keys[start]))
+            self._said[at, start] = bool(loss <= float(self._found.level.halfway))
+        return self._said[at, start]
+
+    def all_train(self, at):
+        return all(self.trains(at, start) for start in range(min(self._keys.shape[0], MOST_STARTS)))
+
+    def one_fails(self, at, clock):
+        """Whether some start fails on both roads, the same or another; without time the sweep's word is taken."""
+        starts = np.flatnonzero(self.fails[at])[:MOST_STARTS]
+        return starts.size > 0 and (clock.left < 0 or any(not self.trains(at, int(start)) for start in starts))
+
+    def trust(self, note):
+        agree = sum(said == bool(self._learned[run]) for run, said in self._said.items())
+        sizes = tuple(sorted({float(self._found.step_sizes[at]) for at, _ in self._said}))
+        return Trust(len(self._said), agree, sizes, note)
+
+
+def range_test(problem: Problem, family: Family, key: Any) -> RangeTest:
+    """Make a learning-rate range test, a plain run whose step size grows at every step.
+
+    Parameters
+    ----------
+    problem, family
+        As in a sweep.
+    key
+        Of the start.
+
+    Returns
+    -------
+    RangeTest
+    """
+    step_sizes = np.geomspace(*RANGE)
+    losses = smoothed(losses_of(problem, family, len(step_sizes))(step_sizes, key))
+    return RangeTest(step_sizes[: len(losses)], losses, suggestions(step_sizes, losses))

@@ -1,0 +1,224 @@
+"""A job's stability in lines that can be acted on."""
+
+from __future__ import annotations
+
+import math
+import textwrap
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from gdx.studies.stability.found import Reached, StepVerdict
+from gdx.studies.stability.watching import at
+from gdx.verdicts import TrainingVerdict
+from gdx.wording import counted
+
+if TYPE_CHECKING:
+    from gdx.studies.stability.found import Cause, Stability
+
+WIDTH, INDENT = 80, 32
+"""Columns of a terminal, and of what a line is about."""
+NOTABLE = 1.3
+"""Factor from which a change is said to move the edge."""
+
+
+def size(value: float) -> str:
+    """Write a step size, or a factor, to two digits, which is what starts agree on.
+
+    Parameters
+    ----------
+    value
+        Positive.
+
+    Returns
+    -------
+    str
+    """
+    if not math.isfinite(value):
+        return "none"
+    return f"{value:.2g}" if not 99.5 <= value < 1e6 else f"{value:.0f}"
+
+
+def rows(found: Stability) -> list[tuple[str, str, str]]:
+    """Say what was found: a name, a number and a sentence each.
+
+    Parameters
+    ----------
+    found
+        Of a job.
+
+    Returns
+    -------
+    list
+    """
+    made = [_largest(found)]
+    if found.is_number:
+        made += [_beyond(found), _best(found), _slow(found)]
+    if found.step_size is not None:
+        made.append(_present(found))
+    made += _helps(found)
+    if found.is_number:
+        made.append(_use(found))
+    finder = ", ".join(f"{name} {size(value)}" for name, value in found.range_test.suggestions.items())
+    if finder:
+        made.append(("a range test would say", "", finder))
+    return [*made, _trust(found), _cost(found)]
+
+
+def lines(found: Stability) -> str:
+    """Set the rows below each other, in 80 columns.
+
+    Parameters
+    ----------
+    found
+        Of a job.
+
+    Returns
+    -------
+    str
+    """
+    written = []
+    for name, value, text in rows(found):
+        body = f"{value}   {text}" if value and text else value or text
+        written.append(
+            textwrap.fill(
+                body,
+                WIDTH,
+                initial_indent=name.ljust(INDENT),
+                subsequent_indent=" " * INDENT,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+    return "\n".join(written)
+
+
+def advice(found: Stability) -> tuple[str, ...]:
+    """Say in two sentences what to do, with numbers.
+
+    Parameters
+    ----------
+    found
+        Of a job.
+
+    Returns
+    -------
+    tuple of str
+    """
+    if not found.is_number:
+        return (f"There is no largest step size to go by: {found.trust.note}.",)
+    use = f"Use a step size from {size(found.good.lower)} to {size(found.good.upper)}"
+    present = {
+        StepVerdict.BEYOND: f"{size(found.step_size or 0)} is beyond the edge",
+        StepVerdict.AT_THE_EDGE: f"{size(found.step_size or 0)} is at the edge",
+        StepVerdict.SAFE: f"{size(found.step_size or 0)} is {size(found.headroom)}x below the edge",
+        StepVerdict.TOO_SLOW: f"{size(found.step_size or 0)} is too small for {found.horizon} steps",
+    }.get(found.verdict)
+    first = f"{use}; {present}." if present else f"{use}; every start trains up to {size(found.largest_step.lower)}."
+    saving = [cause for cause in found.causes if cause.saves] if found.verdict is StepVerdict.BEYOND else []
+    helps = saving or [cause for cause in found.causes if cause.factor >= NOTABLE]
+    if helps:
+        best = helps[0]
+        what = "saves the present step size and " if best.saves and found.verdict is StepVerdict.BEYOND else ""
+        second = f"Of what was changed, {best.name} {what}moves the edge the most, {size(best.factor)}x."
+    elif any(math.isfinite(cause.factor) for cause in found.causes):
+        second = f"Nothing that was changed moves the edge up by more than {NOTABLE:g}x: take a smaller step."
+    else:
+        second = "What would move the edge was not measured: give it a larger budget."
+    return first, second
+
+
+def _largest(found):
+    name = "largest step size that trains"
+    if not found.is_number:
+        return name, "none", found.trust.note
+    starts = counted(found.curve.losses.shape[1], "start")
+    lower, upper = found.largest_step
+    grid = f"grid x{upper / lower:.2g}" if math.isfinite(upper) else "the scan ended there"
+    beyond = f"; none beyond {size(found.none_beyond)}" if math.isfinite(found.none_beyond) else ""
+    return name, size(lower), f"every start up to here{beyond} ({starts}, {grid})"
+
+
+def _beyond(found):
+    told = []
+    if math.isfinite(found.dead_loss):
+        is_chance = abs(found.dead_loss - found.curve.chance) < 0.1 * abs(found.curve.chance - found.best_loss)
+        what = f"loss back at {size(found.dead_loss)} = chance" if is_chance else f"loss {size(found.dead_loss)}"
+        told.append(f"dies: {what} (start {size(found.curve.start)})")
+    if math.isfinite(found.blows_up_from):
+        told.append(f"{'blows up only from' if told else 'blows up from'} {size(found.blows_up_from)}")
+    return "what happens beyond", "", "; ".join(told) or "not seen: the scan ended before"
+
+
+def _best(found):
+    good = f"within 2x of it from {size(found.good.lower)} to {size(found.good.upper)}"
+    return "best", size(found.best), f"loss {size(found.best_loss)}; {good}"
+
+
+def _slow(found):
+    if not math.isfinite(found.too_slow_below):
+        return "too slow below", "", f"not seen: the smallest tried, {size(found.curve.step_sizes[0])}, trains"
+    text = f"loss falls by less than half of what the best does in {found.horizon} steps"
+    return "too slow below", size(found.too_slow_below), text
+
+
+def _present(found):
+    told = [found.verdict.value]
+    step = found.step_size
+    if found.is_number and found.verdict is StepVerdict.BEYOND:
+        told.append(f"{size(1 / found.headroom)}x beyond the largest that trains")
+    elif found.is_number:
+        told.append(f"{size(found.headroom)}x below the edge")
+    if found.is_number and step < found.best:
+        told.append(f"{size(found.best / step)}x below the best")
+    margins = at(found.margin, 1.0), at(found.margin, 0.0)
+    text = ", ".join(told)
+    if found.margin.step_size == step and math.isfinite(margins[0]):
+        text += f"; curvature margin {size(margins[0])} at the end, {size(margins[1])} at step 0"
+    return f"you, at {size(step)}", "", text
+
+
+def _helps(found):
+    made = []
+    for cause in found.causes:
+        if not math.isfinite(cause.factor):
+            continue
+        is_notable = cause.factor >= NOTABLE or cause.factor <= 1 / NOTABLE
+        saves = cause.saves and found.verdict is StepVerdict.BEYOND
+        if is_notable or saves:
+            tail = ", saves the present step size" if saves else ""
+            made.append((f"with {cause.name}", "", f"edge {size(cause.factor)}x, at {size(cause.largest_step.lower)}{tail}"))
+    still = [cause for cause in found.causes if math.isfinite(cause.factor)]
+    others = [cause.name for cause in still if 1 / NOTABLE < cause.factor < NOTABLE]
+    if others:
+        made.append(("moves the edge by little", "", ", ".join(others)))
+    missing = [cause.name for cause in found.causes if not math.isfinite(cause.factor)]
+    if missing:
+        made.append(("not measured", "", ", ".join(missing)))
+    top = max(found.margin.shares.items(), key=lambda pair: pair[1], default=None)
+    if top is not None:
+        made.append(("top curvature direction", "", f"{top[1]:.0%} of it in {top[0]}"))
+    return made
+
+
+def _use(found):
+    return "use", f"{size(found.good.lower)} to {size(found.good.upper)}", ""
+
+
+def _trust(found):
+    starts = found.curve.losses.shape[1]
+    told = []
+    if found.is_number and starts > 1:
+        told.append(f"{starts} starts agree within {size(found.spread)}x" if found.spread > 1 else f"{starts} starts agree")
+    if found.trust.num_runs:
+        told.append(f"{found.trust.num_agree} of {found.trust.num_runs} plain optax runs confirm it")
+    if found.trust.note and found.is_number:
+        told.append(found.trust.note)
+    if found.reached is not Reached.FULL_RUNS:
+        told.append(f"judged by {found.reached.value} ({found.horizon} of {found.num_steps} steps)")
+    return "trust", "", "; ".join([*told, "not tested: other horizons"])
+
+
+def _cost(found):
+    text = f"{counted(found.num_trainings, 'training')} of {found.horizon} steps, {found.seconds:.0f} s"
+    return "cost", "", text
