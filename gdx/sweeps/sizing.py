@@ -8,11 +8,11 @@ import numpy as np
 
 from gdx.stepping.keys import programs_in
 
-CACHE_BYTES = {"cpu": 4 << 20}
+CACHE_BYTES = {"cpu": 2 << 20}
 """Working set that the lanes of one step of a worker may share, by backend; others get `DEVICE_BYTES`. XLA splits what
 is larger among all cores by itself, for less than workers gain."""
 DEVICE_BYTES = 1 << 30
-SLOT_RANGE = {"cpu": (4, 256)}
+SLOT_RANGE = {"cpu": (4, 128)}
 DEVICE_SLOT_RANGE = (64, 1 << 16)
 LIGHT_BYTES = 16 << 10
 """Below this a step is so cheap that watching every step of it would cost more than the step."""

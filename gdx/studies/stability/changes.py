@@ -92,7 +92,9 @@ def changes_of(family: Family, params: chex.ArrayTree, num_steps: int) -> Change
         inner = transformation_of((lambda h: family(h, **own)) if own else family, hyperparams["step_size"])
         return _with(inner, hyperparams, index)
 
-    changes = [Change(f"warm-up of {length} steps", {"warmup": float(length)}) for length in WARMUPS if 2 * length <= num_steps]
+    changes = [
+        Change(f"warm-up of {length} steps", {"warmup": float(length)}) for length in WARMUPS if 2 * length <= num_steps
+    ]
     changes += [Change(f"gradients clipped to a norm of {norm:g}", {"per_clip": 1 / norm}) for norm in CLIPS]
     if "eps" in keywords:
         changes += [

@@ -27,9 +27,7 @@ class Confirmed(NamedTuple):
     trust: Trust
 
 
-def confirm(
-    problem: Problem, family: Family, keys: Any, num_steps: int, found: Reading, clock: Clock
-) -> Confirmed:
+def confirm(problem: Problem, family: Family, keys: Any, num_steps: int, found: Reading, clock: Clock) -> Confirmed:
     """Make some of the runs again in a plain loop, at the best step size and on both sides of the edge.
 
     Parameters

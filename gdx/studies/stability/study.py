@@ -115,8 +115,10 @@ def stability(
     tested = range_test(problem, family, keys[0])
     clock.until(WATCH)
     watched = step_size or (float(found.step_sizes[found.best]) if found.best >= 0 else guess)
-    margin = _not_watched(watched) if clock.left < 0 else margin_of(
-        problem, family, watched, keys[0], horizon, changes.groups
+    margin = (
+        _not_watched(watched)
+        if clock.left < 0
+        else margin_of(problem, family, watched, keys[0], horizon, changes.groups)
     )
     clock.until(1.0)
     causes, more = (), 0

@@ -187,7 +187,9 @@ def _helps(found):
         saves = cause.saves and found.verdict is StepVerdict.BEYOND
         if is_notable or saves:
             tail = ", saves the present step size" if saves else ""
-            made.append((f"with {cause.name}", "", f"edge {size(cause.factor)}x, at {size(cause.largest_step.lower)}{tail}"))
+            made.append(
+                (f"with {cause.name}", "", f"edge {size(cause.factor)}x, at {size(cause.largest_step.lower)}{tail}")
+            )
     still = [cause for cause in found.causes if math.isfinite(cause.factor)]
     others = [cause.name for cause in still if 1 / NOTABLE < cause.factor < NOTABLE]
     if others:
@@ -209,7 +211,9 @@ def _trust(found):
     starts = found.curve.losses.shape[1]
     told = []
     if found.is_number and starts > 1:
-        told.append(f"{starts} starts agree within {size(found.spread)}x" if found.spread > 1 else f"{starts} starts agree")
+        told.append(
+            f"{starts} starts agree within {size(found.spread)}x" if found.spread > 1 else f"{starts} starts agree"
+        )
     if found.trust.num_runs:
         told.append(f"{found.trust.num_agree} of {found.trust.num_runs} plain optax runs confirm it")
     if found.trust.note and found.is_number:
