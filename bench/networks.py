@@ -90,9 +90,9 @@ def train(model, num_steps, num_looks, step_size, key):
     return losses.reshape(-1), scores
 
 
-def referee(model, keys, num_points, num_steps, num_looks):
+def referee(model, keys, num_points, num_steps, num_looks, spacing=SPACING):
     """Train at every step size from every seed, and judge."""
-    step_sizes = model.lowest * SPACING ** np.arange(num_points)
+    step_sizes = model.lowest * spacing ** np.arange(num_points)
     run = jax.vmap(jax.vmap(functools.partial(train, model, num_steps, num_looks), (None, 0)), (0, None))
     losses, scores = map(np.asarray, jax.jit(run)(jnp.asarray(step_sizes, jnp.float32), keys))
     tail = np.mean(losses[..., -num_steps // 10 :], axis=-1, dtype=float)

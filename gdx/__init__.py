@@ -18,7 +18,7 @@ from gdx.observers import Observer
 from gdx.problems import Known, Problem, problem, stateful_problem
 from gdx.responses import critical_step, curvature_threshold, preconditioner
 from gdx.stepping import TrainState, TrainStep, View, train_step
-from gdx.studies import StepTable, Trajectory, Verification, step_table, trajectory, verify
+from gdx.studies import Stability, StepTable, Trajectory, Verification, stability, step_table, trajectory, verify
 from gdx.sweeps import Interrupted, Runs, Stop, Stopping, Sweep, sweep
 from gdx.verdicts import (
     Answer,
@@ -54,6 +54,7 @@ __all__ = [
     "Problem",
     "Runs",
     "Sharpness",
+    "Stability",
     "StepTable",
     "Stop",
     "Stopping",
@@ -86,6 +87,7 @@ __all__ = [
     "responses",
     "schedules",
     "sharpness",
+    "stability",
     "stable",
     "stateful_problem",
     "step_table",

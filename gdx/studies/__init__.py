@@ -5,6 +5,7 @@ from gdx.studies.comparison import Comparison, Contestant, Path, compare
 from gdx.studies.predictions import Prediction, Predictions, minimum_sharpness, predict
 from gdx.studies.resting import Look, Place, curvature_at_rest, places_of_rest
 from gdx.studies.scaling import ScalingGain, scaling_gain
+from gdx.studies.stability import Stability, stability
 from gdx.studies.step_reading import StepRow
 from gdx.studies.step_table import InterruptedTable, StepTable, step_table
 from gdx.studies.trajectory import Trajectory, trajectory
@@ -23,6 +24,7 @@ __all__ = [
     "Prediction",
     "Predictions",
     "ScalingGain",
+    "Stability",
     "StepRow",
     "StepTable",
     "Trajectory",
@@ -37,6 +39,7 @@ __all__ = [
     "places_of_rest",
     "predict",
     "scaling_gain",
+    "stability",
     "step_table",
     "trajectory",
     "transition",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -95,7 +95,7 @@ def changes_of(family: Family, params: chex.ArrayTree, num_steps: int) -> Change
     changes = [
         Change(f"warm-up of {length} steps", {"warmup": float(length)}) for length in WARMUPS if 2 * length <= num_steps
     ]
-    changes += [Change(f"gradients clipped to a norm of {norm:g}", {"per_clip": 1 / norm}) for norm in CLIPS]
+    changes += [Change(f"gradients clipped to {norm:g}", {"per_clip": 1 / norm}) for norm in CLIPS]
     if "eps" in keywords:
         changes += [
             Change(f"eps {keywords['eps'] * factor:g}", {"eps": keywords["eps"] * factor}) for factor in KEYWORDS["eps"]
@@ -126,8 +126,8 @@ def groups_of(params: chex.ArrayTree) -> dict[str, list[int]]:
         depth += 1
     groups: dict[str, list[int]] = {}
     for i, path in enumerate(paths):
-        name = jax.tree_util.keystr(path[depth : depth + 1], simple=True, separator=".") or f"leaf {i}"
-        groups.setdefault(name, []).append(i)
+        name = jax.tree_util.keystr(path[depth : depth + 1], simple=True) or "all"
+        groups.setdefault(f"[{name}]" if name.isdigit() else name, []).append(i)
     names = list(groups)
     if len(names) <= MOST_GROUPS:
         return groups

@@ -14,7 +14,6 @@ from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.found import RangeTest, Trust
 from gdx.studies.stability.plain import RANGE, late_loss, losses_of, smoothed, suggestions
 from gdx.studies.stability.scanning import Reading
-from gdx.verdicts import TrainingVerdict
 
 MOST_STARTS = 3
 """That are run again at each step size."""

@@ -6,12 +6,11 @@ import enum
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from gdx.edges import Bracket
 from gdx.records import record
 
 if TYPE_CHECKING:
+    import numpy as np
     from jaxtyping import Float, Int, Int8
 
     from gdx.sweeps import Runs
@@ -148,12 +147,12 @@ class Stability(NamedTuple):
     best_loss: float
     """There."""
     good: Bracket
-    """Smallest and largest step size around the best at which every start trains to within twice its loss above the
-    known minimum, or above 0."""
+    """Smallest and largest step size around the best at which every start trains and the median loss is within twice the
+    best one above the known minimum, or above 0."""
     too_slow_below: float
     """Smallest step size tested at which every start trains; NaN where all smaller ones do, too."""
     dead_loss: float
-    """Median late loss of the runs beyond the edge that stay finite; NaN where all blow up."""
+    """Median late loss where no start trains any more, of the runs that stay finite; NaN where all blow up."""
     blows_up_from: float
     """Smallest step size from which every run tested blows up; infinite for none."""
     margin: Margin

@@ -6,7 +6,6 @@ import math
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import numpy as np
 
 from gdx.edges import Bracket
@@ -14,7 +13,7 @@ from gdx.edges.scanning import Search, find_edge
 from gdx.edges.starting import first_scan
 from gdx.exploring import Along, Exploration, explore, hyperparams_at
 from gdx.studies.stability.clock import Clock
-from gdx.sweeps import Interrupted, Runs, Stop, Sweep, sweep
+from gdx.sweeps import Interrupted, Sweep, sweep
 from gdx.verdicts import TrainingVerdict, training_verdicts
 from gdx.verdicts.training import TrainingLevel, training_level
 

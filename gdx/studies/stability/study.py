@@ -18,7 +18,7 @@ from gdx.studies.stability.causes import measure_causes
 from gdx.studies.stability.changes import changes_of
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.confirming import Confirmed, confirm, range_test
-from gdx.studies.stability.found import Curve, Margin, RangeTest, Reached, Stability, StepVerdict, Trust
+from gdx.studies.stability.found import Curve, Margin, RangeTest, Reached, Stability, StepVerdict
 from gdx.studies.stability.scanning import TWICE, Reading, read, scan
 from gdx.studies.stability.variants import variants_of
 from gdx.studies.stability.watching import margin_of
@@ -153,7 +153,7 @@ def _answer(runs, found: Reading, confirmed: Confirmed, step_size, num_steps, ho
     best = float(sizes[found.best]) if found.best >= 0 else math.nan
     blown = np.all(found.codes == TrainingVerdict.BLOWN_UP, axis=1)
     from_here = np.logical_and.accumulate(blown[::-1])[::-1]
-    beyond = (sizes > largest.lower)[:, None] & np.isfinite(found.losses) & (found.codes != TrainingVerdict.TRAINED)
+    beyond = (sizes >= found.none_beyond)[:, None] & np.isfinite(found.losses)
     slow = np.flatnonzero(~found.trains[: max(found.best, 0)])
     start = float(np.median(runs.first_training_loss))
     curve = Curve(sizes, found.losses, found.codes, start, float(found.level.chance), float(found.level.halfway))
@@ -192,7 +192,9 @@ def _good(found, runs, largest):
     floor = float(np.nanmax(np.asarray(runs.minimum))) if np.isfinite(np.asarray(runs.minimum)).any() else 0.0
     best = float(np.median(found.losses[found.best]))
     bound = floor + TWICE * (best - floor) if best > floor else best + abs(best)
-    fine = found.trains & np.all(found.losses <= bound, axis=1) & (found.step_sizes <= largest.lower)
+    with np.errstate(invalid="ignore"):
+        middle = np.median(found.losses, axis=1)
+        fine = found.trains & (middle <= bound) & (found.step_sizes <= largest.lower)
     fine[found.best] = True
     low = high = found.best
     while low > 0 and fine[low - 1]:

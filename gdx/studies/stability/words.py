@@ -6,20 +6,20 @@ import math
 import textwrap
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from gdx.studies.stability.found import Reached, StepVerdict
 from gdx.studies.stability.watching import at
-from gdx.verdicts import TrainingVerdict
 from gdx.wording import counted
 
 if TYPE_CHECKING:
-    from gdx.studies.stability.found import Cause, Stability
+    from gdx.studies.stability.found import Stability
 
-WIDTH, INDENT = 80, 32
+WIDTH, INDENT = 80, 34
 """Columns of a terminal, and of what a line is about."""
-NOTABLE = 1.3
-"""Factor from which a change is said to move the edge."""
+CLOSE = 0.1
+"""Share of the way from chance to the best within which a loss is back at chance."""
+NOTABLE = 1.9
+"""Factor from which a change is said to move the edge: two points of the grid that it is tried on, since by one of them
+single starts move it by chance."""
 
 
 def size(value: float) -> str:
@@ -140,11 +140,15 @@ def _largest(found):
 
 
 def _beyond(found):
-    told = []
-    if math.isfinite(found.dead_loss):
-        is_chance = abs(found.dead_loss - found.curve.chance) < 0.1 * abs(found.curve.chance - found.best_loss)
-        what = f"loss back at {size(found.dead_loss)} = chance" if is_chance else f"loss {size(found.dead_loss)}"
-        told.append(f"dies: {what} (start {size(found.curve.start)})")
+    """Of the step sizes at which no start trains."""
+    curve, told = found.curve, []
+    beyond = curve.losses[curve.step_sizes >= found.none_beyond]
+    finite = beyond[np.isfinite(beyond)]
+    if finite.size:
+        low, high = np.quantile(finite, [0.1, 0.9])
+        is_chance = max(abs(low - curve.chance), abs(high - curve.chance)) < CLOSE * (curve.chance - found.best_loss)
+        loss = f"back at {size(found.dead_loss)} = chance" if is_chance else f"{size(low)} to {size(high)}"
+        told.append(f"dies: loss {loss} (start {size(curve.start)}, chance {size(curve.chance)})")
     if math.isfinite(found.blows_up_from):
         told.append(f"{'blows up only from' if told else 'blows up from'} {size(found.blows_up_from)}")
     return "what happens beyond", "", "; ".join(told) or "not seen: the scan ended before"
