@@ -4,10 +4,10 @@ Claims: on every model the largest step size that `gdx.stability` gives within i
 1.2x, the referee's grid, of what the referee finds, or the referee's lies inside of the bracket that it gives; and the
 range that it says to use holds step sizes whose loss is within twice that of the referee's best.
 
-The referee knows nothing of gdx: plain optax loops, three seeds at each of a grid 1.5x apart (see bench/networks.py), and
-again at each of a grid 1.2x apart around what that gave. U is the largest step size such that from the best one up to
-it all seeds train; "none" the smallest beyond which no seed does. Suggestions of range tests are those of one run of 100
-steps from 1e-7 to 10, by the rules that finders use; their ratio to the referee's best step size is shown.
+The referee knows nothing of gdx: plain optax loops, three seeds at each of a grid 1.5x apart (see bench/networks.py),
+and again at each of a grid 1.2x apart around what that gave. U is the largest step size such that from the best one up
+to it all seeds train; "none" the smallest beyond which no seed does. Suggestions of range tests are those of one run of
+100 steps from 1e-7 to 10, by the rules that finders use; their ratio to the referee's best step size is shown.
 
     python bench/peers.py                     # about twenty minutes on 2 cores
     python bench/peers.py --only transformer  # some of the models
@@ -64,13 +64,15 @@ def compare(name, model, keys, sizes, budget):
     found = gdx.stability(model.problem, model.family, keys=keys, num_steps=sizes[1], budget=budget, progress=False)
     lower, upper = found.largest_step
     within = lower / FINE <= largest * (1 + 1e-9) and largest <= max(upper, lower * FINE) * (1 + 1e-9)
-    rules = "".join(f"{value / best:9.2g}" for value in found.range_test.suggestions.values())
-    print(
-        f"{name:40s}{largest:9.3g}{none:9.3g}{lower:9.3g}{upper:9.3g}{lower / largest:7.2f} {'ok ' if within else 'OFF'}"
-        f"{best:10.3g}{found.best:9.3g}{best_loss:10.3g}{found.best_loss:10.3g}{rules}"
+    rules = [f"{value / best:9.2g}" for value in found.range_test.suggestions.values()]
+    cells = [
+        f"{name:40s}{largest:9.3g}{none:9.3g}{lower:9.3g}{upper:9.3g}",
+        f"{lower / largest:7.2f} {'ok ' if within else 'OFF'}",
+        f"{best:10.3g}{found.best:9.3g}{best_loss:10.3g}{found.best_loss:10.3g}",
+        *rules,
         f"{found.num_trainings:7d}{found.seconds:7.1f}{seconds:7.1f}  {found.trust.num_agree}/{found.trust.num_runs}",
-        flush=True,
-    )
+    ]
+    print("".join(cells), flush=True)
     return within
 
 
@@ -86,14 +88,11 @@ def main():
     num_seeds, *sizes = (2, 8, 40, 10) if options.toy else (NUM_SEEDS, NUM_POINTS, NUM_STEPS, NUM_LOOKS)
     budget = 5.0 if options.toy else BUDGET
     print(machine())
-    print(
-        f"{sizes[1]} steps, {num_seeds} starts; the referee's grids are {SPACING}x and {FINE}x apart; budget {budget:g} s"
-    )
+    print(f"{sizes[1]} steps, {num_seeds} starts; referee's grids {SPACING}x and {FINE}x apart; budget {budget:g} s")
     print("rules of range tests: what they suggest over the referee's best step size\n")
-    print(
-        f"{'':40s}{'U':>9s}{'none':>9s}{'gdx':>9s}{'to':>9s}{'/ U':>7s}    {'best':>10s}{'gdx':>9s}{'loss':>10s}{'gdx':>10s}"
-        f"{'steepest':>9s}{'valley':>9s}{'min / 10':>9s}{'runs':>7s}{'s':>7s}{'ref. s':>7s}  confirmed"
-    )
+    names = ("U", "none", "gdx", "to"), ("best", "gdx", "loss", "gdx"), ("steepest", "valley", "min / 10")
+    numbers, bests, rules = ("".join(f"{one:>9s}" for one in part) for part in names)
+    print(f"{'':40s}{numbers}{'/ U':>7s}     {bests}{rules}{'runs':>10s}{'s':>7s}{'ref. s':>7s}  confirmed")
     keys = jax.random.split(jax.random.key(options.seed), num_seeds)
     every = {name: make for name, make in MODELS.items() if any(part in name for part in options.only)}
     models = TOY if options.toy else every

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -45,7 +45,7 @@ def measure_causes(
     run: Sweep,
     keys: Any,
     changes: Changes,
-    others: Mapping[str, Problem],
+    others: Mapping[str, Callable[[], Problem]],
     edge: float,
     level: TrainingLevel,
     step_size: float | None,
@@ -61,7 +61,7 @@ def measure_causes(
     changes
         Those that are numbers of the same program.
     others
-        Problems that stand for a change, by name, each a program of its own.
+        Functions that make problems which stand for a change, by name, each a program of its own.
     edge
         Largest step size that trains without a change.
     level
@@ -80,22 +80,25 @@ def measure_causes(
     unchanged = Change(CONTROL, {})
     listed = (unchanged, *changes.changes)
     control, causes, num_runs = None, [], 0
-    for problem, several in ((None, listed), *((other, (Change(name, {}),)) for name, other in others.items())):
+    for make, several in ((None, listed), *((make, (Change(name, {}),)) for name, make in others.items())):
         if clock.left < 0:
             causes += [_unmeasured(one.name, "no time was left") for one in several]
             continue
-        own = run if problem is None else sweep(problem, run.family, num_steps=run.num_steps, num_runs=keys.size)
         try:
+            own = run if make is None else sweep(make(), run.family, num_steps=run.num_steps, num_runs=keys.size)
             tried, made = _try_out(own, keys, changes, several, edge, level, step_size, clock, progress)
         except ValueError as error:
             causes += [_unmeasured(one.name, str(error)) for one in several]
             continue
         num_runs += made
         found = [_cause_of(tried, i, one.name, edge, control, keys.size) for i, one in enumerate(several)]
-        if problem is None:
-            control = found[0].largest_step
+        if make is None:
+            control = found[0]
             found = [_cause_of(tried, i, one.name, edge, control, keys.size) for i, one in enumerate(several)][1:]
         causes += found
+    if control is None or control.saves:
+        # Where runs train or fail by chance, a change that trains proves nothing.
+        causes = [cause._replace(saves=None) for cause in causes]
     return tuple(sorted(causes, key=lambda cause: (math.isnan(cause.factor), -cause.factor))), num_runs
 
 
@@ -167,8 +170,8 @@ def _cause_of(tried, i, name, edge, control, num_starts):
         note = "no time was left"
     elif math.isinf(lower):
         note = "no step size that was tried trains with it"
-    elif control is not None and control.lower > 0:
-        factor = bracket.lower / control.lower
+    elif control is not None and control.largest_step.lower > 0:
+        factor = bracket.lower / control.largest_step.lower
     best = float(np.min(tried.losses[own])) if own.any() else math.nan
     return Cause(name, factor, bracket, saves, best, int(np.count_nonzero(own)) * num_starts, note)
 

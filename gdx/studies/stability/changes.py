@@ -155,7 +155,7 @@ def _keywords(family):
 
 class _State(NamedTuple):
     inner: optax.OptState
-    count: jax.Array
+    num_updates: jax.Array
 
 
 def _with(inner, hyperparams, index):
@@ -171,10 +171,10 @@ def _with(inner, hyperparams, index):
         updates = jax.tree.map(lambda leaf: leaf * clip.astype(leaf.dtype), updates)
         updates, opt_state = inner.update(updates, state.inner, params, **extra_args)
         # Of 0 steps and of 1 the first is whole.
-        warm = jnp.minimum(1.0, (state.count + 1) / jnp.maximum(hyperparams["warmup"], 1.0))
+        warm = jnp.minimum(1.0, (state.num_updates + 1) / jnp.maximum(hyperparams["warmup"], 1.0))
         leaves, structure = jax.tree.flatten(updates)
         factors = [warm * jnp.where(hyperparams["half"] == group, 0.5, 1.0) for group in index]
         leaves = [leaf * factor.astype(leaf.dtype) for leaf, factor in zip(leaves, factors, strict=True)]
-        return structure.unflatten(leaves), _State(opt_state, state.count + 1)
+        return structure.unflatten(leaves), _State(opt_state, state.num_updates + 1)
 
     return optax.GradientTransformationExtraArgs(init_fn, update_fn)

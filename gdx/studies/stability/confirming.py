@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from gdx.edges import Bracket
-from gdx.problems.base import Problem
-from gdx.stepping import Family
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.found import RangeTest, Trust
-from gdx.studies.stability.plain import RANGE, late_loss, losses_of, smoothed, suggestions
+from gdx.studies.stability.plain import RANGE, late_loss, smoothed, suggestions
 from gdx.studies.stability.scanning import Reading
 
 MOST_STARTS = 3
@@ -26,13 +25,15 @@ class Confirmed(NamedTuple):
     trust: Trust
 
 
-def confirm(problem: Problem, family: Family, keys: Any, num_steps: int, found: Reading, clock: Clock) -> Confirmed:
+def confirm(train: Callable[..., Any], keys: Any, found: Reading, clock: Clock) -> Confirmed:
     """Make some of the runs again in a plain loop, at the best step size and on both sides of the edge.
 
     Parameters
     ----------
-    problem, family, keys, num_steps
-        Of the runs.
+    train
+        As `losses_of` makes it.
+    keys
+        Typed random keys [R].
     found
         What they say.
     clock
@@ -48,7 +49,7 @@ def confirm(problem: Problem, family: Family, keys: Any, num_steps: int, found: 
     nothing = Bracket(math.nan, math.nan)
     if found.best < 0:
         return Confirmed(nothing, Trust(0, 0, (), "nothing trains, so there was nothing to confirm"))
-    again = _Again(problem, family, keys, num_steps, found)
+    again = _Again(train, keys, found)
     lower = int(np.searchsorted(found.step_sizes, found.largest_step.lower))
     while lower >= found.best and not again.all_train(lower):
         lower -= 1
@@ -68,8 +69,8 @@ def confirm(problem: Problem, family: Family, keys: Any, num_steps: int, found: 
 class _Again:
     """Plain runs, each made once."""
 
-    def __init__(self, problem, family, keys, num_steps, found):
-        self._run, self._keys, self._found = losses_of(problem, family, num_steps), keys, found
+    def __init__(self, train, keys, found):
+        self._run, self._keys, self._found = train, keys, found
         with np.errstate(invalid="ignore"):
             self._learned = found.losses <= float(found.level.halfway)
         self._said: dict[tuple[int, int], bool] = {}
@@ -99,20 +100,21 @@ class _Again:
         return Trust(len(self._said), agree, sizes, note)
 
 
-def range_test(problem: Problem, family: Family, key: Any) -> RangeTest:
+def range_test(train: Callable[..., Any], key: Any) -> RangeTest:
     """Make a learning-rate range test, a plain run whose step size grows at every step.
 
     Parameters
     ----------
-    problem, family
-        As in a sweep.
+    train
+        As `losses_of` makes it.
     key
         Of the start.
 
     Returns
     -------
     RangeTest
+        Of fewer steps where the horizon is shorter.
     """
     step_sizes = np.geomspace(*RANGE)
-    losses = smoothed(losses_of(problem, family, len(step_sizes))(step_sizes, key))
+    losses = smoothed(train(step_sizes, key))
     return RangeTest(step_sizes[: len(losses)], losses, suggestions(step_sizes, losses))

@@ -102,7 +102,8 @@ class Cause(NamedTuple):
     largest_step: Bracket
     """With the change."""
     saves: bool | None
-    """Whether every start trains at the present step size with it; None where every one does without."""
+    """Whether every start trains at the present step size with it; None where that was not tried, or where every start
+    of the control does so, too."""
     best_loss: float
     """Smallest median late loss with it, at the step sizes that were tried."""
     num_runs: int
@@ -147,8 +148,8 @@ class Stability(NamedTuple):
     best_loss: float
     """There."""
     good: Bracket
-    """Smallest and largest step size around the best at which every start trains and the median loss is within twice the
-    best one above the known minimum, or above 0."""
+    """Smallest and largest step size around the best at which every start trains and the median loss is within twice
+    the best one above the known minimum, or above 0."""
     too_slow_below: float
     """Smallest step size tested at which every start trains; NaN where all smaller ones do, too."""
     dead_loss: float
@@ -169,8 +170,8 @@ class Stability(NamedTuple):
     """The second road."""
     reached: Reached
     """How far the budget went."""
-    runs: Runs
-    """All that were made without a change, leaves [P, R]."""
+    runs: Runs | None
+    """All that were made without a change, leaves [P, R]; None where none was."""
     horizon: int
     """Steps of every run."""
     num_steps: int

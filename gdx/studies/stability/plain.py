@@ -49,7 +49,7 @@ def losses_of(
     Returns
     -------
     callable
-        `(step size, or one a step [T]; key) -> losses [T]` of the batches, at the parameters before every step.
+        `(step size, or one a step, at most T; key) -> losses` of the batches, at the parameters before every step.
     """
 
     @jax.jit
@@ -78,8 +78,10 @@ def losses_of(
         return jax.lax.scan(step, carry, (jnp.arange(num_steps, dtype=jnp.int32), step_sizes))[1]
 
     def run(step_sizes, key):
-        spread = jnp.broadcast_to(jnp.asarray(step_sizes, jnp.result_type(float)), (num_steps,))
-        return np.asarray(train(spread, key), float)
+        wanted = np.broadcast_to(step_sizes, np.shape(step_sizes) or (num_steps,))[:num_steps]
+        # Few step sizes go through the same program, whose last steps nobody looks at.
+        padded = np.append(wanted, np.full(num_steps - len(wanted), wanted[-1]))
+        return np.asarray(train(jnp.asarray(padded, jnp.result_type(float)), key), float)[: len(wanted)]
 
     return run
 

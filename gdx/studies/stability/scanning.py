@@ -108,12 +108,12 @@ def scan(
     explored, seconds = _first_round(run, along, keys, guess, clock, progress)
     lanes = max(keys.shape[0], (run.slots or 1) * run.workers)
     expected = seconds * max(1.0, USUAL_POINTS * keys.shape[0] / lanes)
-    if explored is None or expected > clock.left:
-        horizon = int(num_steps * max(clock.left, 0.0) / max(expected, 1e-9))
-        if horizon < FEWEST_STEPS or horizon >= num_steps:
-            return explored, guess
-        run = sweep(problem, family, num_steps=horizon, num_runs=USUAL_POINTS * keys.shape[0])
-        explored = Exploration(run, keys, along)
+    if expected > clock.left:
+        # A shorter horizon is another program.
+        horizon = int(num_steps * (clock.left - run.compile_seconds) / expected)
+        if horizon >= FEWEST_STEPS:
+            run = sweep(problem, family, num_steps=horizon, num_runs=USUAL_POINTS * keys.shape[0])
+            explored = Exploration(run, keys, along)
     try:
         grid = np.concatenate([points, np.asarray(extra, float)])
         wanted = Search("trains", 1e-6, RTOL, grows=True)
@@ -139,6 +139,7 @@ def read(explored: Exploration) -> Reading:
     Reading
     """
     runs = explored.runs
+    assert runs is not None
     codes, level = np.asarray(training_verdicts(runs)), training_level(runs)
     losses = np.asarray(runs.late_loss, float)
     trains = np.all(codes == TrainingVerdict.TRAINED, axis=1)
@@ -153,13 +154,14 @@ def _first_round(run: Sweep, along, keys, guess, clock, progress):
     explored, compiled, began = Exploration(run, keys, along), run.compile_seconds, time.perf_counter()
     try:
         explored.add([guess], clock.watching(progress, "first runs"))
-        runs, found = explored.runs, explored
+        runs = explored.runs
     except Interrupted as interrupted:
         if not clock.is_over:
             raise
-        runs, found = interrupted.runs, None
+        runs, explored = interrupted.runs, explored.finished()
+    assert runs is not None
     seconds = time.perf_counter() - began - (run.compile_seconds - compiled)
-    return found, seconds * run.num_steps / max(float(np.max(runs.steps)), 1.0)
+    return explored, seconds * run.num_steps / max(float(np.max(runs.steps)), 1.0)
 
 
 def _around_best(explored):

@@ -18,7 +18,8 @@ from gdx.studies.stability.causes import measure_causes
 from gdx.studies.stability.changes import changes_of
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.confirming import Confirmed, confirm, range_test
-from gdx.studies.stability.found import Curve, Margin, RangeTest, Reached, Stability, StepVerdict
+from gdx.studies.stability.found import Curve, Margin, RangeTest, Reached, Stability, StepVerdict, Trust
+from gdx.studies.stability.plain import losses_of
 from gdx.studies.stability.scanning import TWICE, Reading, read, scan
 from gdx.studies.stability.variants import variants_of
 from gdx.studies.stability.watching import margin_of
@@ -107,12 +108,16 @@ def stability(
     clock.until(SCAN)
     own = [] if step_size is None else [step_size, EDGE * step_size]
     explored, guess = scan(problem, changes.family, changes.along(), keys, num_steps, clock, progress, own)
-    if explored is None:
+    if explored is None or explored.runs is None:
         return _without_runs(step_size, guess, num_steps, clock)
-    found, horizon = read(explored), explored.run.num_steps
+    found, horizon, is_cut = read(explored), explored.run.num_steps, clock.is_over
     clock.until(CONFIRM)
-    confirmed = confirm(problem, family, keys, horizon, found, clock)
-    tested = range_test(problem, family, keys[0])
+    train = losses_of(problem, family, horizon)
+    confirmed = confirm(train, keys, found, clock)
+    if is_cut:
+        note = "; ".join(filter(None, [confirmed.trust.note, "the budget ended before the scan did"]))
+        confirmed = confirmed._replace(trust=confirmed.trust._replace(note=note))
+    tested = range_test(train, keys[0])
     clock.until(WATCH)
     watched = step_size or (float(found.step_sizes[found.best]) if found.best >= 0 else guess)
     margin = (
@@ -224,7 +229,32 @@ def _no_test():
 
 def _without_runs(step_size, guess, num_steps, clock):
     """What is left where the budget does not even pay for short runs."""
-    raise ValueError(
-        f"budget: {clock.budget:g} s do not pay for one run of {num_steps} steps, nor for short ones; pass more, or a "
-        f"smaller num_steps. Curvature of one batch points to a step size of {guess:.2g}"
+    nan, nothing = math.nan, Bracket(math.nan, math.nan)
+    note = f"no run ended within {clock.budget:g} s; curvature of one batch points to a step size of {guess:.2g}"
+    empty = np.zeros((0, 1))
+    return Stability(
+        step_size=step_size,
+        largest_step=nothing,
+        spread=nan,
+        none_beyond=nan,
+        verdict=StepVerdict.UNKNOWN,
+        headroom=nan,
+        best=nan,
+        best_loss=nan,
+        good=nothing,
+        too_slow_below=nan,
+        dead_loss=nan,
+        blows_up_from=nan,
+        margin=_not_watched(nan),
+        causes=(),
+        advice=(f"There is no largest step size to go by: {note}.",),
+        curve=Curve(np.zeros(0), empty, empty.astype(np.int8), nan, nan, nan),
+        range_test=_no_test(),
+        trust=Trust(0, 0, (), note),
+        reached=Reached.CURVATURE,
+        runs=None,
+        horizon=0,
+        num_steps=num_steps,
+        num_trainings=0,
+        seconds=clock.seconds,
     )

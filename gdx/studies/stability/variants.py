@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import jax
@@ -18,8 +20,8 @@ AGREE = 1e-3
 """Relative difference up to which the losses of two halves add up to that of the whole batch."""
 
 
-def variants_of(problem: Problem, key: chex.PRNGKey) -> dict[str, Problem]:
-    """Make the problems that stand for a change.
+def variants_of(problem: Problem, key: chex.PRNGKey) -> dict[str, Callable[[], Problem]]:
+    """List the problems that stand for a change.
 
     Parameters
     ----------
@@ -31,18 +33,16 @@ def variants_of(problem: Problem, key: chex.PRNGKey) -> dict[str, Problem]:
     Returns
     -------
     dict
-        By what was changed. Batches of half the size are there only where the losses of two halves are seen to add up
-        to that of the whole.
+        By what was changed, functions that make them, since some have to look at a loss first. Batches of half the size
+        raise a ValueError where the losses of two halves are not seen to add up to that of the whole.
     """
-    found = {}
+    found: dict[str, Callable[[], Problem]] = {}
     if problem.batches is not None:
-        found["batches of twice the size"] = _doubled(problem)
-        halved = _halved(problem, key)
-        if halved is not None:
-            found["batches of half the size"] = halved
+        found["batches of twice the size"] = functools.partial(_doubled, problem)
+        found["batches of half the size"] = functools.partial(_halved, problem, key)
     leaves = jax.tree.leaves(jax.eval_shape(problem.init, key)[0])
     if any(leaf.dtype in NARROW for leaf in leaves):
-        found["parameters in float32"] = _widened(problem)
+        found["parameters in float32"] = functools.partial(_widened, problem)
     return found
 
 
@@ -63,33 +63,30 @@ def _doubled(problem):
 
 
 def _halved(problem, key):
-    """The first half of every batch; None where halves do not add up to the whole."""
+    """The first half of every batch."""
     batches = problem.batches
     params, state = problem.init(key)
     batch = batches(key, jnp.int32(0))
-    leaves = jax.tree.leaves(batch)
-    sizes = {leaf.shape[0] if getattr(leaf, "ndim", 0) else 0 for leaf in leaves}
+    sizes = {leaf.shape[0] if getattr(leaf, "ndim", 0) else 0 for leaf in jax.tree.leaves(batch)}
     if len(sizes) != 1 or min(sizes) < 2 or min(sizes) % 2:
-        return None
+        raise ValueError("batches: their arrays have no one even length to be halved")
     half = min(sizes) // 2
 
     def part(batch, start):
         return jax.tree.map(lambda leaf: leaf[start : start + half], batch)
 
-    whole, first, second = (
-        float(problem.loss(params, state, one)[0]) for one in (batch, part(batch, 0), part(batch, half))
-    )
-    together = first + second
+    loss_of = jax.jit(lambda batch: problem.loss(params, state, batch)[0])
+    whole, first, second = (float(loss_of(one)) for one in (batch, part(batch, 0), part(batch, half)))
     for factor in (1.0, 2.0):
         # A mean over examples, or a sum with weights that add up to 1.
-        if np.isclose(whole, factor * together / 2, rtol=AGREE, atol=0):
+        if np.isclose(whole, factor * (first + second) / 2, rtol=AGREE, atol=0):
 
             def loss(params, state, batch, factor=factor):
                 value, state = problem.loss(params, state, part(batch, 0))
                 return factor * value, state
 
             return problem._replace(loss=loss)
-    return None
+    raise ValueError("batches: the losses of two halves do not add up to that of the whole")
 
 
 def _widened(problem):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -82,11 +82,11 @@ def margin_of(
                 grad=gradient,
                 value_fn=lambda params: own(params)[0],
             )
-            moved = optax.apply_updates(params, updates), new_state, state
+            moved: Any = optax.apply_updates(params, updates), new_state, state
             moved = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), moved, carry)
-            return moved, (loss, state.margin, state.sharpness)
+            return moved, (loss, moved[2].margin, moved[2].sharpness)
 
-        carry = params, model_state, watched.init(params)
+        carry: Any = params, model_state, watched.init(params)
         end, seen = jax.lax.scan(step, carry, jnp.arange(num_steps, dtype=jnp.int32))
         return end[2].vector, seen
 

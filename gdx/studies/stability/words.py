@@ -6,6 +6,8 @@ import math
 import textwrap
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from gdx.studies.stability.found import Reached, StepVerdict
 from gdx.studies.stability.watching import at
 from gdx.wording import counted
@@ -51,7 +53,7 @@ def rows(found: Stability) -> list[tuple[str, str, str]]:
     -------
     list
     """
-    made = [_largest(found)]
+    made: list[tuple[str, str, str]] = [_largest(found)]
     if found.is_number:
         made += [_beyond(found), _best(found), _slow(found)]
     if found.step_size is not None:
@@ -183,19 +185,17 @@ def _present(found):
 
 
 def _helps(found):
-    made = []
+    made, others = [], []
     for cause in found.causes:
         if not math.isfinite(cause.factor):
             continue
-        is_notable = cause.factor >= NOTABLE or cause.factor <= 1 / NOTABLE
         saves = cause.saves and found.verdict is StepVerdict.BEYOND
-        if is_notable or saves:
-            tail = ", saves the present step size" if saves else ""
-            made.append(
-                (f"with {cause.name}", "", f"edge {size(cause.factor)}x, at {size(cause.largest_step.lower)}{tail}")
-            )
-    still = [cause for cause in found.causes if math.isfinite(cause.factor)]
-    others = [cause.name for cause in still if 1 / NOTABLE < cause.factor < NOTABLE]
+        if 1 / NOTABLE < cause.factor < NOTABLE and not saves:
+            others.append(cause.name)
+            continue
+        tail = ", saves the present step size" if saves else ""
+        text = f"edge {size(cause.factor)}x, at {size(cause.largest_step.lower)}{tail}"
+        made.append((f"with {cause.name}", "", text))
     if others:
         made.append(("moves the edge by little", "", ", ".join(others)))
     missing = [cause.name for cause in found.causes if not math.isfinite(cause.factor)]
@@ -219,7 +219,7 @@ def _trust(found):
             f"{starts} starts agree within {size(found.spread)}x" if found.spread > 1 else f"{starts} starts agree"
         )
     if found.trust.num_runs:
-        told.append(f"{found.trust.num_agree} of {found.trust.num_runs} plain optax runs confirm it")
+        told.append(f"{found.trust.num_agree} of {found.trust.num_runs} plain optax runs come out the same")
     if found.trust.note and found.is_number:
         told.append(found.trust.note)
     if found.reached is not Reached.FULL_RUNS:

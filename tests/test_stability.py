@@ -1,0 +1,240 @@
+"""How large a job's step may be, and what moves its edge, where closed forms say it."""
+
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import keys
+
+import gdx
+from gdx.studies.stability import Reached, StepVerdict, confirming, study
+from gdx.studies.stability.changes import MOST_GROUPS, changes_of, groups_of
+from gdx.studies.stability.clock import Clock
+from gdx.studies.stability.plain import losses_of, smoothed, suggestions
+from gdx.studies.stability.variants import variants_of
+from gdx.verdicts.training import TrainingLevel
+
+STIFF, SOFT = 100.0, 1.0
+EDGE = 2 / STIFF
+
+
+def two_layers():
+    """Two groups of parameters that do not touch, the one a hundred times as curved as the other."""
+
+    def init(key):
+        return {"stiff": jax.random.normal(key, (3,)), "soft": jax.random.normal(jax.random.fold_in(key, 1), (2,))}
+
+    return gdx.problem(init, lambda w: 0.5 * STIFF * jnp.sum(w["stiff"] ** 2) + 0.5 * SOFT * jnp.sum(w["soft"] ** 2))
+
+
+@pytest.fixture(scope="module")
+def beyond():
+    """Gradient descent at 1.5 times its edge."""
+    return gdx.stability(two_layers(), optax.sgd, step_size=1.5 * EDGE, num_steps=100, budget=200.0, progress=False)
+
+
+def causes(found):
+    return {cause.name: cause for cause in found.causes}
+
+
+def test_the_largest_step_that_trains_is_two_over_the_curvature(beyond):
+    lower, upper = beyond.largest_step
+    assert lower < EDGE < upper < 1.25 * lower
+    assert beyond.none_beyond == upper
+    assert beyond.spread == 1
+    assert beyond.reached is Reached.FULL_RUNS
+    assert beyond.trust.num_runs == beyond.trust.num_agree > 0
+
+
+def test_a_step_size_beyond_the_edge_is_told_by_how_much(beyond):
+    assert beyond.verdict is StepVerdict.BEYOND
+    np.testing.assert_allclose(beyond.headroom, beyond.largest_step.lower / (1.5 * EDGE))
+
+
+def test_the_margin_of_curvature_is_the_step_size_over_the_edge(beyond):
+    np.testing.assert_allclose(beyond.margin.margins[-1], 1.5, rtol=1e-3)
+    np.testing.assert_allclose(beyond.margin.sharpness[-1], STIFF, rtol=1e-3)
+    assert beyond.margin.shares["stiff"] > 0.99
+
+
+def test_half_the_step_in_the_stiff_layer_doubles_the_edge_and_saves_the_job(beyond):
+    found = causes(beyond)
+    np.testing.assert_allclose(found["half the step in stiff"].factor, 2.0)
+    assert found["half the step in stiff"].saves
+    np.testing.assert_allclose(found["half the step in soft"].factor, 1.0)
+    assert not found["half the step in soft"].saves
+    np.testing.assert_allclose(found["warm-up of 10 steps"].factor, 1.0)
+    assert beyond.causes[0].factor >= 2.0
+    assert "saves the present step size" in str(beyond)
+
+
+def test_what_is_said_fits_a_terminal_and_holds_the_numbers(beyond):
+    text = str(beyond)
+    assert max(map(len, text.splitlines())) <= 80
+    assert f"{beyond.largest_step.lower:.2g}" in text
+    assert len(beyond.advice) == 2
+
+
+def reading(codes, sizes=(1.0, 2.0, 3.0, 4.0, 5.0)):
+    """A scan of two starts with these verdicts, the best of which is at 2."""
+    codes = np.repeat(np.asarray(codes, np.int8)[:, None], 2, axis=1)
+    losses = np.where(codes == gdx.TrainingVerdict.TRAINED, 0.1, np.nan)
+    return study.Reading(np.asarray(sizes), codes, losses, np.all(codes == 0, axis=1), TrainingLevel(2.0, 0.0, 1.0), 1)
+
+
+@pytest.mark.parametrize(
+    ("step_size", "verdict"),
+    [
+        (1.0, StepVerdict.TOO_SLOW),
+        (2.0, StepVerdict.AT_THE_EDGE),
+        (4.0, StepVerdict.BEYOND),
+        (None, StepVerdict.UNKNOWN),
+    ],
+)
+def test_a_step_size_is_told_by_which_side_of_the_best_it_fails_on(step_size, verdict):
+    found = reading([1, 0, 0, 4, 4])
+    assert study._verdict(found, found.largest_step, step_size) is verdict
+
+
+def test_far_below_the_edge_a_step_size_is_safe():
+    found = reading([0, 0, 0, 4, 4], (0.1, 0.2, 3.0, 4.0, 5.0))
+    assert study._verdict(found, found.largest_step, 0.1) is StepVerdict.SAFE
+
+
+def test_where_plain_runs_do_otherwise_there_is_no_number(monkeypatch):
+    def never(problem, family, num_steps):
+        return lambda step_sizes, key: np.full(num_steps, 1e6)
+
+    monkeypatch.setattr(study, "losses_of", never)
+    found = gdx.stability(two_layers(), optax.sgd, num_steps=60, budget=60.0, progress=False)
+    assert not found.is_number
+    assert math.isnan(found.largest_step.upper)
+    assert "no number" in found.trust.note
+    assert "none" in str(found)
+    assert found.causes == ()
+
+
+def test_a_budget_that_pays_for_nothing_says_so():
+    found = gdx.stability(two_layers(), optax.sgd, num_steps=1 << 22, budget=0.5, progress=False)
+    assert found.reached is not Reached.FULL_RUNS or "budget" in found.trust.note
+    assert found.seconds < 30
+
+
+def test_without_a_change_the_optimizer_is_the_jobs_own():
+    params = {"a": jnp.asarray([1.0, -2.0]), "b": jnp.asarray(3.0)}
+    family = functools.partial(optax.adamw, b1=0.8)
+    changes = changes_of(family, params, 400)
+    ours, own = changes.family(changes.along()(0.1)), family(0.1)
+
+    def loss(w):
+        return jnp.sum(w["a"] ** 4) + (w["b"] - w["a"][0]) ** 2
+
+    places = []
+    for optimizer in (ours, own):
+        w, state = params, optimizer.init(params)
+        for _ in range(50):
+            updates, state = optimizer.update(jax.grad(loss)(w), state, w)
+            w = optax.apply_updates(w, updates)
+        places.append(w)
+    jax.tree.map(lambda one, other: np.testing.assert_allclose(one, other, rtol=1e-12), *places)
+
+
+def test_changes_are_what_they_are_called():
+    params = {"a": jnp.asarray([3.0, 4.0]), "b": jnp.asarray([12.0])}
+    changes = changes_of(optax.adam, params, 400)
+    by_name = {change.name: change for change in changes.changes}
+    assert {"eps 1e-06", "b2 0.95", "half the step in a", "warm-up of 100 steps"} <= set(by_name)
+    plain = changes_of(lambda step_size: optax.sgd(step_size), params, 400)
+    by_name = {change.name: change for change in plain.changes}
+    assert "b2 0.95" not in by_name
+
+    def first_update(name):
+        optimizer = plain.family(plain.along(by_name[name])(1.0))
+        return optimizer.update(params, optimizer.init(params), params)[0]
+
+    np.testing.assert_allclose(first_update("gradients clipped to 1")["a"], [-3 / 13, -4 / 13])
+    np.testing.assert_allclose(first_update("warm-up of 10 steps")["b"], [-1.2])
+    np.testing.assert_allclose(first_update("half the step in a")["a"], [-1.5, -2.0])
+    np.testing.assert_allclose(first_update("half the step in a")["b"], [-12.0])
+
+
+def test_layers_are_told_apart_by_name_and_neighbours_taken_together_where_there_are_many():
+    assert list(groups_of({"params": {"one": {"w": 1.0, "b": 1.0}, "two": {"w": 1.0}}})) == ["one", "two"]
+    assert list(groups_of([jnp.ones(2), jnp.ones(2)])) == ["[0]", "[1]"]
+    many = groups_of({f"layer{i:02d}": jnp.ones(1) for i in range(20)})
+    assert len(many) == MOST_GROUPS
+    assert [leaf for leaves in many.values() for leaf in leaves] == list(range(20))
+
+
+def test_batches_of_half_the_size_keep_the_scale_of_the_loss():
+    x = np.random.default_rng(0).normal(size=(32, 3))
+    weighted = gdx.problems.least_squares(x, x @ np.ones(3), batch_size=8)
+    # Rows of one batch that are all alike, so that halves add up.
+    alike = gdx.problem(
+        lambda key: jnp.ones(3),
+        lambda w, batch: jnp.mean((batch @ w) ** 2),
+        batches=lambda key, step: jnp.ones((8, 3)) * (1 + step),
+    )
+    key = jax.random.key(0)
+    halved = variants_of(alike, key)["batches of half the size"]()
+    np.testing.assert_allclose(halved.loss(jnp.ones(3), (), jnp.ones((8, 3)))[0], 9.0)
+    doubled = variants_of(weighted, key)["batches of twice the size"]()
+    batch = doubled.batches(key, jnp.int32(3))
+    params, state = weighted.init(key)
+    each = [weighted.loss(params, state, one)[0] for one in (weighted.batches(key, 6), weighted.batches(key, 7))]
+    np.testing.assert_allclose(doubled.loss(params, state, batch)[0], np.mean(each))
+
+
+def test_rules_of_range_tests_point_where_they_say():
+    sizes = np.geomspace(1e-6, 1.0, 61)
+    losses = np.where(sizes < 1e-2, 2.0 - np.clip(np.log10(sizes) + 5, 0, 3) / 3, 1.0 + 50 * (sizes - 1e-2))
+    found = suggestions(sizes, losses)
+    np.testing.assert_allclose(found["minimum / 10"], 1e-3, rtol=0.3)
+    assert 1e-5 < found["steepest"] < 1e-2
+    assert 1e-4 < found["valley"] < 1e-2
+    assert len(smoothed(np.r_[np.ones(50), np.full(50, 1e3)])) < 60
+
+
+def test_a_plain_run_takes_one_step_size_a_step():
+    problem = gdx.problem(lambda key: jnp.asarray(1.0), lambda w: 0.5 * w**2)
+    losses = losses_of(problem, optax.sgd, 4)(np.array([0.5, 0.25, 0.1]), keys(1)[0])
+    np.testing.assert_allclose(losses, 0.5 * np.array([1.0, 0.5, 0.375]) ** 2)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"step_size": -1.0}, "step_size: -1"),
+        ({"budget": 0.0}, "budget: 0"),
+        ({"num_steps": 0}, "num_steps: 0"),
+        ({"problem": lambda h: 1}, "problem: function is no gdx.Problem"),
+        ({"family": optax.sgd(0.1)}, "family"),
+    ],
+)
+def test_what_cannot_be_asked_is_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        gdx.stability(**({"problem": two_layers(), "family": optax.sgd} | arguments))
+
+
+def test_the_bracket_is_where_both_roads_agree():
+    found = reading([0, 0, 0, 4, 4])
+
+    def train(step_size, key):
+        """All starts fail from 2.5 on, where the sweep's do from 4."""
+        return np.full(20, 0.1 if step_size < 2.5 else 5.0)
+
+    confirmed = confirming.confirm(train, keys(2), found, Clock(100.0))
+    assert tuple(confirmed.largest_step) == (2.0, 4.0)
+    assert confirmed.trust.num_runs > confirmed.trust.num_agree
+
+
+def test_an_edge_that_plain_runs_never_see_is_none():
+    confirmed = confirming.confirm(
+        lambda step_size, key: np.full(20, 0.1), keys(2), reading([0, 0, 0, 4, 4]), Clock(100.0)
+    )
+    assert math.isnan(confirmed.largest_step.lower)
+    assert "no number" in confirmed.trust.note
