@@ -18,7 +18,18 @@ from gdx.observers import Observer
 from gdx.problems import Known, Problem, problem, stateful_problem
 from gdx.responses import critical_step, curvature_threshold, preconditioner
 from gdx.stepping import TrainState, TrainStep, View, train_step
-from gdx.studies import Stability, StepTable, Trajectory, Verification, stability, step_table, trajectory, verify
+from gdx.studies import (
+    Autopsy,
+    Stability,
+    StepTable,
+    Trajectory,
+    Verification,
+    autopsy,
+    stability,
+    step_table,
+    trajectory,
+    verify,
+)
 from gdx.sweeps import Interrupted, Runs, Stop, Stopping, Sweep, sweep
 from gdx.verdicts import (
     Answer,
@@ -38,6 +49,7 @@ __version__ = "0.1.0"
 
 __all__ = [
     "Answer",
+    "Autopsy",
     "Bracket",
     "Edge",
     "EdgeMarginState",
@@ -67,6 +79,7 @@ __all__ = [
     "Verification",
     "View",
     "answers",
+    "autopsy",
     "bounded",
     "converged",
     "critical_step",

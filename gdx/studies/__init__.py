@@ -1,5 +1,6 @@
 """Questions that a person asks, each answered by composing the rest."""
 
+from gdx.studies.autopsy import Autopsy, autopsy
 from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
 from gdx.studies.predictions import Prediction, Predictions, minimum_sharpness, predict
@@ -13,6 +14,7 @@ from gdx.studies.transition import Transition, default_step_sizes, limit_of, tra
 from gdx.studies.verification import Claim, Verification, verify
 
 __all__ = [
+    "Autopsy",
     "BatchSizeEdges",
     "Claim",
     "Comparison",
@@ -30,6 +32,7 @@ __all__ = [
     "Trajectory",
     "Transition",
     "Verification",
+    "autopsy",
     "compare",
     "curvature_at_rest",
     "default_step_sizes",

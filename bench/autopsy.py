@@ -1,0 +1,439 @@
+"""Whether `gdx.autopsy` blames what was done to a run, and leaves healthy ones alone.
+
+Claims: of over 200 faults planted into small trainings at least three of four are blamed rightly, none of the kinds of
+fault less than half of the time; and of over 50 healthy runs at most one in twenty is said to have spiked.
+
+Every case trains a small model as it should be, up to a checkpoint, and goes on from there for 24 steps with one fault:
+the step of one layer 8 to 64 times too large; one batch whose inputs or targets are scaled or garbage; a schedule that
+rises to a peak 8 to 64 times too high; or, of models in float16 or bfloat16, a loss scaled by too much, squares that
+overflow, variances that cancel. Other cases than those of a schedule may have one, too, that does no harm.
+
+A referee that knows nothing of gdx says which plants count: a plain scan over optax, and the mean loss over all of the
+training data after every step. A plant has made a spike where this exceeds twice what it was at the checkpoint and twice
+what the same run without the fault has there, or is not finite; it counts only where the run without it stays below 1.3
+times the checkpoint's. A healthy run is one without a fault that does. A peak too high counts as found by "schedule" or
+"step everywhere", a layer by its name in a smaller step, a batch by its index.
+
+Constants of the autopsy were chosen on seeds 0 to 3; the results are those of another.
+
+    python bench/autopsy.py             # some ten minutes on 2 cores
+    python bench/autopsy.py --each      # a line a case
+    python bench/autopsy.py --toy       # seconds, figures without meaning
+
+Typical printout: see bench/results/autopsy-cpu.txt.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import functools
+import tempfile
+import time
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from timing import machine
+
+import gdx
+from gdx.problems.data import bundled, scale_features
+from gdx.studies.autopsy import Kind
+
+NUM_STEPS, BATCH = 24, 32
+WARM = (40, 160)
+"""Steps before the checkpoint, one of these."""
+FACTORS = (8.0, 16.0, 32.0, 64.0)
+FAULTS = ("layer", "batch", "width", "schedule")
+SPIKE, CALM = 2.0, 1.3
+NEVER = 10**6
+REPORTED = 1000
+"""Seed of what is reported."""
+
+
+class Model(NamedTuple):
+    """A small model with its data."""
+
+    init: Any
+    """`key -> {layer: {name: array}}`."""
+    losses: Any
+    """`(params, inputs, targets) -> [b]`."""
+    inputs: np.ndarray
+    targets: np.ndarray
+    step_sizes: dict[str, float]
+    """That train it well, by optimizer."""
+
+
+def dense(key, inputs, outputs, gain=1.0):
+    return {"w": gain * jax.random.normal(key, (inputs, outputs)) / np.sqrt(inputs), "b": jnp.zeros(outputs)}
+
+
+def mlp(widths, activation, losses, norm=None):
+    """A perceptron; with a norm of its hidden values, written as one should not in narrow numbers."""
+
+    def init(key):
+        keys = jax.random.split(key, len(widths) - 1)
+        return {f"layer{i}": dense(keys[i], *widths[i : i + 2], np.sqrt(2)) for i in range(len(keys))}
+
+    def apply(params, x):
+        for i, layer in enumerate(params.values()):
+            x = x @ layer["w"] + layer["b"]
+            if i < len(params) - 1:
+                x = activation(x if norm is None else norm(x))
+        return x
+
+    return init, lambda params, x, y: losses(apply(params, x), y)
+
+
+def elman(width, losses):
+    """A recurrent network over the rows of an image."""
+
+    def init(key):
+        one, two, three = jax.random.split(key, 3)
+        return {"input": dense(one, 8, width), "recurrent": dense(two, width, width), "output": dense(three, width, 10)}
+
+    def apply(params, x):
+        rows = jnp.swapaxes(x.reshape(len(x), 8, 8), 0, 1)
+
+        def step(h, row):
+            inner = row @ params["input"]["w"] + h @ params["recurrent"]["w"] + params["recurrent"]["b"]
+            return jnp.tanh(inner + params["input"]["b"]), None
+
+        h, _ = jax.lax.scan(step, jnp.zeros((len(x), width), x.dtype), rows)
+        return h @ params["output"]["w"] + params["output"]["b"]
+
+    return init, lambda params, x, y: losses(apply(params, x), y)
+
+
+def cross_entropy(logits, labels):
+    return optax.softmax_cross_entropy_with_integer_labels(logits.astype(jnp.float32), labels)
+
+
+def squares(outputs, targets):
+    return jnp.mean((outputs.astype(jnp.float32) - targets) ** 2, axis=-1)
+
+
+def variance_norm(x):
+    """The mean of the squares less the square of the mean: cancels in narrow numbers."""
+    mean = jnp.mean(x, axis=-1, keepdims=True)
+    return (x - mean) / jnp.sqrt(jnp.mean(x * x, axis=-1, keepdims=True) - mean * mean)
+
+
+def square_norm(x):
+    """Divided by the root of the sum of squares, which overflows in float16 from 65504."""
+    return 6 * x / jnp.sqrt(jnp.sum(x * x, axis=-1, keepdims=True))
+
+
+@functools.cache
+def models():
+    """The small models, by name."""
+    pixels, labels = bundled("digits")
+    pixels = scale_features(pixels, "standard")[:768].astype(np.float32)
+    labels = np.asarray(labels[:768], np.int32)
+    features, target = bundled("diabetes")
+    features = scale_features(features, "standard").astype(np.float32)
+    target = scale_features(target[:, None], "standard").astype(np.float32)
+    usual = {"sgd": 0.1, "momentum": 0.02, "adam": 2e-3, "adamw": 2e-3}
+    softer = {"sgd": 0.03, "momentum": 5e-3, "adam": 2e-3, "adamw": 2e-3}
+    return {
+        "tanh MLP": Model(*mlp((64, 32, 10), jnp.tanh, cross_entropy), pixels, labels, usual),
+        "ReLU MLP": Model(*mlp((64, 48, 32, 10), jax.nn.relu, cross_entropy), pixels, labels, usual),
+        "RNN": Model(*elman(32, cross_entropy), pixels, labels, softer),
+        "regression": Model(*mlp((10, 32, 1), jnp.tanh, squares), features, target, softer),
+        "square norm": Model(*mlp((64, 32, 10), jnp.tanh, cross_entropy, square_norm), pixels, labels, usual),
+        "variance norm": Model(*mlp((64, 32, 10), jnp.tanh, cross_entropy, variance_norm), pixels, labels, usual),
+    }
+
+
+SOUND = ("tanh MLP", "ReLU MLP", "RNN", "regression")
+
+
+class Numbers(NamedTuple):
+    """Of an optimizer, and of a loss; traced by the referee."""
+
+    factors: Any
+    """Of the updates, by layer."""
+    begins: Any
+    """Count at which the schedule begins to rise."""
+    length: Any
+    """Steps over which it does."""
+    peak: Any
+    """To so many times the step size."""
+    scale: Any
+    """Of the loss, taken back in the updates."""
+
+
+def optimizer_of(name, step_size, is_scheduled, numbers):
+    """The optimizer of a case, as a user would chain it."""
+
+    def schedule(count):
+        share = jnp.clip((count - numbers.begins) / numbers.length, 0, 1)
+        return step_size * numbers.peak**share * jnp.where(count < numbers.begins, 1 - 1e-4 * count, 1.0)
+
+    size = schedule if is_scheduled else step_size
+    inner = {
+        "sgd": optax.sgd,
+        "momentum": functools.partial(optax.sgd, momentum=0.9),
+        "adam": functools.partial(optax.adam, eps=1e-5),
+        "adamw": functools.partial(optax.adamw, eps=1e-5, weight_decay=1e-2),
+    }[name](size)
+
+    def each(updates, params):
+        return {
+            layer: jax.tree.map(lambda leaf: leaf * jnp.asarray(factor, leaf.dtype), updates[layer])
+            for layer, factor in numbers.factors.items()
+        }
+
+    unscaled = optax.stateless(
+        lambda updates, params: jax.tree.map(lambda u: u / jnp.asarray(numbers.scale, u.dtype), updates)
+    )
+    return optax.chain(unscaled, inner, optax.stateless(each))
+
+
+def loss_of(model, scale):
+    """Mean loss of a batch, scaled."""
+    return lambda params, batch: jnp.mean(model.losses(params, *batch)) * scale
+
+
+@functools.cache
+def trainer(name, optimizer, is_scheduled, dtype):
+    """The referee's loop: `(numbers, params, opt_state, batches) -> the same after every step, and losses of all data`."""
+    model = models()[name]
+    all_data = jnp.asarray(model.inputs, dtype), jnp.asarray(model.targets)
+
+    @jax.jit
+    def train(numbers, params, opt_state, batches):
+        transformation = optimizer_of(optimizer, model.step_sizes[optimizer], is_scheduled, numbers)
+
+        def step(carry, batch):
+            params, opt_state = carry
+            gradient = jax.grad(loss_of(model, numbers.scale))(params, batch)
+            updates, opt_state = transformation.update(gradient, opt_state, params)
+            params = optax.apply_updates(params, updates)
+            return (params, opt_state), loss_of(model, 1.0)(params, all_data)
+
+        before = loss_of(model, 1.0)(params, all_data)
+        end, losses = jax.lax.scan(step, (params, opt_state), batches)
+        return end, jnp.append(before, losses)
+
+    return train
+
+
+class Case(NamedTuple):
+    """A run to look at."""
+
+    fault: str
+    model: str
+    optimizer: str
+    is_scheduled: bool
+    dtype: str
+    truth: Any
+    """Layer, or index of the batch."""
+    loss: Any
+    transformation: Any
+    params: Any
+    opt_state: Any
+    batches: Any
+    counts: bool
+
+
+def make_case(fault, seed):
+    """Train up to a checkpoint, plant a fault, and let the referee say whether it did anything."""
+    rng = np.random.default_rng(seed)
+    dtype, name = "float32", str(rng.choice(SOUND))
+    optimizer = str(rng.choice(["sgd", "momentum", "adam", "adamw"]))
+    how = ""
+    if fault == "width":
+        how = str(rng.choice(["loss scale", "square norm", "variance norm"]))
+        dtype = "bfloat16" if how == "variance norm" else "float16"
+        name = how if "norm" in how else str(rng.choice(["tanh MLP", "ReLU MLP"]))
+    is_scheduled = fault == "schedule" or bool(rng.integers(2))
+    model = models()[name]
+    params = jax.tree.map(lambda leaf: leaf.astype(dtype), model.init(jax.random.key(int(rng.integers(2**31)))))
+    warm = int(rng.choice(WARM))
+    clean = Numbers(dict.fromkeys(params, 1.0), NEVER, 1.0, 1.0, 1.0)
+    train = trainer(name, optimizer, is_scheduled, dtype)
+    batches = draw(model, rng, warm + NUM_STEPS, dtype)
+    before, after = (jax.tree.map(lambda leaf: leaf[part], batches) for part in (slice(warm), slice(warm, None)))
+    opt_state = optimizer_of(optimizer, model.step_sizes[optimizer], is_scheduled, clean).init(params)
+    opt_state = jax.tree.map(jnp.asarray, opt_state)
+    (params, opt_state), _ = train(clean, params, opt_state, before)
+    numbers, faulty, truth = plant(fault, how, rng, clean, after, warm, params)
+    _, fine = train(clean, params, opt_state, after)
+    _, ill = train(numbers, params, opt_state, faulty)
+    fine, ill = np.asarray(fine, float), np.asarray(ill, float)
+    is_calm = bool(np.all(fine <= CALM * fine[0]))
+    spikes = not np.all(ill <= SPIKE * np.maximum(fine, fine[0]))
+    chosen = optimizer_of(optimizer, model.step_sizes[optimizer], is_scheduled, numbers)
+    loss = loss_of(model, numbers.scale)
+    counts = is_calm and (spikes or fault == "healthy")
+    return Case(fault, name, optimizer, is_scheduled, dtype, truth, loss, chosen, params, opt_state, faulty, counts)
+
+
+def draw(model, rng, number, dtype):
+    """Batches, stacked."""
+    rows = rng.integers(0, len(model.inputs), (number, BATCH))
+    return jnp.asarray(model.inputs[rows], dtype), jnp.asarray(model.targets[rows])
+
+
+def plant(fault, how, rng, clean, batches, warm, params):
+    """The numbers and the batches of a run with a fault, and what would be the right answer."""
+    factor = float(rng.choice(FACTORS))
+    if fault == "layer":
+        layer = str(rng.choice(list(params)))
+        return clean._replace(factors={**clean.factors, layer: factor}), batches, layer
+    if fault == "schedule":
+        begins, length = warm + int(rng.integers(0, 6)), float(rng.choice([1, 4, 8]))
+        return clean._replace(begins=begins, length=length, peak=factor), batches, None
+    if fault == "batch":
+        at = int(rng.integers(2, NUM_STEPS - 5))
+        return clean, poisoned(batches, at, rng), at
+    if how == "loss scale":
+        return clean._replace(scale=2.0 ** float(rng.integers(14, 19))), batches, None
+    if "norm" in how:
+        # Features in units a few hundred times as small, as they come.
+        inputs, targets = batches
+        at = int(rng.integers(2, NUM_STEPS - 5))
+        by = float(rng.choice([60, 120])) if how == "square norm" else 1.0
+        offset = float(rng.choice([30, 100])) if how == "variance norm" else 0.0
+        inputs = inputs.at[at:].set(((inputs[at:].astype(jnp.float32) * by) + offset).astype(inputs.dtype))
+        return clean, (inputs, targets), None
+    return clean, batches, None
+
+
+def poisoned(batches, at, rng):
+    """One batch made useless in one of several ways."""
+    inputs, targets = batches
+    size = float(rng.choice([10, 30, 100, 300]))
+    way = str(rng.choice(["inputs scaled", "garbage inputs", "targets"]))
+    if way == "targets" and targets.dtype == jnp.float32:
+        return inputs, targets.at[at].mul(-size)
+    if way == "garbage inputs":
+        noise = jnp.asarray(size * rng.normal(size=inputs.shape[1:]), inputs.dtype)
+        return inputs.at[at].set(noise), targets
+    wrong = targets if targets.dtype == jnp.float32 else targets.at[at].set((targets[at] + 1) % 10)
+    return inputs.at[at].mul(size), wrong
+
+
+def told(case, found):
+    """In a word, what was blamed."""
+    if not found.has_spike:
+        return "no spike"
+    if found.blame is None:
+        return "no blame"
+    return found.blame.kind.value
+
+
+def is_right(case, found):
+    """Whether it is what was planted."""
+    if case.fault == "healthy":
+        return not found.has_spike
+    if not found.has_spike or found.blame is None:
+        return False
+    kind = found.blame.kind
+    return {
+        "layer": kind is Kind.GROUP and found.blame.group == case.truth,
+        "batch": kind is Kind.BATCH and found.blame.batch == case.truth,
+        "width": kind is Kind.WIDTH,
+        "schedule": kind in (Kind.SCHEDULE, Kind.STEP),
+    }[case.fault]
+
+
+def look(case):
+    """One autopsy, and its seconds."""
+    started = time.perf_counter()
+    found = gdx.autopsy(
+        case.loss,
+        case.transformation,
+        params=case.params,
+        opt_state=case.opt_state,
+        batches=case.batches,
+        margin=False,
+        progress=False,
+    )
+    return found, time.perf_counter() - started
+
+
+def survey(fault, wanted, seed, each):
+    """Cases of one kind until enough count: those, with what was found, and how many did not count."""
+    seen, missed = [], 0
+    while len(seen) < wanted:
+        number = len(seen) + missed
+        case = make_case(fault, [seed, (*FAULTS, "healthy").index(fault), number])
+        if not case.counts:
+            missed += 1
+            continue
+        found, seconds = look(case)
+        seen.append((case, found, seconds))
+        if each:
+            blame = found.blame.name if found.blame else found.reason
+            also = ", ".join(one.name for one in found.others[:3])
+            print(
+                f"{fault:9s}{number:4d} {case.model:14s}{case.optimizer:9s}{'scheduled' if case.is_scheduled else '':10s}"
+                f"{case.truth!s:10s} {'ok ' if is_right(case, found) else 'OFF'} onset {found.onset!s:5s}"
+                f"start {found.start:3d} {blame}; also {also}",
+                flush=True,
+            )
+    return seen, missed
+
+
+def report(results):
+    """Print the table; the shares of right answers."""
+    columns = [kind.value for kind in Kind] + ["no blame", "no spike"]
+    print(f"\n{'planted':10s}{'count':>6s}{'right':>7s}{'not counted':>13s}   blamed")
+    print(f"{'':36s}  " + "".join(f"{column:>18s}" for column in columns))
+    shares = {}
+    for fault, (seen, missed) in results.items():
+        right = sum(is_right(case, found) for case, found, _ in seen)
+        shares[fault] = right / len(seen)
+        counts = collections.Counter(told(case, found) for case, found, _ in seen)
+        wrong = sum(
+            told(case, found) in ("batch", "step of a group") and not is_right(case, found)
+            for case, found, _ in seen
+            if case.fault in ("layer", "batch")
+        )
+        print(
+            f"{fault:10s}{len(seen):6d}{shares[fault]:7.0%}{missed:13d}     "
+            + "".join(f"{counts[column]:18d}" for column in columns)
+            + (f"   {wrong} of them another one than was planted, or of the other kind" if wrong else "")
+        )
+    return shares
+
+
+def main():
+    """Run everything."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--toy", action="store_true")
+    parser.add_argument("--each", action="store_true", help="a line a case")
+    parser.add_argument("--seed", type=int, default=REPORTED)
+    parser.add_argument("--plants", type=int, default=52, help="of every kind")
+    parser.add_argument("--only", nargs="*", default=[*FAULTS, "healthy"])
+    options = parser.parse_args()
+    # Cases of one shape and one set of numbers compile once.
+    cache = tempfile.TemporaryDirectory()
+    jax.config.update("jax_compilation_cache_dir", cache.name)
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    jax.config.update("jax_disable_most_optimizations", options.toy)
+    plants = 1 if options.toy else options.plants
+    print(machine())
+    print(f"bar: 75 % right, 50 % of every kind, 5 % false alarms; seed {options.seed}, {NUM_STEPS} steps a replay\n")
+    started = time.perf_counter()
+    results = {
+        fault: survey(fault, plants if fault != "healthy" or options.toy else plants + 8, options.seed, options.each)
+        for fault in options.only
+    }
+    shares = report(results)
+    seconds = [one for seen, _ in results.values() for _, _, one in seen]
+    planted = [share for fault, share in shares.items() if fault != "healthy"]
+    if planted:
+        print(f"\nright of {plants * len(planted)} plants: {np.mean(planted):.0%}; worst kind {min(planted):.0%}")
+    if "healthy" in shares:
+        print(f"false alarms on {len(results['healthy'][0])} healthy runs: {1 - shares['healthy']:.0%}")
+    print(f"seconds an autopsy: median {np.median(seconds):.1f}, all {time.perf_counter() - started:.0f}")
+    cache.cleanup()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,202 @@
+"""Whether a run spikes at all, and how much of that is left when one thing is changed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from gdx.studies.autopsy.changes import Change
+from gdx.studies.autopsy.found import Kind, Tried
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+SHARE_OF_LOSS = 0.3
+"""Rise, as a share of the loss before it, below which nothing is a spike."""
+SPREADS = 1.0
+"""The same in standard deviations of the loss between batches."""
+SMALL = 0.1
+"""Share of the damage to the unchanged run that is little."""
+MAD = 1.4826
+"""Standard deviation of a normal distribution over its median absolute deviation."""
+MANY = 0.5
+"""Share of the batches from which on it says nothing of one of them that leaving it out saves the run."""
+
+
+class Spike(NamedTuple):
+    """What the unchanged run does, on batches held fixed."""
+
+    has_spike: bool
+    onset: int | None
+    """Index of the update after which the curve first is above the threshold."""
+    start: int
+    """Where to begin replays."""
+    rise: float
+    threshold: float
+    curve: Float[np.ndarray, " N+1"]
+    """Median over the batches."""
+    reference: Float[np.ndarray, " P"]
+    """Loss of every batch at the start of the replays."""
+
+
+class Damage(NamedTuple):
+    """Of one lane."""
+
+    total: float
+    worst: float
+
+
+def spike_of(matrix: Float[np.ndarray, "N+1 P"]) -> Spike:
+    """Decide whether a run spikes.
+
+    Parameters
+    ----------
+    matrix
+        Loss of every batch (columns) at the parameters after 0 to N updates (rows).
+
+    Returns
+    -------
+    Spike
+
+    Notes
+    -----
+    The median over batches held fixed has no batch's own difficulty in it, and one poisoned batch does not move it. It
+    has to rise above its lowest value before by more than batches differ from each other there (by their median
+    absolute deviation), and by a share of itself.
+    """
+    # More than half of the batches have to be numbers; where they are not, the run is lost.
+    curve = np.median(np.where(np.isfinite(matrix), matrix, np.inf), axis=1)
+    lowest = np.minimum.accumulate(curve)
+    at_lowest = [int(np.argmin(curve[: i + 1])) for i in range(curve.size)]
+    thresholds = np.array([_threshold(matrix[i]) for i in at_lowest])
+    with np.errstate(invalid="ignore"):
+        rises = np.where(np.isfinite(curve), curve - lowest, np.inf)
+    over = np.flatnonzero(rises > thresholds)
+    if not np.isfinite(curve[0]) or not over.size:
+        return Spike(False, None, 0, float(rises.max()), float(thresholds[-1]), curve, matrix[0])
+    first = int(over[0])
+    base, threshold = at_lowest[first], float(thresholds[first])
+    # What had been learned since the start must not hide a part of the spike.
+    start = int(np.flatnonzero(curve[: base + 1] - curve[base] <= threshold / 2)[0])
+    return Spike(True, first - 1, start, float(rises.max()), threshold, curve, matrix[start])
+
+
+def damage_of(losses: Float[np.ndarray, " N"], ends: Float[np.ndarray, " P"], spike: Spike, first: int) -> Damage:
+    """Say how far, and how long, a lane lies above what the start makes of the same batches.
+
+    Parameters
+    ----------
+    losses
+        Of the batches from the start of the replay on, before their updates.
+    ends
+        Of all batches after the last update.
+    spike
+        Of the unchanged run.
+    first
+        Column of the reference that the first of the losses belongs to; with one column alone it is that.
+
+    Returns
+    -------
+    Damage
+        The worst rise in units of the threshold.
+    """
+    reference = spike.reference
+    own = reference[first : first + losses.size] if reference.size > 1 else np.repeat(reference, losses.size)
+    with np.errstate(invalid="ignore"):
+        excess = np.append(_relative(losses, own, spike), np.median(_relative(ends, reference, spike)))
+    excess = np.where(np.isfinite(excess), excess, np.inf)
+    return Damage(float(np.sum(np.maximum(excess - spike.threshold / 2, 0))), float(np.max(excess)) / spike.threshold)
+
+
+def judge(change: Change, losses: Float[np.ndarray, " N"], damage: Damage, control: Damage) -> Tried:
+    """Put together what became of a lane.
+
+    Parameters
+    ----------
+    change
+        What was changed.
+    losses
+        Of the lane.
+    damage, control
+        To it, and to the unchanged run.
+
+    Returns
+    -------
+    Tried
+    """
+    share = 0.0 if damage.total == 0 else damage.total / control.total if np.isfinite(damage.total) else 1.0
+    saves = damage.worst <= 1 and (not np.isfinite(control.total) or damage.total <= SMALL * control.total)
+    return Tried(
+        change.kind,
+        change.name,
+        change.batch,
+        change.group,
+        change.factor,
+        damage.total,
+        share,
+        damage.worst,
+        bool(saves) and change.kind is not None,
+        losses,
+    )
+
+
+def savers(tried: list[Tried]) -> tuple[list[Tried], str]:
+    """List the changes that save and can be blamed, the smallest first.
+
+    Parameters
+    ----------
+    tried
+        All of them.
+
+    Returns
+    -------
+    list of Tried, str
+        Of every kind the mildest; and why there is none to blame, where that is so.
+    """
+    left_out = [one for one in tried if one.kind is Kind.BATCH]
+    saving = [one for one in left_out if one.saves]
+    found: list[Tried] = [one for one in tried if one.saves and one.kind in (Kind.WIDTH, Kind.SCHEDULE, Kind.CLIPPING)]
+    if left_out and len(saving) > MANY * len(left_out):
+        return [], "leaving out any one of most batches saves it, too: it hangs by a thread, so nothing is to blame"
+    found += _one_batch(saving)
+    steps = [one for one in tried if one.saves and one.kind is Kind.STEP]
+    everywhere = max(steps, key=lambda one: one.factor, default=None)
+    if everywhere is not None:
+        found.append(everywhere)
+    found += _one_group(tried, everywhere)
+    frozen = [one for one in tried if one.saves and one.kind is Kind.FREEZING]
+    found += sorted(frozen, key=lambda one: one.damage)
+    order = list(Kind)
+    found.sort(key=lambda one: order.index(one.kind))  # pyright: ignore[reportArgumentType]
+    return found, "" if found else "none of the changes saves it"
+
+
+def _one_batch(saving):
+    """The batch, where it is one; several that save alike say that the run was about to spike anyway."""
+    return saving if len(saving) == 1 else []
+
+
+def _one_group(tried, everywhere):
+    """The group whose step alone, made smaller by no stronger factor than is needed everywhere, saves the run."""
+    best: dict[str, Tried] = {}
+    for one in tried:
+        if one.kind is Kind.GROUP and one.saves and (one.group not in best or one.factor > best[one.group].factor):
+            best[one.group] = one
+    found = sorted(best.values(), key=lambda one: -one.factor)
+    found = [one for one in found if everywhere is None or one.factor >= everywhere.factor]
+    # Where two do it alike it is the step that they share.
+    return found[:1] if len(found) == 1 or (found and found[0].factor > found[1].factor) else []
+
+
+def _threshold(losses):
+    finite = losses[np.isfinite(losses)]
+    middle = np.median(finite) if finite.size else np.inf
+    spread = MAD * np.median(np.abs(finite - middle)) if finite.size else np.inf
+    return max(SHARE_OF_LOSS * abs(middle), SPREADS * spread, np.finfo(float).tiny)
+
+
+def _relative(losses, reference, spike):
+    """Rise above the reference; of a batch whose loss is large anyway, that in proportion."""
+    level = abs(spike.curve[spike.start]) + spike.threshold
+    return (losses - reference) / np.maximum(1.0, np.abs(reference) / level)
