@@ -65,7 +65,8 @@ def changes_of(
     )
     made = [none]
     if has_schedule:
-        made.append(none._replace(kind=Kind.SCHEDULE, name="schedules held where they are at the start", holds=True))
+        name = "schedules held where they are at the checkpoint"
+        made.append(none._replace(kind=Kind.SCHEDULE, name=name, holds=True))
     made += [
         none._replace(
             kind=Kind.STEP, name=f"{WORDS[factor]} the step everywhere", factor=factor, factors=none.factors * factor

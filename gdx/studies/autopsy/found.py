@@ -21,9 +21,10 @@ class Kind(enum.Enum):
     BATCH = "batch"
     """One update is not made."""
     SCHEDULE = "schedule"
-    """Step sizes that the optimizer takes from a schedule stay as they are at the start of the replay."""
+    """Step sizes that the optimizer takes from a schedule stay as they are at the checkpoint."""
     GROUP = "step of a group"
-    """A smaller step in one group of parameters, by no stronger factor than is needed everywhere."""
+    """A smaller step in one group of parameters, where that takes fewer halvings, summed over the groups, than everywhere,
+    and a factor that is about as strong."""
     STEP = "step everywhere"
     """A smaller step in all parameters."""
     CLIPPING = "clipping"
@@ -51,7 +52,7 @@ class Tried(NamedTuple):
     """Sum over the steps of how far the loss lies above what the start makes of the same batch, counted from half of
     what makes a spike; infinite where a loss was not finite."""
     share: float
-    """Of the damage to the unchanged run; 0 where both are infinite or there is none is told by `saves`."""
+    """Of the damage to the unchanged run; 1 where both are infinite."""
     worst: float
     """Largest rise above the start on one batch, in units of what makes a spike."""
     saves: bool
@@ -83,7 +84,7 @@ class Autopsy(NamedTuple):
     threshold: float
     """Rise from which it is a spike: the spread between batches, or a share of the loss itself."""
     curve: Float[np.ndarray, " N+1"]
-    """Loss of the unchanged run after 0 to N updates, the median over all batches: no batch's own difficulty is in it."""
+    """Loss of the unchanged run after 0 to N updates, median over all batches: no batch's own difficulty is in it."""
     losses: Float[np.ndarray, " N"]
     """Of the unchanged run as it was trained, a batch a step."""
     margin: Margin

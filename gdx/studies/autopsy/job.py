@@ -50,7 +50,7 @@ class Job(NamedTuple):
         """Batches [P, ...] that a place is judged by."""
         return self.batches if self.has_batches else batches_from(self.batches, 0, 1)
 
-    def index(self) -> np.ndarray:
+    def group_of_leaf(self) -> np.ndarray:
         """Number of the group that every leaf belongs to."""
         found = np.zeros(len(jax.tree.leaves(self.start.params)), int)
         for number, leaves in enumerate(self.groups.values()):

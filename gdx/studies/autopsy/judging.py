@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -20,6 +21,8 @@ SMALL = 0.1
 """Share of the damage to the unchanged run that is little."""
 MAD = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
+RUNG = 4.0
+"""Between two factors that are tried."""
 MANY = 0.5
 """Share of the batches from which on it says nothing of one of them that leaving it out saves the run."""
 
@@ -164,7 +167,7 @@ def savers(tried: list[Tried]) -> tuple[list[Tried], str]:
     everywhere = max(steps, key=lambda one: one.factor, default=None)
     if everywhere is not None:
         found.append(everywhere)
-    found += _one_group(tried, everywhere)
+    found += _one_group(tried, everywhere, len({one.group for one in tried} - {None}))
     frozen = [one for one in tried if one.saves and one.kind is Kind.FREEZING]
     found += sorted(frozen, key=lambda one: one.damage)
     order = list(Kind)
@@ -177,14 +180,20 @@ def _one_batch(saving):
     return saving if len(saving) == 1 else []
 
 
-def _one_group(tried, everywhere):
-    """The group whose step alone, made smaller by no stronger factor than is needed everywhere, saves the run."""
+def _one_group(tried, everywhere, num_groups):
+    """The group whose step alone, made smaller, saves the run, where that is a smaller change than everywhere.
+
+    A change is as large as the halvings of the step that it takes, summed over the groups. The factor may be a rung
+    stronger than everywhere, since what is left to the other groups has its share in a spike, too.
+    """
     best: dict[str, Tried] = {}
     for one in tried:
         if one.kind is Kind.GROUP and one.saves and (one.group not in best or one.factor > best[one.group].factor):
             best[one.group] = one
     found = sorted(best.values(), key=lambda one: -one.factor)
-    found = [one for one in found if everywhere is None or one.factor >= everywhere.factor]
+    if everywhere is not None:
+        found = [one for one in found if one.factor * RUNG >= everywhere.factor]
+        found = [one for one in found if math.log2(one.factor) > num_groups * math.log2(everywhere.factor)]
     # Where two do it alike it is the step that they share.
     return found[:1] if len(found) == 1 or (found and found[0].factor > found[1].factor) else []
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 class Plain(NamedTuple):
     """Jitted parts of a plain training loop."""
 
-    step: Callable[..., tuple[jax.Array, jax.Array, Place]]
-    """`(place, batch, bound, factors) -> loss, norm of the gradient, new place`."""
+    step: Callable[..., tuple[jax.Array, Place]]
+    """`(place, batch, bound, factors) -> loss, new place`."""
     losses: Callable[..., jax.Array]
     """`(params, model state, batches) -> [N]`."""
     norms: Callable[..., jax.Array]
@@ -40,7 +40,7 @@ def plain_parts(job: Job) -> Plain:
     -------
     Plain
     """
-    index = job.index()
+    index = job.group_of_leaf()
 
     @jax.jit
     def step(place, batch, bound, factors):
@@ -64,8 +64,8 @@ def plain_parts(job: Job) -> Plain:
             jnp.where(factors[group] > 0, leaf * factors[group].astype(leaf.dtype), jnp.zeros_like(leaf))
             for group, leaf in zip(index, leaves, strict=True)
         ]
-        moved = Place(optax.apply_updates(params, structure.unflatten(leaves)), new_state, new_opt)
-        return loss, norm, jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), moved, place)
+        moved: Any = Place(optax.apply_updates(params, structure.unflatten(leaves)), new_state, new_opt)
+        return loss, jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), moved, place)
 
     def loss_at(params, model_state, batch):
         return job.loss(params, model_state, batch)[0]
@@ -80,8 +80,8 @@ def plain_parts(job: Job) -> Plain:
 
 
 def walk(
-    parts: Plain, place: Place, batches: Any, num_steps: int, change: Change
-) -> Iterator[tuple[float, float, Place]]:
+    parts: Plain, place: Place, batches: Any, num_steps: int, change: Change, held: optax.OptState
+) -> Iterator[tuple[float, Place]]:
     """Make steps one after another.
 
     Parameters
@@ -96,20 +96,22 @@ def walk(
         N.
     change
         What is changed.
+    held
+        State whose schedules' counts stay, where the change holds them.
 
     Yields
     ------
-    float, float, Place
-        The loss before every update, the norm of its gradient, and where the run is after it.
+    float, Place
+        The loss before every update, and where the run is after it.
     """
     bound, factors = jnp.asarray(change.bound, jnp.float32), jnp.asarray(change.factors, jnp.float32)
     for i in range(num_steps):
-        loss, norm, moved = parts.step(place, batch_at(batches, i), bound, factors)
+        if change.holds:
+            place = place._replace(opt_state=with_counts_of(place.opt_state, held))
+        loss, moved = parts.step(place, batch_at(batches, i), bound, factors)
         if change.applied[i]:
-            if change.holds:
-                moved = moved._replace(opt_state=with_counts_of(moved.opt_state, place.opt_state))
             place = moved
-        yield float(loss), float(norm), place
+        yield float(loss), place
 
 
 def losses_at(parts: Plain, place: Place, batches: Any) -> Float[np.ndarray, " N"]:

@@ -31,6 +31,15 @@ class Lanes(NamedTuple):
     """Of all probes at the parameters after the last update."""
 
 
+class _Numbers(NamedTuple):
+    """Of a change, as arrays."""
+
+    applied: jax.Array
+    factors: jax.Array
+    bound: jax.Array
+    holds: jax.Array
+
+
 def replay(job: Job, place: Place, batches: Any, num_steps: int, changes: list[Change]) -> Lanes:
     """Make steps again, a lane for every change.
 
@@ -51,7 +60,7 @@ def replay(job: Job, place: Place, batches: Any, num_steps: int, changes: list[C
     -------
     Lanes
     """
-    index, holds = job.index(), has_schedule(place.opt_state)
+    index, holds, held = job.group_of_leaf(), has_schedule(place.opt_state), job.start.opt_state
 
     def lane(change, place, batches, probes):
         def step(carry, at):
@@ -71,26 +80,30 @@ def replay(job: Job, place: Place, batches: Any, num_steps: int, changes: list[C
                 value_fn=lambda params: job.loss(params, model_state, batch)[0],
             )
             if holds:
-                held = with_counts_of(new_opt, opt_state)
-                new_opt = jax.tree.map(lambda one, other: jnp.where(change.holds, one, other), held, new_opt)
+                new_opt = _held_if(change.holds, new_opt, held)
             leaves, structure = jax.tree.flatten(updates)
             # Zero times what is not finite is not zero.
             scaled = [
                 jnp.where(change.factors[group] == 0, 0, leaf * change.factors[group].astype(leaf.dtype))
                 for group, leaf in zip(index, leaves, strict=True)
             ]
-            moved = Place(optax.apply_updates(params, structure.unflatten(scaled)), new_state, new_opt)
+            moved: Any = Place(optax.apply_updates(params, structure.unflatten(scaled)), new_state, new_opt)
             moved = jax.tree.map(lambda new, old: jnp.where(is_applied, new, old), cast_like(moved, carry), carry)
             return moved, loss
 
-        end, losses = jax.lax.scan(step, place, (batches, change.applied), length=num_steps)
+        begin = place._replace(opt_state=_held_if(change.holds, place.opt_state, held)) if holds else place
+        end, losses = jax.lax.scan(step, begin, (batches, change.applied), length=num_steps)
         return losses, jax.lax.map(lambda batch: job.loss(end.params, end.model_state, batch)[0], probes)
 
-    numbers = Change(
-        *(None,) * 5,
-        *(jnp.asarray(np.stack([getattr(change, name) for change in changes])) for name in Change._fields[5:]),
+    def stacked(name):
+        return jnp.asarray(np.stack([getattr(change, name) for change in changes]))
+
+    numbers = _Numbers(
+        stacked("applied"),
+        stacked("factors").astype(jnp.float32),
+        stacked("bound").astype(jnp.float32),
+        stacked("holds"),
     )
-    numbers = numbers._replace(bound=numbers.bound.astype(jnp.float32), factors=numbers.factors.astype(jnp.float32))
 
     @jax.jit
     def run(numbers, *given):
@@ -99,6 +112,10 @@ def replay(job: Job, place: Place, batches: Any, num_steps: int, changes: list[C
     found = run(numbers, place, batches, job.probes)
     losses, ends = (np.asarray(one, float) for one in found)
     return Lanes(losses, ends)
+
+
+def _held_if(holds, opt_state, held):
+    return jax.tree.map(lambda one, other: jnp.where(holds, one, other), with_counts_of(opt_state, held), opt_state)
 
 
 def _at_once(place, number):

@@ -12,7 +12,7 @@ from gdx.progress import shows_progress
 from gdx.responses.families import measured_once
 from gdx.studies.autopsy.changes import Change, changes_of, has_schedule
 from gdx.studies.autopsy.found import Autopsy, Kind, Tried
-from gdx.studies.autopsy.job import Job, Place, batches_from, make_job
+from gdx.studies.autopsy.job import Place, batches_from, make_job
 from gdx.studies.autopsy.judging import Damage, Spike, damage_of, judge, savers, spike_of
 from gdx.studies.autopsy.margins import looks, margin_of, not_measured
 from gdx.studies.autopsy.plain import losses_at, norms_at, plain_parts, walk
@@ -88,7 +88,7 @@ def autopsy(
 
     Then the steps are made again in lanes of one program: one batch left out or alone, half, a quarter and a sixteenth
     of the step everywhere and in every group, a group frozen, gradients clipped to the median norm at the start,
-    schedules held where they are at the start, and, in a program of its own, numbers of twice the width. A lane's
+    schedules held where they are at the checkpoint, and, in a program of its own, numbers of twice the width. A lane's
     damage is how far and how long its losses lie above what the start makes of the same batches, so that a batch whose
     loss is high whatever the parameters is no damage. A change saves the run where no spike and a tenth of the damage
     at most is left. Of those that do the smallest is blamed, in the order of `gdx.studies.autopsy.Kind`, and the
@@ -139,8 +139,8 @@ def autopsy(
 
 def _look(job, parts, tell) -> tuple[Spike, np.ndarray, float]:
     """The unchanged run, what it does to all batches, and the norm of gradients before."""
-    place, rows, losses = job.start, [losses_at(parts, job.start, job.probes)], []
-    for loss, _, place in walk(parts, place, job.batches, job.num_steps, _nothing(job, job.num_steps)):
+    rows, losses = [losses_at(parts, job.start, job.probes)], []
+    for loss, place in _as_it_was(job, parts, job.num_steps):
         losses.append(loss)
         rows.append(losses_at(parts, place, job.probes))
         tell("the run as it was", len(losses), job.num_steps)
@@ -194,18 +194,18 @@ def _confirm(job, parts, place, spike, control, blame, changes) -> tuple[bool, s
 
 def _plain_damage(job, parts, place, spike, change) -> Damage:
     first = spike.start
-    steps = walk(parts, place, batches_from(job.batches, first), job.num_steps - first, change)
+    steps = walk(parts, place, batches_from(job.batches, first), job.num_steps - first, change, job.start.opt_state)
     losses = []
-    for loss, _, place in steps:
+    for loss, end in steps:
         losses.append(loss)
+        place = end
     return damage_of(np.asarray(losses), losses_at(parts, place, job.probes), spike, first)
 
 
 def _places(job, parts, wanted: list[int]) -> dict[int, Place]:
     """Where the unchanged run is before some updates."""
     found = {0: job.start} if 0 in wanted else {}
-    steps = walk(parts, job.start, job.batches, max(wanted), _nothing(job, max(wanted)))
-    for i, (_, _, place) in enumerate(steps, 1):
+    for i, (_, place) in enumerate(_as_it_was(job, parts, max(wanted)), 1):
         if i in wanted:
             found[i] = place
     return found
@@ -215,8 +215,9 @@ def _place_at(job, parts, step: int) -> Place:
     return _places(job, parts, [step])[step]
 
 
-def _nothing(job: Job, num_steps: int) -> Change:
-    return changes_of(num_steps, 0, list(job.groups), False, np.inf, False)[0]
+def _as_it_was(job, parts, num_steps):
+    nothing = changes_of(num_steps, 0, list(job.groups), False, np.inf, False)[0]
+    return walk(parts, job.start, job.batches, num_steps, nothing, job.start.opt_state)
 
 
 def _without_blame(job, spike, losses) -> Autopsy:

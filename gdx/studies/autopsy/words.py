@@ -87,8 +87,8 @@ def advice(found: Autopsy) -> str:
         return f"{saving}begin from an earlier checkpoint, or pass more batches, and look again"
     one, factor = found.blame, 1 / found.blame.factor if found.blame.factor else math.inf
     return {
-        Kind.WIDTH: f"keep {one.name.split(' for ')[0]} where numbers overflow or are rounded away, or scale the loss",
-        Kind.BATCH: f"look at the data of batch {one.batch}: targets, units, values that are missing; then leave it out",
+        Kind.WIDTH: f"keep {one.name.split(' for ')[0]} where numbers overflow or are rounded away",
+        Kind.BATCH: f"look at the data of batch {one.batch}, its targets, units and missing values; then leave it out",
         Kind.SCHEDULE: "lower the schedule's peak, or warm up more slowly",
         Kind.GROUP: f"give {one.group} a step size {size(factor)}x smaller, as with optax.multi_transform",
         Kind.STEP: f"take a step size {size(factor)}x smaller",
