@@ -356,37 +356,46 @@ def look(case):
     return found, time.perf_counter() - started
 
 
-def survey(fault, wanted, seed, each):
-    """Cases of one kind until enough count: those, with what was found, and how many did not count."""
-    seen, missed = [], 0
-    while len(seen) < wanted:
-        number = len(seen) + missed
-        case = make_case(fault, [seed, (*FAULTS, "healthy").index(fault), number])
-        if not case.counts:
-            missed += 1
-            continue
+class Survey:
+    """Cases of one kind that count, with what was found, and how many did not."""
+
+    def __init__(self, fault, seed, each):
+        self.fault, self.seed, self.each = fault, seed, each
+        self.seen, self.missed = [], 0
+
+    def one_more(self):
+        """Look at the next case that counts."""
+        while True:
+            number = len(self.seen) + self.missed
+            case = make_case(self.fault, [self.seed, (*FAULTS, "healthy").index(self.fault), number])
+            if case.counts:
+                break
+            self.missed += 1
         found, seconds = look(case)
-        seen.append((case, found, seconds))
-        if each:
-            blame = found.blame.name if found.blame else found.reason
-            also = ", ".join(one.name for one in found.others[:3])
-            scheduled = "scheduled" if case.is_scheduled else ""
-            print(
-                f"{fault:9s}{number:4d} {case.model:14s}{case.optimizer:9s}{scheduled:10s}"
-                f"{case.truth!s:10s} {'ok ' if is_right(case, found) else 'OFF'} onset {found.onset!s:5s}"
-                f"start {found.start:3d} {blame}; also {also}",
-                flush=True,
-            )
-    return seen, missed
+        self.seen.append((case, found, seconds))
+        if self.each:
+            show(number, case, found)
+
+
+def show(number, case, found):
+    blame = found.blame.name if found.blame else found.reason
+    also = ", ".join(one.name for one in found.others[:3])
+    scheduled = "scheduled" if case.is_scheduled else ""
+    print(
+        f"{case.fault:9s}{number:4d} {case.model:14s}{case.optimizer:9s}{scheduled:10s}{case.truth!s:10s} "
+        f"{'ok ' if is_right(case, found) else 'OFF'} {blame}; also {also}",
+        flush=True,
+    )
 
 
 def report(results):
-    """Print the table; the shares of right answers."""
+    """Print a table, and give the shares of right answers."""
     columns = [kind.value for kind in Kind] + ["no blame", "no spike"]
     print(f"\n{'planted':10s}{'count':>6s}{'right':>7s}{'not counted':>13s}   blamed")
     print(f"{'':36s}  " + "".join(f"{column:>18s}" for column in columns))
     shares = {}
-    for fault, (seen, missed) in results.items():
+    for fault, survey in results.items():
+        seen, missed = survey.seen, survey.missed
         right = sum(is_right(case, found) for case, found, _ in seen)
         shares[fault] = right / len(seen)
         counts = collections.Counter(told(case, found) for case, found, _ in seen)
@@ -409,7 +418,8 @@ def main():
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--each", action="store_true", help="a line a case")
     parser.add_argument("--seed", type=int, default=REPORTED)
-    parser.add_argument("--plants", type=int, default=52, help="of every kind")
+    parser.add_argument("--plants", type=int, default=50, help="of every kind, and as many healthy runs")
+    parser.add_argument("--minutes", type=float, default=60.0, help="after which no other case is begun")
     parser.add_argument("--only", nargs="*", default=[*FAULTS, "healthy"])
     options = parser.parse_args()
     # Cases of one shape and one set of numbers compile once.
@@ -417,21 +427,23 @@ def main():
     jax.config.update("jax_compilation_cache_dir", cache.name)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_disable_most_optimizations", options.toy)
-    plants = 1 if options.toy else options.plants
     print(machine())
     print(f"bar: 75 % right, 50 % of every kind, 5 % false alarms; seed {options.seed}, {NUM_STEPS} steps a replay\n")
     started = time.perf_counter()
-    results = {
-        fault: survey(fault, plants if fault != "healthy" or options.toy else plants + 8, options.seed, options.each)
-        for fault in options.only
-    }
+    results = {fault: Survey(fault, options.seed, options.each) for fault in options.only}
+    for _ in range(1 if options.toy else options.plants):
+        for survey in results.values():
+            if time.perf_counter() - started < 60 * options.minutes:
+                survey.one_more()
     shares = report(results)
-    seconds = [one for seen, _ in results.values() for _, _, one in seen]
-    planted = [share for fault, share in shares.items() if fault != "healthy"]
+    seconds = [one for survey in results.values() for _, _, one in survey.seen]
+    planted = {fault: share for fault, share in shares.items() if fault != "healthy"}
     if planted:
-        print(f"\nright of {plants * len(planted)} plants: {np.mean(planted):.0%}; worst kind {min(planted):.0%}")
+        sizes = [len(results[fault].seen) for fault in planted]
+        whole = np.average(list(planted.values()), weights=sizes)
+        print(f"\nright of {sum(sizes)} plants: {whole:.0%}; worst kind {min(planted.values()):.0%}")
     if "healthy" in shares:
-        print(f"false alarms on {len(results['healthy'][0])} healthy runs: {1 - shares['healthy']:.0%}")
+        print(f"false alarms on {len(results['healthy'].seen)} healthy runs: {1 - shares['healthy']:.0%}")
     print(f"seconds an autopsy: median {np.median(seconds):.1f}, all {time.perf_counter() - started:.0f}")
     cache.cleanup()
 

@@ -23,8 +23,8 @@ class Kind(enum.Enum):
     SCHEDULE = "schedule"
     """Step sizes that the optimizer takes from a schedule stay as they are at the checkpoint."""
     GROUP = "step of a group"
-    """A smaller step in one group of parameters, where that takes fewer halvings, summed over the groups, than everywhere,
-    and a factor that is about as strong."""
+    """A smaller step in one group of parameters, where that takes fewer halvings, summed over the groups, than it does
+    everywhere, and a factor that is about as strong."""
     STEP = "step everywhere"
     """A smaller step in all parameters."""
     CLIPPING = "clipping"
@@ -56,7 +56,7 @@ class Tried(NamedTuple):
     worst: float
     """Largest rise above the start on one batch, in units of what makes a spike."""
     saves: bool
-    """Whether no spike is left, and the damage is a small share of that to the unchanged run."""
+    """Whether the damage is a small share of that to the unchanged run, and no spike is left but a small one."""
     losses: Float[np.ndarray, " N"]
     """Of every batch from the start of the replay on, at the parameters before its update."""
 

@@ -19,6 +19,8 @@ SPREADS = 1.0
 """The same in standard deviations of the loss between batches."""
 SMALL = 0.1
 """Share of the damage to the unchanged run that is little."""
+LEFT = 3.0
+"""Times what makes a spike, which one batch of a run that is saved may rise by, if that is little beside the spike."""
 MAD = 1.4826
 """Standard deviation of a normal distribution over its median absolute deviation."""
 RUNG = 4.0
@@ -129,7 +131,8 @@ def judge(change: Change, losses: Float[np.ndarray, " N"], damage: Damage, contr
     Tried
     """
     share = 0.0 if damage.total == 0 else damage.total / control.total if np.isfinite(damage.total) else 1.0
-    saves = damage.worst <= 1 and (not np.isfinite(control.total) or damage.total <= SMALL * control.total)
+    least = max(1.0, min(LEFT, SMALL * control.worst))
+    saves = damage.worst <= least and (not np.isfinite(control.total) or damage.total <= SMALL * control.total)
     return Tried(
         change.kind,
         change.name,

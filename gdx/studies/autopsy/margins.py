@@ -10,7 +10,7 @@ import numpy as np
 import optax
 
 from gdx.checks import first_line
-from gdx.curvature import sharpness
+from gdx.curvature import EigenStatus, sharpness
 from gdx.responses.preconditioners import make_reader
 from gdx.responses.thresholds import step_at
 from gdx.studies.autopsy.changes import has_schedule, with_counts_of
@@ -92,6 +92,8 @@ def _measured(job, places):
     response = reader.response
     has_divisor = response.is_preconditioned or response.scale is not None
 
+    products = min(PRODUCTS, sum(leaf.size for leaf in jax.tree.leaves(last.params)))
+
     @jax.jit
     def look(place, batch):
         params = place.params
@@ -108,8 +110,9 @@ def _measured(job, places):
             parts = jax.tree.map(lambda c, p, w: jnp.sum(c * p * w**2), response.decay, like, wide(moved))
             return value + 0.5 * sum(jax.tree.leaves(parts))
 
-        found = sharpness(loss, params, preconditioner=divisor, rtol=RTOL, num_iters=PRODUCTS)
-        return job.loss(params, place.model_state, batch)[0], found.value, found.vector
+        found = sharpness(loss, params, preconditioner=divisor, rtol=RTOL, num_iters=products)
+        value = jnp.where(found.status == EigenStatus.CONVERGED, found.value, jnp.nan)
+        return job.loss(params, place.model_state, batch)[0], value, found.vector
 
     steps = sorted(places)
     seen = [look(places[i], batch_at(job.batches, i)) for i in steps]
