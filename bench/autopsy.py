@@ -6,7 +6,7 @@ fault less than half of the time; and of over 50 healthy runs at most one in twe
 Every case trains a small model as it should be, up to a checkpoint, and goes on from there for 24 steps with one fault:
 the step of one layer 8 to 64 times too large; one batch whose inputs or targets are scaled or garbage; a schedule that
 rises to a peak 8 to 64 times too high; or, of models in float16 or bfloat16, a loss scaled by too much, squares that
-overflow, variances that cancel. Other cases than those of a schedule may have one, too, that does no harm.
+overflow, variances that cancel. All have a schedule, in the other cases one that does no harm.
 
 A referee that knows nothing of gdx says which plants count: a plain scan over optax, and the mean loss over all of the
 training data after every step. A plant has made a spike where this exceeds twice what it was at the checkpoint and
@@ -28,6 +28,7 @@ from __future__ import annotations
 import argparse
 import collections
 import functools
+import inspect
 import tempfile
 import time
 from typing import Any, NamedTuple
@@ -151,7 +152,7 @@ SOUND = ("tanh MLP", "ReLU MLP", "RNN", "regression")
 
 
 class Numbers(NamedTuple):
-    """Of an optimizer, and of a loss; traced by the referee."""
+    """Of an optimizer. They stand in its state, so that cases of one model and one optimizer share their programs."""
 
     factors: Any
     """Of the updates, by layer."""
@@ -161,62 +162,112 @@ class Numbers(NamedTuple):
     """Steps over which it does."""
     peak: Any
     """To so many times the step size."""
-    scale: Any
-    """Of the loss, taken back in the updates."""
 
 
-def optimizer_of(name, step_size, is_scheduled, numbers):
-    """The optimizer of a case, as a user would chain it."""
+class Rise(NamedTuple):
+    """State of the schedule."""
 
-    def schedule(count):
-        share = jnp.clip((count - numbers.begins) / numbers.length, 0, 1)
-        return step_size * numbers.peak**share * jnp.where(count < numbers.begins, 1 - 1e-4 * count, 1.0)
-
-    size = schedule if is_scheduled else step_size
-    inner = {
-        "sgd": optax.sgd,
-        "momentum": functools.partial(optax.sgd, momentum=0.9),
-        "adam": functools.partial(optax.adam, eps=1e-5),
-        "adamw": functools.partial(optax.adamw, eps=1e-5, weight_decay=1e-2),
-    }[name](size)
-
-    def times(tree, factor):
-        return jax.tree.map(lambda leaf: leaf * jnp.asarray(factor, leaf.dtype), tree)
-
-    def each(updates, params):
-        return {layer: times(updates[layer], factor) for layer, factor in numbers.factors.items()}
-
-    unscaled = optax.stateless(lambda updates, params: times(updates, 1 / numbers.scale))
-    return optax.chain(unscaled, inner, optax.stateless(each))
+    count: Any
+    numbers: Numbers
 
 
-def loss_of(model, scale):
-    """Mean loss of a batch, scaled."""
-    return lambda params, batch: jnp.mean(model.losses(params, *batch)) * scale
+class Schedule(optax.schedules.StatefulSchedule):
+    """A step size that falls slowly, until it rises to a peak."""
+
+    def __init__(self, step_size, numbers):
+        self.step_size, self.numbers = step_size, numbers
+
+    def init(self):
+        return Rise(jnp.zeros((), jnp.int32), self.numbers)
+
+    def update(self, state, **extra_args):
+        return state._replace(count=state.count + 1)
+
+    def __call__(self, state, **extra_args):
+        numbers = state.numbers
+        share = jnp.clip((state.count - numbers.begins) / numbers.length, 0, 1)
+        return self.step_size * (1 - 1e-4 * state.count) * numbers.peak**share
+
+
+def optimizer_of(name, step_size, numbers):
+    """The optimizer of a case, as a user would chain it: the scale of the loss is taken back before it."""
+    make, fixed = {
+        "sgd": (optax.sgd, {}),
+        "momentum": (optax.sgd, {"momentum": 0.9}),
+        "adam": (optax.adam, {"eps": 1e-5}),
+        "adamw": (optax.adamw, {"eps": 1e-5, "weight_decay": 1e-2}),
+    }[name]
+    static = ("momentum", "nesterov", "accumulator_dtype", "b1", "b2", "eps", "eps_root", "mu_dtype", "weight_decay")
+    static = [word for word in (*static, "mask") if word in inspect.signature(make).parameters]
+    scheduled = optax.inject_hyperparams(make, static_args=static)(learning_rate=Schedule(step_size, numbers), **fixed)
+
+    def each(updates, factors, params=None):
+        scaled = {layer: times(updates[layer], factor) for layer, factor in factors.items()}
+        return scaled, factors
+
+    return optax.chain(scheduled, optax.GradientTransformation(lambda params: numbers.factors, each))
+
+
+def times(tree, factor):
+    return jax.tree.map(lambda leaf: leaf * jnp.asarray(factor, leaf.dtype), tree)
+
+
+def loss_of(model):
+    """Mean loss of a batch; its gradient is that of a loss scaled as the batch says, with the scale taken back."""
+
+    @jax.custom_vjp
+    def scaled(loss, scale):
+        return loss
+
+    def forward(loss, scale):
+        return loss, scale
+
+    scaled.defvjp(forward, lambda scale, back: (back * scale, None))
+
+    @jax.custom_vjp
+    def taken_back(params, scale):
+        return params
+
+    taken_back.defvjp(lambda params, scale: (params, scale), lambda scale, back: (times(back, 1 / scale), None))
+
+    def loss(params, batch):
+        inputs, targets, scale = batch
+        return scaled(jnp.mean(model.losses(taken_back(params, scale), inputs, targets)), scale)
+
+    return loss
 
 
 @functools.cache
-def trainer(name, optimizer, is_scheduled, dtype):
-    """The referee's loop: `(numbers, params, opt_state, batches) -> the end, losses of all data after every step`."""
+def trainer(name, optimizer, dtype):
+    """The referee's loop: `(params, opt_state, batches) -> the end, losses of all data after every step`."""
     model = models()[name]
-    all_data = jnp.asarray(model.inputs, dtype), jnp.asarray(model.targets)
+    all_data = jnp.asarray(model.inputs, dtype), jnp.asarray(model.targets), jnp.ones(())
+    loss = loss_of(model)
 
     @jax.jit
-    def train(numbers, params, opt_state, batches):
-        transformation = optimizer_of(optimizer, model.step_sizes[optimizer], is_scheduled, numbers)
+    def train(params, opt_state, batches):
+        # The numbers are in the state.
+        nothing = nothing_wrong(params)
+        transformation = optimizer_of(optimizer, model.step_sizes[optimizer], nothing)
 
         def step(carry, batch):
             params, opt_state = carry
-            gradient = jax.grad(loss_of(model, numbers.scale))(params, batch)
+            gradient = jax.grad(loss)(params, batch)
             updates, opt_state = transformation.update(gradient, opt_state, params)
             params = optax.apply_updates(params, updates)
-            return (params, opt_state), loss_of(model, 1.0)(params, all_data)
+            return (params, opt_state), loss(params, all_data)
 
-        before = loss_of(model, 1.0)(params, all_data)
+        before = loss(params, all_data)
         end, losses = jax.lax.scan(step, (params, opt_state), batches)
         return end, jnp.append(before, losses)
 
     return train
+
+
+def nothing_wrong(params):
+    """Numbers of a run without a fault."""
+    one = jnp.ones((), jnp.float32)
+    return Numbers(dict.fromkeys(params, one), jnp.asarray(NEVER, jnp.float32), one, one)
 
 
 class Case(NamedTuple):
@@ -225,7 +276,6 @@ class Case(NamedTuple):
     fault: str
     model: str
     optimizer: str
-    is_scheduled: bool
     dtype: str
     truth: Any
     """Layer, or index of the batch."""
@@ -246,39 +296,45 @@ def make_case(fault, seed):
     if fault == "width":
         how = str(rng.choice(["loss scale", "square norm", "variance norm"]))
         dtype = "bfloat16" if how == "variance norm" else "float16"
-        name = how if "norm" in how else str(rng.choice(["tanh MLP", "ReLU MLP"]))
-    is_scheduled = fault == "schedule" or bool(rng.integers(2))
+        name = how if "norm" in how else "ReLU MLP"
     model = models()[name]
     params = jax.tree.map(lambda leaf: leaf.astype(dtype), model.init(jax.random.key(int(rng.integers(2**31)))))
     warm = int(rng.choice(WARM))
-    clean = Numbers(dict.fromkeys(params, 1.0), NEVER, 1.0, 1.0, 1.0)
-    train = trainer(name, optimizer, is_scheduled, dtype)
-    batches = draw(model, rng, warm + NUM_STEPS, dtype)
-    before, after = (tuple(leaf[part] for leaf in batches) for part in (slice(warm), slice(warm, None)))
-    opt_state = optimizer_of(optimizer, model.step_sizes[optimizer], is_scheduled, clean).init(params)
-    opt_state = jax.tree.map(jnp.asarray, opt_state)
-    (params, opt_state), _ = train(clean, params, opt_state, before)
+    train = trainer(name, optimizer, dtype)
+    before, after = draw(model, rng, warm, dtype), draw(model, rng, NUM_STEPS, dtype)
+    clean = nothing_wrong(params)
+    chosen = optimizer_of(optimizer, model.step_sizes[optimizer], clean)
+    opt_state = jax.tree.map(jnp.asarray, chosen.init(params))
+    (params, opt_state), _ = train(params, opt_state, before)
     numbers, faulty, truth = plant(fault, how, rng, clean, after, warm, params)
-    _, fine = train(clean, params, opt_state, after)
-    _, ill = train(numbers, params, opt_state, faulty)
+    planted = with_numbers(opt_state, numbers)
+    _, fine = train(params, opt_state, after)
+    _, ill = train(params, planted, faulty)
     fine, ill = np.asarray(fine, float), np.asarray(ill, float)
     is_calm = bool(np.all(fine <= CALM * fine[0]))
     spikes = not np.all(ill <= SPIKE * np.maximum(fine, fine[0]))
-    chosen = optimizer_of(optimizer, model.step_sizes[optimizer], is_scheduled, numbers)
-    loss = loss_of(model, numbers.scale)
     counts = is_calm and (spikes or fault == "healthy")
-    return Case(fault, name, optimizer, is_scheduled, dtype, truth, loss, chosen, params, opt_state, faulty, counts)
+    return Case(fault, name, optimizer, dtype, truth, loss_of(model), chosen, params, planted, faulty, counts)
+
+
+def with_numbers(opt_state, numbers):
+    """The state of an optimizer with other numbers."""
+    scheduled, _ = opt_state
+    states = {name: state._replace(numbers=numbers) for name, state in scheduled.hyperparams_states.items()}
+    return scheduled._replace(hyperparams_states=states), numbers.factors
 
 
 def draw(model, rng, number, dtype):
-    """Batches, stacked."""
+    """Batches, stacked: inputs, targets, and the scale of the loss."""
     rows = rng.integers(0, len(model.inputs), (number, BATCH))
-    return jnp.asarray(model.inputs[rows], dtype), jnp.asarray(model.targets[rows])
+    return jnp.asarray(model.inputs[rows], dtype), jnp.asarray(model.targets[rows]), jnp.ones(number)
 
 
 def plant(fault, how, rng, clean, batches, warm, params):
     """The numbers and the batches of a run with a fault, and what would be the right answer."""
-    factor = float(rng.choice(FACTORS))
+    factor = jnp.asarray(rng.choice(FACTORS), jnp.float32)
+    inputs, targets, scale = batches
+    at = int(rng.integers(2, NUM_STEPS - 5))
     if fault == "layer":
         layer = str(rng.choice(list(params)))
         return clean._replace(factors={**clean.factors, layer: factor}), batches, layer
@@ -286,20 +342,19 @@ def plant(fault, how, rng, clean, batches, warm, params):
         # One of three peaks has been reached at the checkpoint.
         begins, length = warm + int(rng.choice([-1, 0, 5])), float(rng.choice([1, 4, 8]))
         length = 1.0 if begins < warm else length
-        return clean._replace(begins=begins, length=length, peak=factor), batches, None
+        numbers = clean._replace(begins=jnp.float32(begins), length=jnp.float32(length), peak=factor)
+        return numbers, batches, None
     if fault == "batch":
-        at = int(rng.integers(2, NUM_STEPS - 5))
-        return clean, poisoned(batches, at, rng), at
+        return clean, (*poisoned((inputs, targets), at, rng), scale), at
     if how == "loss scale":
-        return clean._replace(scale=2.0 ** float(rng.integers(14, 19))), batches, None
-    if "norm" in how:
-        # Features in units a few hundred times as small, as they come.
-        inputs, targets = batches
-        at = int(rng.integers(2, NUM_STEPS - 5))
+        # As dynamic scaling does it: twice as much every few steps, until it is too much.
+        return clean, (inputs, targets, 2.0 ** (int(rng.integers(10, 15)) + jnp.arange(NUM_STEPS) // 3)), None
+    if how:
+        # From some batch on, features come in other units, or off their mean.
         by = float(rng.choice([60, 120])) if how == "square norm" else 1.0
         offset = float(rng.choice([30, 100])) if how == "variance norm" else 0.0
-        inputs = inputs.at[at:].set(((inputs[at:].astype(jnp.float32) * by) + offset).astype(inputs.dtype))
-        return clean, (inputs, targets), None
+        changed = (inputs[at:].astype(jnp.float32) * by + offset).astype(inputs.dtype)
+        return clean, (inputs.at[at:].set(changed), targets, scale), None
     return clean, batches, None
 
 
@@ -380,9 +435,8 @@ class Survey:
 def show(number, case, found):
     blame = found.blame.name if found.blame else found.reason
     also = ", ".join(one.name for one in found.others[:3])
-    scheduled = "scheduled" if case.is_scheduled else ""
     print(
-        f"{case.fault:9s}{number:4d} {case.model:14s}{case.optimizer:9s}{scheduled:10s}{case.truth!s:10s} "
+        f"{case.fault:9s}{number:4d} {case.model:14s}{case.optimizer:9s}{case.truth!s:10s} "
         f"{'ok ' if is_right(case, found) else 'OFF'} {blame}; also {also}",
         flush=True,
     )

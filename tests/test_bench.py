@@ -15,7 +15,7 @@ BENCHES = sorted(
 
 
 # These compile for long.
-LONG = ("engine", "heavy_steps", "optimizers", "margin", "truth")
+LONG = ("autopsy", "engine", "heavy_steps", "optimizers", "margin", "truth")
 
 
 @pytest.mark.parametrize(

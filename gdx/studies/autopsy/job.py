@@ -157,7 +157,8 @@ def _batches_of(loss, batches, key, step, num_steps):
         if key is None:
             raise ValueError("key: it is missing; a Problem's batches are drawn with the key of the run")
         step = check_count("step", step, "pass the number of updates made before the checkpoint", 0)
-        draw, draws = jax.jit(loss.batches), batch_key(key)
+        source, draws = loss.batches, batch_key(key)
+        draw = jax.jit(lambda draws, step: source(draws, step))
         batches = [draw(draws, jnp.int32(step + i)) for i in range(num_steps)]
     if isinstance(batches, Sequence) and not hasattr(batches, "_fields") and not isinstance(batches, tuple):
         batches = _stacked(batches)

@@ -109,8 +109,10 @@ def damage_of(losses: Float[np.ndarray, " N"], ends: Float[np.ndarray, " P"], sp
     reference = spike.reference
     own = reference[first : first + losses.size] if reference.size > 1 else np.repeat(reference, losses.size)
     with np.errstate(invalid="ignore"):
-        excess = np.append(_relative(losses, own, spike), np.median(_relative(ends, reference, spike)))
-    excess = np.where(np.isfinite(excess), excess, np.inf)
+        rises, left = _relative(losses, own, spike), _relative(ends, reference, spike)[np.isfinite(reference)]
+    # A batch that is no number at the start says nothing of a lane.
+    rises = np.where(np.isfinite(own), np.where(np.isfinite(rises), rises, np.inf), 0.0)
+    excess = np.append(rises, np.median(np.where(np.isfinite(left), left, np.inf)))
     return Damage(float(np.sum(np.maximum(excess - spike.threshold / 2, 0))), float(np.max(excess)) / spike.threshold)
 
 
