@@ -11,7 +11,9 @@ import pytest
 import gdx
 from gdx.studies.autopsy import Kind, study
 from gdx.studies.autopsy.changes import changes_of
+from gdx.studies.autopsy.job import make_job
 from gdx.studies.autopsy.judging import Damage, damage_of, judge, savers, spike_of
+from gdx.studies.autopsy.replaying import replay
 
 STIFF, BEYOND = 100.0, 1.2
 POISONED, NUM_BATCHES = 7, 14
@@ -172,10 +174,17 @@ def test_a_batch_that_is_no_number_is_blamed_and_its_damage_is_infinite():
 def test_a_schedule_that_rises_beyond_the_edge_is_held_where_it_was():
     schedule = optax.join_schedules([optax.constant_schedule(0.1 / STIFF), optax.constant_schedule(4 / STIFF)], [5])
     params = {"one": jnp.ones(2), "two": jnp.ones(2)}
-    found = look(lambda w: 0.5 * STIFF * optax.tree.norm(w, squared=True), optax.sgd(schedule), params, num_steps=16)
+
+    def loss(w):
+        return 0.5 * STIFF * optax.tree.norm(w, squared=True)
+
+    found = look(loss, optax.sgd(schedule), params, num_steps=16, margin=True)
     assert found.blame is not None
     assert found.blame.kind is Kind.SCHEDULE
     assert found.onset == 5
+    # The step size of every step over 2 / STIFF, and not that of the schedule's end.
+    np.testing.assert_array_equal(found.margin.steps, np.arange(6))
+    np.testing.assert_allclose(found.margin.margins, [0.05] * 5 + [2.0], rtol=1e-3)
     # No group alone is enough.
     assert not any(one.saves for one in found.tried if one.group is not None)
 
@@ -187,6 +196,22 @@ def test_a_root_of_zero_in_float16_is_blamed_on_the_width_of_numbers():
     assert found.blame is not None
     assert found.blame.kind is Kind.WIDTH
     assert "float32" in str(found)
+
+
+def test_an_update_that_is_left_out_leaves_the_state_of_model_and_optimizer_as_they_are():
+    def loss(params, model_state, batch):
+        return model_state + 0 * params["w"] + batch, model_state + 1
+
+    params, optimizer = {"w": jnp.zeros(())}, optax.adam(0.1)
+    batches = jnp.arange(4.0) * 10
+    job = make_job(loss, optimizer, params, optimizer.init(params), batches, jnp.zeros(()), None, None, 0, None)
+    changes = changes_of(4, 0, ["all"], True, 1.0, False)
+    found = dict(
+        zip([change.name for change in changes], replay(job, job.start, batches, 4, changes).losses, strict=True)
+    )
+    np.testing.assert_array_equal(found["nothing changed"], [0, 11, 22, 33])
+    np.testing.assert_array_equal(found["batch 1 left out"], [0, 11, 21, 32])
+    np.testing.assert_array_equal(found["batch 1 alone"], [0, 10, 21, 31])
 
 
 def test_where_the_plain_loop_says_otherwise_there_is_no_blame(monkeypatch):

@@ -79,6 +79,7 @@ def make_job(
     """
     if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
         raise ValueError(f"optimizer: {type(optimizer).__name__} has no init and update; pass an optax transformation")
+    stateful: Any
     stateful, model_state = _loss_of(loss, batches is not None, model_state)
     stacked, number = _batches_of(loss, batches, key, step, num_steps)
     has_batches = stacked is not None

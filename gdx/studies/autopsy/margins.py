@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -127,7 +128,7 @@ def _measured(job, places):
     return Margin(math.nan, np.array(steps), margins, values, losses, shares, note)
 
 
-def _holding(optimizer):
+def _holding(optimizer) -> Any:
     def update(gradient, state, params=None, **extra_args):
         updates, new = optimizer.update(gradient, state, params, **extra_args)
         return updates, with_counts_of(new, state)

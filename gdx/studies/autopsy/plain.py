@@ -64,7 +64,8 @@ def plain_parts(job: Job) -> Plain:
             jnp.where(factors[group] > 0, leaf * factors[group].astype(leaf.dtype), jnp.zeros_like(leaf))
             for group, leaf in zip(index, leaves, strict=True)
         ]
-        moved: Any = Place(optax.apply_updates(params, structure.unflatten(leaves)), new_state, new_opt)
+        new_params: Any = optax.apply_updates(params, structure.unflatten(leaves))
+        moved = Place(new_params, new_state, new_opt)
         return loss, jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), moved, place)
 
     def loss_at(params, model_state, batch):

@@ -87,7 +87,8 @@ def replay(job: Job, place: Place, batches: Any, num_steps: int, changes: list[C
                 jnp.where(change.factors[group] == 0, 0, leaf * change.factors[group].astype(leaf.dtype))
                 for group, leaf in zip(index, leaves, strict=True)
             ]
-            moved: Any = Place(optax.apply_updates(params, structure.unflatten(scaled)), new_state, new_opt)
+            new_params: Any = optax.apply_updates(params, structure.unflatten(scaled))
+            moved = Place(new_params, new_state, new_opt)
             moved = jax.tree.map(lambda new, old: jnp.where(is_applied, new, old), cast_like(moved, carry), carry)
             return moved, loss
 
