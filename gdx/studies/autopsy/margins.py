@@ -64,19 +64,19 @@ def not_measured(why: str) -> Margin:
     return Margin(math.nan, nothing.astype(int), nothing, nothing, nothing, {}, why)
 
 
-def looks(start: int, onset: int) -> list[int]:
-    """Say where to measure: from the start of the replays to the update that did it.
+def looks(onset: int) -> list[int]:
+    """Say where to measure: from the checkpoint to the update that did it.
 
     Parameters
     ----------
-    start, onset
-        Indices of batches.
+    onset
+        Index of its batch.
 
     Returns
     -------
     list of int
     """
-    return sorted({round(one) for one in np.linspace(start, onset, LOOKS)})
+    return sorted({round(one) for one in np.linspace(0, onset, LOOKS)})
 
 
 def _measured(job, places):

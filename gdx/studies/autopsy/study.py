@@ -123,7 +123,7 @@ def autopsy(
     if blame is not None:
         confirmed, reason = _confirm(job, parts, place, spike, tried[0], blame, changes)
     tell("replays", 2, 3)
-    places = {} if not margin else _places(job, parts, looks(spike.start, onset))
+    places = {} if not margin else _places(job, parts, looks(onset))
     answer = answer._replace(
         blame=blame if confirmed else None,
         reason=reason,
