@@ -1,5 +1,6 @@
 """What is blamed for a run that blew up, where closed forms or the planting itself say it."""
 
+import functools
 import math
 
 import jax
@@ -14,6 +15,7 @@ from gdx.studies.autopsy.changes import changes_of
 from gdx.studies.autopsy.job import make_job
 from gdx.studies.autopsy.judging import Damage, damage_of, judge, savers, spike_of
 from gdx.studies.autopsy.replaying import replay
+from gdx.studies.autopsy.widening import stays_narrow
 
 STIFF, BEYOND = 100.0, 1.2
 POISONED, NUM_BATCHES = 7, 14
@@ -206,9 +208,8 @@ def test_an_update_that_is_left_out_leaves_the_state_of_model_and_optimizer_as_t
     batches = jnp.arange(4.0) * 10
     job = make_job(loss, optimizer, params, optimizer.init(params), batches, jnp.zeros(()), None, None, 0, None)
     changes = changes_of(4, 0, ["all"], True, 1.0, False)
-    found = dict(
-        zip([change.name for change in changes], replay(job, job.start, batches, 4, changes).losses, strict=True)
-    )
+    lanes = replay(job, job.start, batches, 4, changes).losses
+    found = {change.name: losses for change, losses in zip(changes, lanes, strict=True)}
     np.testing.assert_array_equal(found["nothing changed"], [0, 11, 22, 33])
     np.testing.assert_array_equal(found["batch 1 left out"], [0, 11, 21, 32])
     np.testing.assert_array_equal(found["batch 1 alone"], [0, 10, 21, 31])
@@ -221,6 +222,20 @@ def test_where_the_plain_loop_says_otherwise_there_is_no_blame(monkeypatch):
     assert found.confirmed is False
     assert "plain loop" in found.reason
     assert found.others[0].batch == POISONED
+
+
+def test_a_loss_that_computes_in_narrow_numbers_whatever_it_is_given_is_found_out():
+    def loss(params, batch, dtype):
+        def half(w, x):
+            return (w.astype(dtype) * x.astype(dtype)).sum(), None
+
+        return jax.lax.scan(lambda w, x: (w, half(w, x)[0]), params["w"], batch)[1].astype(jnp.float32).sum()
+
+    params, optimizer = {"w": jnp.ones(2)}, optax.sgd(0.1)
+    for dtype, told in ((jnp.bfloat16, "bfloat16"), (jnp.float32, "")):
+        own = functools.partial(loss, dtype=dtype)
+        job = make_job(own, optimizer, params, optimizer.init(params), jnp.ones((4, 3, 2)), None, None, None, 0, None)
+        assert stays_narrow(job) == told
 
 
 def judged(kind, saves, group=None, factor=1.0, batch=None):

@@ -17,7 +17,7 @@ from gdx.studies.autopsy.judging import Damage, Spike, damage_of, judge, savers,
 from gdx.studies.autopsy.margins import looks, margin_of, not_measured
 from gdx.studies.autopsy.plain import losses_at, norms_at, plain_parts, walk
 from gdx.studies.autopsy.replaying import replay
-from gdx.studies.autopsy.widening import widened, wider_dtypes
+from gdx.studies.autopsy.widening import stays_narrow, widened, wider_dtypes
 
 if TYPE_CHECKING:
     import chex
@@ -165,11 +165,14 @@ def _tried(job, place, spike, bound) -> tuple[list[Tried], list[Change], tuple[s
         change = changes[0]._replace(kind=Kind.WIDTH, name=f"{wide} for {narrow}")
         try:
             with widened(job, place, wide) as (wider, start):
+                kept = stays_narrow(wider)
                 seen = replay(wider, start, batches_from(wider.batches, first), length, [change])
         except Exception as error:
             # Of the user's loss anything may be raised in numbers that it was not written for.
-            not_tried.append(f"{wide} for {narrow}: {first_line(error)}")
+            not_tried.append(f"{change.name}: {first_line(error)}")
             continue
+        if kept:
+            not_tried.append(f"wider numbers inside of the loss, which computes in {kept} whatever it is given")
         changes.append(change)
         tried.append(judge(change, seen.losses[0], damage_of(seen.losses[0], seen.ends[0], spike, first), damages[0]))
     return tried, changes, tuple(not_tried)

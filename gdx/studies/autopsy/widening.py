@@ -9,7 +9,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from gdx.studies.autopsy.job import Job, Place
+from gdx.stepping.keys import programs_in
+from gdx.studies.autopsy.job import Job, Place, batch_at
 
 NARROW = ("bfloat16", "float16")
 
@@ -57,3 +58,28 @@ def widened(job: Job, place: Place, wide: str) -> Iterator[tuple[Job, Place]]:
     with jax.enable_x64(True) if wide == "float64" else contextlib.nullcontext():
         start, batches = Place(*map(widen, place)), widen(job.batches)
         yield job._replace(start=start, batches=jax.tree.map(jnp.asarray, batches)), start
+
+
+def stays_narrow(job: Job) -> str:
+    """Say in which narrow numbers a loss computes, whatever its parameters are in.
+
+    Parameters
+    ----------
+    job
+        With parameters, states and batches in wide numbers.
+
+    Returns
+    -------
+    str
+        Names of dtypes; empty for none.
+    """
+    program = jax.make_jaxpr(job.loss)(job.start.params, job.start.model_state, batch_at(job.batches, 0))
+    return " and ".join(name for name in NARROW if _holds(program.jaxpr, name))
+
+
+def _holds(program, dtype):
+    return any(
+        any(str(getattr(variable.aval, "dtype", "")) == dtype for variable in equation.outvars)
+        or any(_holds(inner, dtype) for inner in programs_in(equation))
+        for equation in program.eqns
+    )
