@@ -115,7 +115,7 @@ def test_what_is_said_fits_a_terminal_and_can_be_acted_on(stiff):
     text = str(stiff)
     assert max(map(len, text.splitlines())) <= 80
     assert "give stiff a step size 2x smaller" in " ".join(text.split())
-    assert "1.2 at batch 0" in text
+    assert "1.2 at step 0" in text
 
 
 def test_one_poisoned_batch_is_blamed_by_its_index(poisoned):

@@ -109,8 +109,9 @@ def _happened(found):
     peak = f"to {size(worst)}" if math.isfinite(worst) else "until it is no number"
     low = float(np.min(found.curve[: found.onset + 1]))
     until = f"from {size(low) if low > 0 else f'{low:.2g}'} {peak}"
+    update = f"{_unit(found)} {found.onset} (of 0 to {last - 1})"
     return (
-        f"after the update of batch {found.onset} of {last} the loss on batches held fixed rises {until} "
+        f"after the update of {update} the loss on batches held fixed rises {until} "
         f"(a rise by {size(found.threshold)} is a spike)"
     )
 
@@ -121,7 +122,14 @@ def _blame(found):
     left = (
         f"{found.blame.share:.0%} of the damage is left" if math.isfinite(found.tried[0].damage) else "it stays finite"
     )
-    return f"{found.blame.name} saves the run: {left}"
+    kinds = {one.kind for one in found.others} - {found.blame.kind}
+    smallest = f", the smallest of {len(kinds) + 1} kinds of change that do" if kinds else ""
+    return f"{found.blame.name} saves the run{smallest}: {left}"
+
+
+def _unit(found):
+    """What steps differ in; without batches they are all alike."""
+    return "batch" if any(one.kind is Kind.BATCH for one in found.tried) else "step"
 
 
 def _listed(changes: tuple[Tried, ...]) -> str:
@@ -151,7 +159,7 @@ def _margin(found):
     seen = [(step, value) for step, value in zip(margin.steps, margin.margins, strict=True) if math.isfinite(value)]
     if not seen:
         return f"not measured: {margin.note}"
-    told = ", ".join(f"{size(value) if value > 0 else 0} at batch {step}" for step, value in seen)
+    told = ", ".join(f"{size(value) if value > 0 else 0} at {_unit(found)} {step}" for step, value in seen)
     top = max(margin.shares.items(), key=lambda pair: pair[1], default=None)
     where = f"; {top[1]:.0%} of the top direction in {top[0]}" if top else ""
     return f"{told}; 1 is the edge of stability{where}"
