@@ -474,11 +474,12 @@ def main():
     parser.add_argument("--seed", type=int, default=REPORTED)
     parser.add_argument("--plants", type=int, default=50, help="of every kind, and as many healthy runs")
     parser.add_argument("--minutes", type=float, default=60.0, help="after which no other case is begun")
+    parser.add_argument("--cache", help="folder that keeps programs for the next run")
     parser.add_argument("--only", nargs="*", default=[*FAULTS, "healthy"])
     options = parser.parse_args()
     # Cases of one shape and one set of numbers compile once.
-    cache = tempfile.TemporaryDirectory()
-    jax.config.update("jax_compilation_cache_dir", cache.name)
+    cache = None if options.cache else tempfile.TemporaryDirectory()
+    jax.config.update("jax_compilation_cache_dir", options.cache or cache.name)
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     jax.config.update("jax_disable_most_optimizations", options.toy)
     print(machine())
@@ -499,7 +500,8 @@ def main():
     if "healthy" in shares:
         print(f"false alarms on {len(results['healthy'].seen)} healthy runs: {1 - shares['healthy']:.0%}")
     print(f"seconds an autopsy: median {np.median(seconds):.1f}, all {time.perf_counter() - started:.0f}")
-    cache.cleanup()
+    if cache is not None:
+        cache.cleanup()
 
 
 if __name__ == "__main__":

@@ -261,6 +261,13 @@ def test_two_groups_that_save_alike_are_one_step_that_is_too_large():
     assert [one.kind for one in found] == [Kind.GROUP, Kind.STEP]
 
 
+def test_a_change_that_harms_a_run_without_damage_saves_nothing():
+    (change, *_) = changes_of(4, 0, ["a"], False, np.inf, False)
+    found = judge(change._replace(kind=Kind.STEP), np.zeros(4), Damage(3.0, 2.0), Damage(0.0, 0.4))
+    assert not found.saves
+    assert found.share == 1
+
+
 def test_wider_numbers_that_save_are_blamed_before_a_batch():
     found, _ = savers([judged(Kind.BATCH, True, batch=1), judged(Kind.BATCH, False, batch=2), judged(Kind.WIDTH, True)])
     assert [one.kind for one in found] == [Kind.WIDTH, Kind.BATCH]

@@ -132,7 +132,8 @@ def judge(change: Change, losses: Float[np.ndarray, " N"], damage: Damage, contr
     -------
     Tried
     """
-    share = 0.0 if damage.total == 0 else damage.total / control.total if np.isfinite(damage.total) else 1.0
+    is_part = np.isfinite(damage.total) and control.total > 0
+    share = 0.0 if damage.total == 0 else damage.total / control.total if is_part else 1.0
     least = max(1.0, min(LEFT, SMALL * control.worst))
     saves = damage.worst <= least and (not np.isfinite(control.total) or damage.total <= SMALL * control.total)
     return Tried(
