@@ -116,8 +116,8 @@ def autopsy(
     place = _place_at(job, parts, spike.start)
     tried, changes, not_tried = _tried(job, place, spike, bound)
     saving, reason = savers(tried)
-    if not np.any([one.damage > 0 for one in tried[:1]]):
-        saving, reason = [], "the steps after the spike are too few to say what it does; pass more batches"
+    if tried[0].damage == 0:
+        saving, reason = [], "the loss is back before a batch of the run shows it, so there is nothing to save"
     blame = saving[0] if saving else None
     confirmed = None
     if blame is not None:

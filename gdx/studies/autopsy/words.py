@@ -82,6 +82,8 @@ def advice(found: Autopsy) -> str:
     -------
     str
     """
+    if found.tried and found.tried[0].damage == 0:
+        return "nothing, unless it lasts: then pass more of the batches that follow"
     if found.blame is None:
         saving = f"of what saves it, {found.others[0].name} is the smallest; " if found.others else ""
         return f"{saving}begin from an earlier checkpoint, or pass more batches, and look again"
@@ -140,6 +142,8 @@ def _listed(changes: tuple[Tried, ...]) -> str:
 
 def _failed(found):
     """What does not save, the batches in one."""
+    if found.tried[0].damage == 0:
+        return []
     failed = [one for one in found.tried if one.kind is not None and not one.saves]
     batches = [one for one in failed if one.kind is Kind.BATCH]
     others = sorted((one for one in failed if one.kind is not Kind.BATCH), key=lambda one: one.share)
