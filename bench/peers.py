@@ -81,12 +81,13 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--toy", action="store_true")
     parser.add_argument("--only", nargs="*", default=[""], help="parts of the names of the models to run")
+    parser.add_argument("--budget", type=float, default=BUDGET, help="seconds that gdx may take for each")
     parser.add_argument("--seed", type=int, default=0, help="of the starts and batches")
     options = parser.parse_args()
     # A toy compiles for seconds to run for milliseconds.
     jax.config.update("jax_disable_most_optimizations", options.toy)
     num_seeds, *sizes = (2, 8, 40, 10) if options.toy else (NUM_SEEDS, NUM_POINTS, NUM_STEPS, NUM_LOOKS)
-    budget = 5.0 if options.toy else BUDGET
+    budget = 5.0 if options.toy else options.budget
     print(machine())
     print(f"{sizes[1]} steps, {num_seeds} starts; referee's grids {SPACING}x and {FINE}x apart; budget {budget:g} s")
     print("rules of range tests: what they suggest over the referee's best step size\n")

@@ -81,11 +81,13 @@ def measure_causes(
     listed = (unchanged, *changes.changes)
     control, causes, num_runs = None, [], 0
     for make, several in ((None, listed), *((make, (Change(name, {}),)) for name, make in others.items())):
-        if clock.left < 0:
+        # Another program takes about as long to compile as the first one did, and nothing ends a compilation.
+        if clock.left < (0 if make is None else run.compile_seconds):
             causes += [_unmeasured(one.name, "no time was left") for one in several]
             continue
         try:
-            own = run if make is None else sweep(make(), run.family, num_steps=run.num_steps, num_runs=keys.size)
+            num_lanes = len(FIRST) * keys.shape[0]
+            own = run if make is None else sweep(make(), run.family, num_steps=run.num_steps, num_runs=num_lanes)
             tried, made = _try_out(own, keys, changes, several, edge, level, step_size, clock, progress)
         except ValueError as error:
             causes += [_unmeasured(one.name, str(error)) for one in several]

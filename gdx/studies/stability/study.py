@@ -120,10 +120,10 @@ def stability(
     tested = range_test(train, keys[0])
     clock.until(WATCH)
     watched = step_size or (float(found.step_sizes[found.best]) if found.best >= 0 else guess)
+    # To compile it takes about as long as the sweep did.
+    has_time = clock.left > explored.run.compile_seconds
     margin = (
-        _not_watched(watched)
-        if clock.left < 0
-        else margin_of(problem, family, watched, keys[0], horizon, changes.groups)
+        margin_of(problem, family, watched, keys[0], horizon, changes.groups) if has_time else _not_watched(watched)
     )
     clock.until(1.0)
     causes, more = (), 0
