@@ -12,7 +12,7 @@ from gdx.plots.loss_curve import draw_losses, draw_places, places, window
 from gdx.plots.palette import FAILURE, SUCCESS, TRAINING_COLOURS
 from gdx.plots.scales import label_log
 from gdx.studies.stability.found import StepVerdict
-from gdx.studies.stability.words import size
+from gdx.studies.stability.words import NOTABLE, size
 from gdx.verdicts import TrainingVerdict
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 WIDTH, CURVE_HEIGHT, ROW_HEIGHT, FEWEST_ROWS = 9.0, 3.4, 0.2, 7
 """Inches, and rows of the lower panels."""
+RAISES, LOWERS = TRAINING_COLOURS[TrainingVerdict.TOO_SLOW], TRAINING_COLOURS[TrainingVerdict.BURSTING]
 LONGEST_NAME = 40
 """Characters of a cause in the picture."""
 
@@ -111,14 +112,14 @@ def _measured(found: Stability) -> list[Cause]:
 def _draw_causes(axis, found: Stability):
     measured = _measured(found)
     saving = [bool(cause.saves) and found.verdict is StepVerdict.BEYOND for cause in measured]
-    green = "\ngreen: every start trains at the present step size" if any(saving) else ""
-    axis.set_title(f"what moves the edge, one thing changed at a time{green}", fontsize=9, loc="left")
+    axis.set_title(_meaning(bool(measured), any(saving)), fontsize=9, loc="left")
     if not measured:
         _say(axis, "nothing was changed: " + ("no time was left" if found.is_number else "there is no edge to move"))
         return
     factors = np.array([cause.factor for cause in measured])
     for row, (cause, saves) in enumerate(zip(measured, saving, strict=True)):
-        colour = SUCCESS if saves else "#56B4E9" if cause.factor >= 1 else "#E69F00"
+        is_notable = not 1 / NOTABLE < cause.factor < NOTABLE
+        colour = SUCCESS if saves else "#999999" if not is_notable else RAISES if cause.factor >= 1 else LOWERS
         # Where the scan ended first, the bar is a bound and stays empty.
         is_whole = math.isfinite(cause.largest_step.upper)
         axis.barh(row, cause.factor - 1, left=1, height=0.65, color=colour, fill=is_whole, edgecolor=colour, zorder=2)
@@ -138,6 +139,7 @@ def _draw_causes(axis, found: Stability):
     axis.set_xlim(low, high)
     label_log(axis.xaxis, low, high)
     axis.axvline(1, color="black", linewidth=1, zorder=3)
+    axis.axvspan(1 / NOTABLE, NOTABLE, color="black", alpha=0.06, linewidth=0, zorder=0.5)
     names = [textwrap.shorten(cause.name, LONGEST_NAME, placeholder="...") for cause in measured]
     axis.set_yticks(range(len(measured)), names, fontsize=8)
     axis.set_ylim(max(len(measured), FEWEST_ROWS) - 0.4, -0.6)
@@ -147,6 +149,13 @@ def _draw_causes(axis, found: Stability):
     note = [f"not measured: {', '.join(missing)}"] if missing else []
     label = "\n".join(["factor on the largest step size that trains", *textwrap.wrap("".join(note), 60)])
     axis.set_xlabel(label)
+
+
+def _meaning(is_measured, is_saved):
+    if not is_measured:
+        return "what moves the edge"
+    green = "; green: saves the present step size" if is_saved else ""
+    return f"what moves the edge, one thing changed at a time\ngrey: within what chance does{green}"
 
 
 def _effect(cause: Cause, saved):
