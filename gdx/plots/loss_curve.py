@@ -58,10 +58,12 @@ def places(found: Stability) -> list[Place]:
     """
     listed = []
     if found.is_number:
+        lower, upper = found.largest_step
+        edge = span(found.largest_step) if math.isfinite(upper) else f"at or above {size(lower)}"
         listed = [
             Place("use", *found.good, SUCCESS, f"{size(found.good.lower)} to {size(found.good.upper)}"),
             Place("best", found.best, found.best, TRAINING_COLOURS[TrainingVerdict.TRAINED], size(found.best)),
-            Place("largest that trains", *found.largest_step, FAILURE, span(found.largest_step)),
+            Place("largest that trains", lower, upper, FAILURE, edge),
         ]
     if math.isfinite(found.too_slow_below):
         slow = TRAINING_COLOURS[TrainingVerdict.TOO_SLOW]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 WIDTH, CURVE_HEIGHT, ROW_HEIGHT, FEWEST_ROWS = 9.0, 3.4, 0.2, 7
 """Inches, and rows of the lower panels."""
 RAISES, LOWERS = TRAINING_COLOURS[TrainingVerdict.TOO_SLOW], TRAINING_COLOURS[TrainingVerdict.BURSTING]
-LONGEST_NAME = 40
-"""Characters of a cause in the picture."""
+LONGEST_NAME, MOST_MISSING = 40, 4
+"""Characters of a cause in the picture, and how many are named that were not measured."""
 
 
 def stability(found: Stability, *, title: str = "", figure: Figure | None = None) -> tuple[Axes, Axes, Axes, Axes]:
@@ -112,7 +112,7 @@ def _measured(found: Stability) -> list[Cause]:
 def _draw_causes(axis, found: Stability):
     measured = _measured(found)
     saving = [bool(cause.saves) and found.verdict is StepVerdict.BEYOND for cause in measured]
-    axis.set_title(_meaning(bool(measured), any(saving)), fontsize=9, loc="left")
+    axis.set_title(_meaning(bool(measured), any(saving)), fontsize=9, loc="right")
     if not measured:
         _say(axis, "nothing was changed: " + ("no time was left" if found.is_number else "there is no edge to move"))
         return
@@ -140,22 +140,28 @@ def _draw_causes(axis, found: Stability):
     label_log(axis.xaxis, low, high)
     axis.axvline(1, color="black", linewidth=1, zorder=3)
     axis.axvspan(1 / NOTABLE, NOTABLE, color="black", alpha=0.06, linewidth=0, zorder=0.5)
-    names = [textwrap.shorten(cause.name, LONGEST_NAME, placeholder="...") for cause in measured]
-    axis.set_yticks(range(len(measured)), names, fontsize=8)
+    axis.set_yticks(range(len(measured)), [_short(cause.name) for cause in measured], fontsize=8)
     axis.set_ylim(max(len(measured), FEWEST_ROWS) - 0.4, -0.6)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", alpha=0.25, linewidth=0.5)
-    missing = [cause.name for cause in found.causes if cause not in measured]
-    note = [f"not measured: {', '.join(missing)}"] if missing else []
-    label = "\n".join(["factor on the largest step size that trains", *textwrap.wrap("".join(note), 60)])
-    axis.set_xlabel(label)
+    missing = [_short(cause.name) for cause in found.causes if cause not in measured]
+    if len(missing) > MOST_MISSING:
+        missing[MOST_MISSING:] = [f"{len(missing) - MOST_MISSING} more"]
+    note = textwrap.wrap(f"not measured: {', '.join(missing)}", 48) if missing else []
+    axis.set_xlabel("\n".join(["factor on the largest step size that trains", *note]), fontsize=8.5)
+
+
+def _short(name):
+    """A name without its middle: layers differ in their ends, and what is done to them in its beginning."""
+    half = (LONGEST_NAME - 3) // 2
+    return name if len(name) <= LONGEST_NAME else f"{name[:half]}...{name[-half:]}"
 
 
 def _meaning(is_measured, is_saved):
     if not is_measured:
         return "what moves the edge"
     green = "; green: saves the present step size" if is_saved else ""
-    return f"what moves the edge, one thing changed at a time\ngrey: within what chance does{green}"
+    return f"what moves the edge, one thing changed at a time\ngrey: chance does as much{green}"
 
 
 def _effect(cause: Cause, saved):
