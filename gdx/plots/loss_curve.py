@@ -65,11 +65,9 @@ def places(found: Stability) -> list[Place]:
             Place("best", found.best, found.best, TRAINING_COLOURS[TrainingVerdict.TRAINED], size(found.best)),
             Place("largest that trains", lower, upper, FAILURE, edge),
         ]
-    if math.isfinite(found.too_slow_below):
-        slow = TRAINING_COLOURS[TrainingVerdict.TOO_SLOW]
-        listed.append(
-            Place("too slow below", found.too_slow_below, found.too_slow_below, slow, size(found.too_slow_below))
-        )
+        if math.isfinite(found.too_slow_below):
+            colour, value = TRAINING_COLOURS[TrainingVerdict.TOO_SLOW], found.too_slow_below
+            listed.append(Place("too slow below", value, value, colour, size(value)))
     if found.step_size is not None:
         text = f"{size(found.step_size)}, {found.verdict.value}"
         listed.append(Place("you", found.step_size, found.step_size, "black", text))
@@ -89,9 +87,13 @@ def draw_losses(axis: Axes, found: Stability) -> None:
     found
         Of a job.
     """
-    curve = found.curve
+    curve = _within(found.curve, *axis.get_xlim())
+    if not curve.step_sizes.size:
+        axis.set_yticks([])
+        axis.text(0.5, 0.5, "no run ended", ha="center", va="center", fontsize=9, transform=axis.transAxes)
+        return
     losses = np.where(np.isfinite(curve.losses), curve.losses, np.nan)
-    low, high, is_log = _heights(found, losses)
+    low, high, is_log = _heights(curve, losses)
     axis.set_yscale("log" if is_log else "linear")
     to_top = (high / low) ** (1 / TOP) * low if is_log else low + (high - low) / TOP
     axis.set_ylim(low, to_top)
@@ -126,7 +128,7 @@ def draw_places(axis: Axes, listed: list[Place]) -> None:
         style = {"marker": marker, "markersize": 8, "markeredgewidth": 2, "fillstyle": "none"}
         axis.plot(ends, [row] * len(ends), color=place.colour, linewidth=4, solid_capstyle="butt", **style)
         axis.annotate(place.text, (1, row), (6, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=8)
-    axis.set_ylim(len(listed) - 0.5, -0.5)
+    axis.set_ylim(max(len(listed), 1) - 0.5, -0.5)
     axis.set_yticks(range(len(listed)), [place.name for place in listed], fontsize=8)
     axis.tick_params(axis="y", length=0)
     axis.grid(axis="x", alpha=0.25, linewidth=0.5)
@@ -155,13 +157,21 @@ def window(found: Stability, listed: list[Place]) -> tuple[float, float]:
     if found.is_number:
         # A scan may have gone on for ten decades in which nothing happens.
         low, high = max(low, min(matter) / AROUND), min(high, max(matter) * AROUND)
-    room = max((high / low) ** 0.03, 1.05)
+    # A single step size stands in the middle of a decade.
+    room = max((high / low) ** 0.03, math.sqrt(max(10 * low / high, 1.0)))
     return low / room, high * room
 
 
-def _heights(found, losses):
+def _within(curve, low, high):
+    """Runs at the step sizes that are shown."""
+    inside = (curve.step_sizes >= low) & (curve.step_sizes <= high)
+    runs = {name: getattr(curve, name)[inside] for name in ("step_sizes", "losses", "codes")}
+    return curve._replace(**runs)
+
+
+def _heights(curve, losses):
     """Lowest and highest loss shown, and whether on a logarithmic scale."""
-    levels = [level for level in (found.curve.start, found.curve.chance) if math.isfinite(level)]
+    levels = [level for level in (curve.start, curve.chance) if math.isfinite(level)]
     known = np.concatenate([losses[np.isfinite(losses)], levels])
     if not known.size:
         return 0.1, 10.0, True

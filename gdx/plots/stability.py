@@ -64,7 +64,8 @@ def stability(found: Stability, *, title: str = "", figure: Figure | None = None
     losses.tick_params(which="both", labelbottom=False)
     draw_losses(losses, found)
     draw_places(below, listed)
-    losses.legend(loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=3, fontsize=8, frameon=False)
+    if losses.get_legend_handles_labels()[0]:
+        losses.legend(loc="lower left", bbox_to_anchor=(-0.01, 1), ncols=3, fontsize=8, frameon=False)
     _draw_margin(margin, found.margin)
     _draw_causes(causes, found)
     return losses, below, margin, causes
