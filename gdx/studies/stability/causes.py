@@ -26,6 +26,7 @@ FARTHEST = 9
 """Spacings from there within which its edge is looked for."""
 MOST_ROUNDS = 6
 CONTROL = "nothing changed"
+NO_TIME, AT_LEAST, NEVER = "no time was left", "at least", "no step size that was tried trains with it"
 
 
 class _Tried(NamedTuple):
@@ -83,7 +84,7 @@ def measure_causes(
     for make, several in ((None, listed), *((make, (Change(name, {}),)) for name, make in others.items())):
         # Another program takes about as long to compile as the first one did, and nothing ends a compilation.
         if clock.left < (0 if make is None else run.compile_seconds):
-            causes += [_unmeasured(one.name, "no time was left") for one in several]
+            causes += [_unmeasured(one.name, NO_TIME) for one in several if one.name != CONTROL]
             continue
         try:
             num_lanes = len(FIRST) * keys.shape[0]
@@ -169,11 +170,14 @@ def _cause_of(tried, i, name, edge, control, num_starts):
     bracket = Bracket(edge * SPACING**lower, edge * SPACING**upper)
     note, factor = "", math.nan
     if math.isnan(lower):
-        note = "no time was left"
+        note = NO_TIME
     elif math.isinf(lower):
-        note = "no step size that was tried trains with it"
+        note = NEVER
     elif control is not None and control.largest_step.lower > 0:
         factor = bracket.lower / control.largest_step.lower
+    if math.isinf(upper) and not math.isnan(factor):
+        # Where its failures were not seen, a change is only known to be as good as that.
+        note, factor = (AT_LEAST, factor) if factor >= 1 else (NO_TIME, math.nan)
     best = float(np.min(tried.losses[own])) if own.any() else math.nan
     return Cause(name, factor, bracket, saves, best, int(np.count_nonzero(own)) * num_starts, note)
 

@@ -58,7 +58,7 @@ def confirm(train: Callable[..., Any], keys: Any, found: Reading, clock: Clock) 
     if lower < found.best or (lower > found.best and not again.all_train(found.best)):
         note = "plain optax runs at the best step size do not train as the sweep's do, so there is no number"
         return Confirmed(nothing, again.trust(note))
-    if upper is None and not again.fails.any():
+    if upper is None and not again.fails[lower + 1 :].any():
         return Confirmed(Bracket(float(found.step_sizes[lower]), math.inf), again.trust(note))
     if upper is None:
         note = "plain optax runs train where the sweep's do not, so there is no number"

@@ -148,8 +148,8 @@ class Stability(NamedTuple):
     best_loss: float
     """There."""
     good: Bracket
-    """Smallest and largest step size around the best at which every start trains and the median loss is within twice
-    the best one above the known minimum, or above 0."""
+    """Smallest and largest step size around the best at which every start trains and the median loss is as good: above
+    the known minimum, or above 0, within twice the best one or a thousandth of that of learning nothing."""
     too_slow_below: float
     """Smallest step size tested at which every start trains; NaN where all smaller ones do, too."""
     dead_loss: float

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 SCAN, CONFIRM, WATCH = 0.5, 0.65, 0.75
 """Shares of the budget by which the scan, the second road and the margin have to be done; the rest is for causes."""
 NUM_STARTS = 3
+SAME = 1e-3
+"""Share of the loss of learning nothing below which one loss is as good as another."""
 EDGE = 2.0
 """A step size within so many times the edge is at it."""
 
@@ -196,7 +198,7 @@ def _good(found, runs, largest):
         return Bracket(math.nan, math.nan)
     floor = float(np.nanmax(np.asarray(runs.minimum))) if np.isfinite(np.asarray(runs.minimum)).any() else 0.0
     best = float(np.median(found.losses[found.best]))
-    bound = floor + TWICE * (best - floor) if best > floor else best + abs(best)
+    bound = floor + max(TWICE * (best - floor), SAME * (float(found.level.chance) - floor))
     with np.errstate(invalid="ignore"):
         middle = np.median(found.losses, axis=1)
         fine = found.trains & (middle <= bound) & (found.step_sizes <= largest.lower)

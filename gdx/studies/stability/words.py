@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gdx.studies.stability.causes import AT_LEAST, NEVER
 from gdx.studies.stability.found import Reached, StepVerdict
 from gdx.studies.stability.watching import at
 from gdx.wording import counted
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 WIDTH, INDENT = 80, 34
 """Columns of a terminal, and of what a line is about."""
+NARROW = 1.1
+"""Factor between the ends of a bracket from which two digits tell them apart."""
 CLOSE = 0.1
 """Share of the way from chance to the best within which a loss is back at chance."""
 NOTABLE = 1.9
@@ -38,6 +41,8 @@ def size(value: float) -> str:
     """
     if not math.isfinite(value):
         return "none"
+    if 1 < value < 1.2:
+        return f"{value:.3g}"
     return f"{value:.2g}" if not 99.5 <= value < 1e6 else f"{value:.0f}"
 
 
@@ -109,7 +114,7 @@ def advice(found: Stability) -> tuple[str, ...]:
     """
     if not found.is_number:
         return (f"There is no largest step size to go by: {found.trust.note}.",)
-    use = f"Use a step size from {size(found.good.lower)} to {size(found.good.upper)}"
+    use = f"Use a step size of {_range(found.good)}"
     present = {
         StepVerdict.BEYOND: f"{size(found.step_size or 0)} is beyond the edge",
         StepVerdict.AT_THE_EDGE: f"{size(found.step_size or 0)} is at the edge",
@@ -122,7 +127,8 @@ def advice(found: Stability) -> tuple[str, ...]:
     if helps:
         best = helps[0]
         what = "saves the present step size and " if best.saves and found.verdict is StepVerdict.BEYOND else ""
-        second = f"Of what was changed, {best.name} {what}moves the edge the most, {size(best.factor)}x."
+        by = f"at least {size(best.factor)}x" if best.note == AT_LEAST else f"{size(best.factor)}x"
+        second = f"Of what was changed, {best.name} {what}moves the edge the most, {by}."
     elif any(math.isfinite(cause.factor) for cause in found.causes):
         second = f"Nothing that was changed moves the edge up by more than {NOTABLE:g}x: take a smaller step."
     else:
@@ -136,9 +142,10 @@ def _largest(found):
         return name, "none", found.trust.note
     starts = counted(found.curve.losses.shape[1], "start")
     lower, upper = found.largest_step
-    grid = f"grid x{upper / lower:.2g}" if math.isfinite(upper) else "the scan ended there"
-    beyond = f"; none beyond {size(found.none_beyond)}" if math.isfinite(found.none_beyond) else ""
-    return name, size(lower), f"every start up to here{beyond} ({starts}, {grid})"
+    digits = 2 if upper > NARROW * lower else 4
+    grid = f"grid x{size(upper / lower)}" if math.isfinite(upper) else "the scan ended there"
+    beyond = f"; none beyond {found.none_beyond:.{digits}g}" if math.isfinite(found.none_beyond) else ""
+    return name, f"{lower:.{digits}g}", f"every start up to here{beyond} ({starts}, {grid})"
 
 
 def _beyond(found):
@@ -157,8 +164,8 @@ def _beyond(found):
 
 
 def _best(found):
-    good = f"within 2x of it from {size(found.good.lower)} to {size(found.good.upper)}"
-    return "best", size(found.best), f"loss {size(found.best_loss)}; {good}"
+    good = f"; as good from {_range(found.good)}" if found.good.upper > found.good.lower else ""
+    return "best", size(found.best), f"loss {size(found.best_loss)}{good}"
 
 
 def _slow(found):
@@ -194,21 +201,30 @@ def _helps(found):
             others.append(cause.name)
             continue
         tail = ", saves the present step size" if saves else ""
-        text = f"edge {size(cause.factor)}x, at {size(cause.largest_step.lower)}{tail}"
+        bound = "at least " if cause.note == AT_LEAST else ""
+        text = f"edge {bound}{size(cause.factor)}x, at {size(cause.largest_step.lower)}{tail}"
         made.append((f"with {cause.name}", "", text))
     if others:
         made.append(("moves the edge by little", "", ", ".join(others)))
-    missing = [cause.name for cause in found.causes if not math.isfinite(cause.factor)]
+    never = [cause.name for cause in found.causes if cause.note == NEVER]
+    if never:
+        made.append(("nothing trained with", "", ", ".join(never)))
+    missing = [cause.name for cause in found.causes if not math.isfinite(cause.factor) and cause.note != NEVER]
     if missing:
         made.append(("not measured", "", ", ".join(missing)))
     top = max(found.margin.shares.items(), key=lambda pair: pair[1], default=None)
-    if top is not None:
+    if top is not None and len(found.margin.shares) > 1:
         made.append(("top curvature direction", "", f"{top[1]:.0%} of it in {top[0]}"))
     return made
 
 
 def _use(found):
-    return "use", f"{size(found.good.lower)} to {size(found.good.upper)}", ""
+    return "use", _range(found.good), ""
+
+
+def _range(pair):
+    lower, upper = (size(end) for end in pair)
+    return lower if lower == upper else f"{lower} to {upper}"
 
 
 def _trust(found):
