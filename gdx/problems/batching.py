@@ -129,7 +129,9 @@ def with_keys(batches: Callable[[chex.PRNGKey, jax.Array], Any]) -> Callable[[ch
     >>> noisy = gdx.problem(jnp.zeros(3), loss, batches=gdx.problems.with_keys(gdx.problems.minibatches(data, 4)))
     """
     if not callable(batches):
-        raise ValueError(f"batches: {type(batches).__name__} is not callable; pass what minibatches or epochs_of return")
+        raise ValueError(
+            f"batches: {type(batches).__name__} is not callable; pass what minibatches or epochs_of return"
+        )
     if isinstance(batches, Epochs):
         if batches.keyed:
             raise ValueError("batches: they come with keys already; pass them as they are")

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
+from gdx.checks import inside
 from gdx.problems.base import Known, Problem, own_key, stateful_problem
 from gdx.problems.batching import with_keys
 from gdx.problems.loading import as_batches
 from gdx.records import sharing
-
-if TYPE_CHECKING:
-    import chex
 
 _of_a_model = sharing("""
     batches, num_batches
@@ -152,13 +150,18 @@ def from_nnx(
     if not (is_module or callable(model)):
         raise ValueError(f"model: {type(model).__name__} is no flax.nnx.Module, nor a function rngs -> nnx.Module")
     _require_callable(loss)
-    made = model if is_module else nnx.eval_shape(lambda: model(nnx.Rngs(0)))
-    _require("model: what it returns", made, nnx.Module, "flax.nnx.Module")
-    graph, *_ = nnx.split(made, trained, ...)
+
+    def make(key):
+        with inside("model"):
+            made = model(nnx.Rngs(key))
+        _require("model: what it returns", made, nnx.Module, "flax.nnx.Module")
+        return made
+
+    graph, *_ = nnx.split(model if is_module else nnx.eval_shape(lambda: make(0)), trained, ...)
 
     def init(key, args):
         del args
-        _, params, state = nnx.split(model if is_module else model(nnx.Rngs(key)), trained, ...)
+        _, params, state = nnx.split(model if is_module else make(key), trained, ...)
         # A fresh copy, so that the caller's module stays as it is.
         params, state = jax.tree.map(lambda leaf: leaf, (params, state))
         return params, _mixed(state, key) if is_module else state
@@ -175,7 +178,7 @@ def from_nnx(
 
     def judged(params, state):
         assert full_loss is not None
-        here = merged(params, state)
+        here: Any = merged(params, state)
         here.eval()
         return full_loss(here)
 
@@ -232,16 +235,17 @@ def from_haiku(
     def init(key, args):
         if start is not None:
             return jax.tree.map(jnp.asarray, pair(start))
-        made = []
+        made: list[Any] = []
 
         def first(*inputs, **named):
             if not made:
                 made.append(pair(model.init(key, *inputs, **named)))
-            return _called(model, has_state, takes_key, *made[0], key)[0](*inputs, **named)
+            params, state = made[0]
+            return _called(model, has_state, takes_key, params, state, key)[0](*inputs, **named)
 
         loss(first, *args)
         if not made:
-            raise ValueError("loss: it calls no model, so that there is nothing to train; call the one that it is given")
+            raise ValueError("loss: it calls no model, so that nothing is trained; call the one that it is given")
         return made[0]
 
     def applied(params, state, args, key):
@@ -309,12 +313,13 @@ def from_equinox(
     import equinox as eqx
 
     _require_callable(loss)
-    is_made = isinstance(model, eqx.Module) or isinstance(model, tuple)
+    is_made = isinstance(model, (eqx.Module, tuple))
     if not (is_made or callable(model)):
         raise ValueError(f"model: {type(model).__name__} is no equinox.Module, nor a function key -> equinox.Module")
 
     def parts(key):
-        made = model if is_made else model(key)
+        with inside("model"):
+            made = model if is_made else model(key)
         module, *carried = made if isinstance(made, tuple) else (made,)
         _require("model", module, eqx.Module, "equinox.Module")
         params, rest = eqx.partition(module, eqx.is_inexact_array)
@@ -370,8 +375,12 @@ def _mixed(state, key):
     word = jax.random.bits(key, dtype=jnp.uint32)
 
     def mix(leaf):
-        is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
-        return jax.random.fold_in(leaf, word) if is_key and leaf.ndim == 0 else leaf
+        if not jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            return leaf
+        fold = jax.random.fold_in
+        for _ in range(leaf.ndim):
+            fold = jax.vmap(fold, (0, None))
+        return fold(leaf, word)
 
     return jax.tree.map(mix, state)
 

@@ -148,8 +148,8 @@ def as_batches(batches: Any, num_batches: int | None = None) -> Callable[[chex.P
     """
     if inspect.isgeneratorfunction(batches):
         with inside("batches"):
-            batches = batches()
-    elif isinstance(batches, Epochs) or (callable(batches) and not hasattr(batches, "__iter__")):
+            return epochs_of(batches(), num_batches)
+    if isinstance(batches, Epochs) or (callable(batches) and not hasattr(batches, "__iter__")):
         return batches
     return epochs_of(batches, num_batches)
 
