@@ -146,12 +146,18 @@ def as_batches(batches: Any, num_batches: int | None = None) -> Callable[[chex.P
     ValueError
         As `epochs_of`.
     """
-    if inspect.isgeneratorfunction(batches):
+    if _is_generator_function(batches):
         with inside("batches"):
             return epochs_of(batches(), num_batches)
-    if isinstance(batches, Epochs) or (callable(batches) and not hasattr(batches, "__iter__")):
-        return batches
-    return epochs_of(batches, num_batches)
+    return batches if isinstance(batches, Epochs) or _is_function(batches) else epochs_of(batches, num_batches)
+
+
+def _is_generator_function(batches) -> bool:
+    return inspect.isgeneratorfunction(batches)
+
+
+def _is_function(batches) -> bool:
+    return callable(batches) and not hasattr(batches, "__iter__")
 
 
 def _taken(batches, num_batches):
