@@ -501,7 +501,8 @@ def test_what_is_said_to_go_instead_goes():
     for family in traced:
         step = gdx.train_step(problem, family)
         scan = jax.jit(lambda h, s=step: jax.lax.scan(lambda a, _: s.update(a), s.init(h, keys(1)[0]), length=25))
-        np.testing.assert_allclose(scan(0.3)[1].params, expected, rtol=1e-6)
+        # From int32 counts optax's cosine is in float32.
+        np.testing.assert_allclose(scan(0.3)[1].params, expected, rtol=1e-5)
 
 
 def test_whoever_else_asks_for_a_traced_number_is_told_apart():
