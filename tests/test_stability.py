@@ -11,7 +11,7 @@ import pytest
 from cases import keys
 
 import gdx
-from gdx.studies.stability import Reached, StepVerdict, confirming, study
+from gdx.studies.stability import Reached, StepVerdict, answering, confirming, scanning, study
 from gdx.studies.stability.changes import MOST_GROUPS, changes_of, groups_of
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.plain import losses_of, smoothed, suggestions
@@ -83,7 +83,9 @@ def reading(codes, sizes=(1.0, 2.0, 3.0, 4.0, 5.0)):
     """A scan of two starts with these verdicts, the best of which is at 2."""
     codes = np.repeat(np.asarray(codes, np.int8)[:, None], 2, axis=1)
     losses = np.where(codes == gdx.TrainingVerdict.TRAINED, 0.1, np.nan)
-    return study.Reading(np.asarray(sizes), codes, losses, np.all(codes == 0, axis=1), TrainingLevel(2.0, 0.0, 1.0), 1)
+    return scanning.Reading(
+        np.asarray(sizes), codes, losses, np.all(codes == 0, axis=1), TrainingLevel(2.0, 0.0, 1.0), 1
+    )
 
 
 @pytest.mark.parametrize(
@@ -97,12 +99,12 @@ def reading(codes, sizes=(1.0, 2.0, 3.0, 4.0, 5.0)):
 )
 def test_a_step_size_is_told_by_which_side_of_the_best_it_fails_on(step_size, verdict):
     found = reading([1, 0, 0, 4, 4])
-    assert study._verdict(found, found.largest_step, step_size) is verdict
+    assert answering._verdict(found, found.largest_step, step_size) is verdict
 
 
 def test_far_below_the_edge_a_step_size_is_safe():
     found = reading([0, 0, 0, 4, 4], (0.1, 0.2, 3.0, 4.0, 5.0))
-    assert study._verdict(found, found.largest_step, 0.1) is StepVerdict.SAFE
+    assert answering._verdict(found, found.largest_step, 0.1) is StepVerdict.SAFE
 
 
 def test_where_plain_runs_do_otherwise_there_is_no_number(monkeypatch):
@@ -116,6 +118,44 @@ def test_where_plain_runs_do_otherwise_there_is_no_number(monkeypatch):
     assert "no number" in found.trust.note
     assert "none" in str(found)
     assert found.causes == ()
+
+
+def test_a_loss_with_parameters_and_batches_goes_in_as_people_have_them():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3))
+    y = x @ np.ones(3)
+
+    def loss(w, batch):
+        return jnp.mean((batch[0] @ w - batch[1]) ** 2)
+
+    batches = [(x[i : i + 8], y[i : i + 8]) for i in range(0, 40, 8)]
+    found = gdx.stability(
+        loss, optax.sgd, params=jnp.zeros(3), batches=batches, num_steps=50, budget=60.0, progress=False
+    )
+    # The edge of one at a time lies beyond the mean one's and below twice the steepest batch's.
+    sharpest = max(2 * np.linalg.eigvalsh(b[0].T @ b[0] / 8)[-1] for b in batches)
+    flat = 2 * np.linalg.eigvalsh(x.T @ x / 40)[-1]
+    assert 2 / sharpest < found.largest_step.lower < 2 * 2 / flat
+    with pytest.raises(ValueError, match="params, batches: a Problem has its own"):
+        gdx.stability(two_layers(), optax.sgd, params=jnp.zeros(3))
+    with pytest.raises(ValueError, match="or pass a loss with params and batches"):
+        gdx.stability(loss, optax.sgd)
+
+
+def test_ctrl_c_leaves_what_was_run(monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "margin_of", interrupted)
+    found = gdx.stability(two_layers(), optax.sgd, num_steps=60, budget=100.0, progress=False)
+    assert found.interrupted
+    assert found.largest_step.lower < EDGE < found.largest_step.upper
+    assert found.causes == ()
+    monkeypatch.setattr(study, "confirm", interrupted)
+    found = gdx.stability(two_layers(), optax.sgd, num_steps=60, budget=100.0, progress=False)
+    assert found.interrupted
+    assert not found.is_number
+    assert "interrupted" in str(found)
 
 
 def test_a_budget_that_pays_for_nothing_says_so():

@@ -78,6 +78,9 @@ def stability(
         print(reports.to_json(reports.stability_json(found, settings, files)))
     elif not quiet:
         show(*reports.stability_tables(found, settings), "wrote " + (", ".join(files) or "nothing"))
+    if found.interrupted:
+        say("interrupted: what was found is of the runs so far")
+        raise typer.Exit(130)
     if not files:
         raise typer.Exit(1)
 

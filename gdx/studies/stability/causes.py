@@ -122,7 +122,7 @@ def _try_out(run, keys, changes, several, edge, level, step_size, clock, progres
             runs = run(stacked, keys, progress=clock.watching(progress, "what would help"))
         except Interrupted as interrupted:
             if not clock.is_over:
-                raise
+                clock.stop()
             runs = interrupted.runs
         whole = np.all(np.asarray(runs.stopped) != Stop.UNFINISHED, axis=1)
         num_runs += int(np.count_nonzero(np.asarray(runs.stopped) != Stop.UNFINISHED))

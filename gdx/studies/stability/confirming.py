@@ -25,6 +25,13 @@ class Confirmed(NamedTuple):
     trust: Trust
 
 
+NOT_YET = Confirmed(
+    Bracket(math.nan, math.nan),
+    Trust(0, 0, (), "interrupted before any run was made again in a plain loop, so there is no number"),
+)
+"""Of an answer before its second road."""
+
+
 def confirm(train: Callable[..., Any], keys: Any, found: Reading, clock: Clock) -> Confirmed:
     """Make some of the runs again in a plain loop, at the best step size and on both sides of the edge.
 

@@ -180,6 +180,8 @@ class Stability(NamedTuple):
     """Made in all."""
     seconds: float
     """All of it took."""
+    interrupted: bool = False
+    """Whether Ctrl-C ended it, so that the rest is of what was run."""
 
     @property
     def is_number(self) -> bool:

@@ -108,20 +108,22 @@ def scan(
     explored, seconds = _first_round(run, along, keys, guess, clock, progress)
     lanes = max(keys.shape[0], (run.slots or 1) * run.workers)
     expected = seconds * max(1.0, USUAL_POINTS * keys.shape[0] / lanes)
-    if expected > clock.left:
+    if expected > clock.left and not clock.was_stopped:
         # A shorter horizon is another program.
         horizon = int(num_steps * (clock.left - run.compile_seconds) / expected)
         if horizon >= FEWEST_STEPS:
             run = sweep(problem, family, num_steps=horizon, num_runs=USUAL_POINTS * keys.shape[0])
             explored = Exploration(run, keys, along)
     try:
+        if clock.was_stopped:
+            return (explored if explored.runs is not None else None), guess
         grid = np.concatenate([points, np.asarray(extra, float)])
         wanted = Search("trains", 1e-6, RTOL, grows=True)
         find_edge(explored, grid, wanted, progress=clock.watching(progress, "step sizes"))
         explore(explored, _around_best, clock.watching(progress, "step sizes"))
     except Interrupted:
         if not clock.is_over:
-            raise
+            clock.stop()
         explored = explored.finished()
     return (explored if explored.runs is not None else None), guess
 
@@ -157,7 +159,7 @@ def _first_round(run: Sweep, along, keys, guess, clock, progress):
         runs = explored.runs
     except Interrupted as interrupted:
         if not clock.is_over:
-            raise
+            clock.stop()
         runs, explored = interrupted.runs, explored.finished()
     assert runs is not None
     seconds = time.perf_counter() - began - (run.compile_seconds - compiled)
