@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import jax
 
@@ -173,10 +173,9 @@ def _checked_problem(problem: Any, params: Any, batches: Any) -> Problem:
         if params is not None or batches is not None:
             raise ValueError("params, batches: a Problem has its own; pass them beside a loss alone")
         return problem
-    loss: Any = problem
-    if not callable(loss) or params is None or batches is None:
+    if not callable(problem) or params is None or batches is None:
         raise ValueError(
             f"problem: {type(problem).__name__} is no gdx.Problem; make one with gdx.problem(init, loss), or pass a "
             "loss with params and batches"
         )
-    return from_batches(loss, params, batches)
+    return from_batches(cast("Any", problem), params, batches)
