@@ -435,6 +435,15 @@ def test_a_module_as_it_stands_starts_every_run_and_stays_as_it_is():
     assert model.dropout.rngs.count[...] == 0
 
 
+def test_a_state_that_holds_a_key_starts_outside_of_jit_too():
+    def loss(params, state):
+        return jnp.sum(params**2), {"key": jax.random.fold_in(state["key"], 1), "count": state["count"] + 1}
+
+    problem = gdx.stateful_problem(lambda key: (jnp.ones(2), {"key": key, "count": jnp.zeros((), jnp.int32)}), loss)
+    state = gdx.train_step(problem, optax.sgd).init(0.1, keys(1)[0])
+    assert state.model_state["key"] == keys(1)[0]
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [

@@ -126,7 +126,8 @@ def from_nnx(
     ----------
     model
         A function `rngs -> flax.nnx.Module`, such as a class of `nnx.Module` that takes no more, which makes another
-        start of every key; or a module, from which every run starts. It is trained in the mode in which it comes.
+        start of every key; or a module, from which every run starts. It is trained in the mode in which it comes: where
+        layers ask for one, call its `train()` first, also inside of the function.
     loss
         `loss(model, batch) -> scalar`, as for `nnx.value_and_grad`. All variables that are not trained are carried from
         step to step, the streams of dropout among them; those of a module are mixed with the repeat's key.
