@@ -17,6 +17,7 @@ from flax import nnx
 
 import gdx
 from gdx.problems import epochs_of, from_batches, from_equinox, from_flax, from_haiku, from_nnx, minibatches, with_keys
+from gdx.problems.base import check_problem
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -458,3 +459,19 @@ def test_a_state_that_holds_a_key_starts_outside_of_jit_too():
 def test_a_model_of_something_else_is_refused_in_one_sentence(make, says):
     with pytest.raises(ValueError, match=f"^{says}"):
         make()
+
+
+def test_dropout_without_keys_is_told_with_what_to_pass():
+    def forward(x):
+        return hk.dropout(hk.next_rng_key(), 0.5, hk.Linear(3)(x))
+
+    def loss(model, batch):
+        return cross_entropy(model(batch["x"]), batch["y"])
+
+    dropping = nn.Sequential([nn.Dense(3), nn.Dropout(0.5, deterministic=False)])
+    for problem, says in (
+        (from_flax(dropping, loss, loader()), r'rngs: .*rngs=\("dropout",'),
+        (from_haiku(hk.transform(forward), loss, loader()), "keyed: .*pass keyed=True"),
+    ):
+        with pytest.raises(ValueError, match=f"^{says}"):
+            check_problem(problem, keys(1)[0])
