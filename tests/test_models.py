@@ -17,6 +17,7 @@ from flax import nnx
 
 import gdx
 from gdx.problems import epochs_of, from_batches, from_equinox, from_flax, from_haiku, from_nnx, minibatches, with_keys
+from gdx.problems.base import check_problem
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -435,6 +436,15 @@ def test_a_module_as_it_stands_starts_every_run_and_stays_as_it_is():
     assert model.dropout.rngs.count[...] == 0
 
 
+def test_a_state_that_holds_a_key_starts_outside_of_jit_too():
+    def loss(params, state):
+        return jnp.sum(params**2), {"key": jax.random.fold_in(state["key"], 1), "count": state["count"] + 1}
+
+    problem = gdx.stateful_problem(lambda key: (jnp.ones(2), {"key": key, "count": jnp.zeros((), jnp.int32)}), loss)
+    state = gdx.train_step(problem, optax.sgd).init(0.1, keys(1)[0])
+    assert state.model_state["key"] == keys(1)[0]
+
+
 @pytest.mark.parametrize(
     ("make", "says"),
     [
@@ -449,3 +459,19 @@ def test_a_module_as_it_stands_starts_every_run_and_stays_as_it_is():
 def test_a_model_of_something_else_is_refused_in_one_sentence(make, says):
     with pytest.raises(ValueError, match=f"^{says}"):
         make()
+
+
+def test_dropout_without_keys_is_told_with_what_to_pass():
+    def forward(x):
+        return hk.dropout(hk.next_rng_key(), 0.5, hk.Linear(3)(x))
+
+    def loss(model, batch):
+        return cross_entropy(model(batch["x"]), batch["y"])
+
+    dropping = nn.Sequential([nn.Dense(3), nn.Dropout(0.5, deterministic=False)])
+    for problem, says in (
+        (from_flax(dropping, loss, loader()), r'rngs: .*rngs=\("dropout",'),
+        (from_haiku(hk.transform(forward), loss, loader()), "keyed: .*pass keyed=True"),
+    ):
+        with pytest.raises(ValueError, match=f"^{says}"):
+            check_problem(problem, keys(1)[0])

@@ -6,8 +6,9 @@ else than their batches, a `full_loss` of the model. The packages are imported w
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -98,7 +99,8 @@ def from_flax(
     def applied(params, state, args, key):
         streams = {name: jax.random.fold_in(key, i) for i, name in enumerate(rngs)}
         run = nn.apply(loss, model, mutable=list(state))
-        value, changed = run({"params": params, **state}, *args, rngs=streams)
+        with _asking("InvalidRngError", 'rngs: the model draws random numbers; name its streams, as rngs=("dropout",)'):
+            value, changed = run({"params": params, **state}, *args, rngs=streams)
         # What was not touched is not returned.
         return value, {**state, **changed}
 
@@ -126,7 +128,8 @@ def from_nnx(
     ----------
     model
         A function `rngs -> flax.nnx.Module`, such as a class of `nnx.Module` that takes no more, which makes another
-        start of every key; or a module, from which every run starts. It is trained in the mode in which it comes.
+        start of every key; or a module, from which every run starts. It is trained in the mode in which it comes: where
+        layers ask for one, call its `train()` first, also inside of the function.
     loss
         `loss(model, batch) -> scalar`, as for `nnx.value_and_grad`. All variables that are not trained are carried from
         step to step, the streams of dropout among them; those of a module are mixed with the repeat's key.
@@ -250,7 +253,8 @@ def from_haiku(
 
     def applied(params, state, args, key):
         called, last = _called(model, has_state, takes_key, params, state, key)
-        value = loss(called, *args)
+        with _asking("MissingRNGError", "keyed: the model draws random numbers; pass keyed=True"):
+            value = loss(called, *args)
         return value, last()
 
     def judged(params, state):
@@ -368,6 +372,17 @@ def _assembled(init, applied, judged, batches, num_batches, keyed, known):
         return applied(params, state, *unpacked(batch))
 
     return stateful_problem(start, loss, batches=drawn, full_loss=judged, known=known)
+
+
+@contextlib.contextmanager
+def _asking(kind: str, remedy: str) -> Iterator[None]:
+    """Say what to pass where a framework misses random numbers, by an error of this name."""
+    try:
+        yield
+    except Exception as error:
+        if type(error).__name__ != kind:
+            raise
+        raise ValueError(remedy) from error
 
 
 def _mixed(state, key):
