@@ -211,8 +211,6 @@ def test_layers_are_told_apart_by_name_and_neighbours_taken_together_where_there
 
 
 def test_batches_of_half_the_size_keep_the_scale_of_the_loss():
-    x = np.random.default_rng(0).normal(size=(32, 3))
-    weighted = gdx.problems.least_squares(x, x @ np.ones(3), batch_size=8)
     # Rows of one batch that are all alike, so that halves add up.
     alike = gdx.problem(
         lambda key: jnp.ones(3),
@@ -222,11 +220,27 @@ def test_batches_of_half_the_size_keep_the_scale_of_the_loss():
     key = jax.random.key(0)
     halved = variants_of(alike, key)["batches of half the size"]()
     np.testing.assert_allclose(halved.loss(jnp.ones(3), (), jnp.ones((8, 3)))[0], 9.0)
-    doubled = variants_of(weighted, key)["batches of twice the size"]()
-    batch = doubled.batches(key, jnp.int32(3))
-    params, state = weighted.init(key)
-    each = [weighted.loss(params, state, one)[0] for one in (weighted.batches(key, 6), weighted.batches(key, 7))]
-    np.testing.assert_allclose(doubled.loss(params, state, batch)[0], np.mean(each))
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_batches_of_twice_the_size_are_two_in_a_row_of_orders_drawn_ahead(keyed):
+    batches = gdx.problems.minibatches(jnp.arange(20.0), 4)
+    if keyed:
+        batches = gdx.problems.with_keys(batches)
+
+    def loss(w, batch):
+        rows, weights = batch[0] if keyed else batch
+        return w * jnp.sum(weights * rows)
+
+    problem = gdx.problem(jnp.asarray(1.0), loss, batches=batches)
+    key = jax.random.key(0)
+    doubled = variants_of(problem, key)["batches of twice the size"]()
+    # Five batches an epoch make two pairs.
+    assert doubled.batches.num_steps == 2
+    for step, singles in enumerate([(0, 1), (2, 3), (5, 6), (7, 8)]):
+        found = doubled.loss(jnp.asarray(1.0), (), doubled.batches(key, jnp.int32(step)))[0]
+        each = [problem.loss(jnp.asarray(1.0), (), batches(key, jnp.int32(one)))[0] for one in singles]
+        np.testing.assert_allclose(found, np.mean(each))
 
 
 def test_rules_of_range_tests_point_where_they_say():
