@@ -1,8 +1,7 @@
 """Whether `gdx.stability` says the right step size where learning-rate finders guess, and how long it takes.
 
 Claims: on every model the largest step size that `gdx.stability` gives within its budget of 60 s on 2 cores lies within
-1.2x, the referee's grid, of what the referee finds, or the referee's lies inside of the bracket that it gives; and the
-range that it says to use holds step sizes whose loss is within twice that of the referee's best.
+1.2x, the referee's grid, of what the referee finds, or the referee's lies inside of the bracket that it gives.
 
 The referee knows nothing of gdx: plain optax loops, three seeds at each of a grid 1.5x apart (see bench/networks.py),
 and again at each of a grid 1.2x apart around what that gave. U is the largest step size such that from the best one up

@@ -11,7 +11,9 @@ import pytest
 from cases import keys
 
 import gdx
-from gdx.studies.stability import Reached, StepVerdict, answering, confirming, scanning, study
+from gdx.edges import Bracket
+from gdx.studies.stability import Cause, Reached, StepVerdict, answering, confirming, scanning, study
+from gdx.studies.stability.causes import _is_sure
 from gdx.studies.stability.changes import MOST_GROUPS, changes_of, groups_of
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.plain import losses_of, smoothed, suggestions
@@ -69,7 +71,7 @@ def test_half_the_step_in_the_stiff_layer_doubles_the_edge_and_saves_the_job(bey
     assert not found["half the step in soft"].saves
     np.testing.assert_allclose(found["warm-up of 10 steps"].factor, 1.0)
     assert beyond.causes[0].factor >= 2.0
-    assert "saves the present step size" in str(beyond)
+    assert "saves the present step size" in " ".join(str(beyond).split())
 
 
 def test_what_is_said_fits_a_terminal_and_holds_the_numbers(beyond):
@@ -92,7 +94,7 @@ def reading(codes, sizes=(1.0, 2.0, 3.0, 4.0, 5.0)):
     ("step_size", "verdict"),
     [
         (1.0, StepVerdict.TOO_SLOW),
-        (2.0, StepVerdict.AT_THE_EDGE),
+        (3.0, StepVerdict.AT_THE_EDGE),
         (4.0, StepVerdict.BEYOND),
         (None, StepVerdict.UNKNOWN),
     ],
@@ -292,3 +294,62 @@ def test_an_edge_that_plain_runs_never_see_is_none():
     )
     assert math.isnan(confirmed.largest_step.lower)
     assert "no number" in confirmed.trust.note
+
+
+def test_where_no_step_size_suits_every_start_the_reason_says_so():
+    found = reading([0, 0, 0, 4, 4])
+    codes = found.codes.copy()
+    codes[:, 1] = gdx.TrainingVerdict.TOO_SLOW
+    found = found._replace(codes=codes, trains=np.zeros(5, bool), best=-1)
+    confirmed = confirming.confirm(lambda step_size, key: np.full(20, 0.1), keys(2), found, Clock(100.0))
+    assert confirmed.trust.note == "at no step size does every start train; single ones do from 1 to 3"
+
+
+def test_where_plain_runs_fail_at_the_best_step_size_the_next_best_is_taken():
+    found = reading([0, 0, 0, 4, 4])
+    losses = found.losses.copy()
+    losses[1] = 0.01
+
+    def train(step_size, key):
+        return np.full(20, 0.1 if step_size in (1.0, 3.0) else 5.0)
+
+    confirmed = confirming.confirm(train, keys(2), found._replace(losses=losses), Clock(100.0))
+    assert confirmed.best in (0, 2)
+    assert tuple(confirmed.largest_step)[0] in (1.0, 3.0)
+
+
+@pytest.mark.parametrize("offset", [-50.0, 0.0, 1e3])
+def test_what_is_as_good_as_the_best_does_not_depend_on_where_the_loss_has_its_zero(offset):
+    found = reading([0, 0, 0, 0, 4])
+    losses = np.array([0.9, 0.1, 0.11, 0.5, np.nan])[:, None] + np.zeros(2) + offset
+    level = TrainingLevel(2.0 + offset, 0.1 + offset, 1.05 + offset)
+    found = found._replace(losses=losses, level=level)
+    assert tuple(answering._good(found, found.largest_step)) == (2.0, 3.0)
+
+
+def test_a_scan_that_saw_one_side_of_the_edge_alone_gives_no_number():
+    found = reading([0, 0, 0, 0, 0])
+    confirmed = confirming.confirm(lambda step_size, key: np.full(20, 0.1), keys(2), found, Clock(100.0))
+    assert tuple(confirmed.largest_step) == (5.0, math.inf)
+    cut = study._of_a_part(confirmed)
+    assert math.isnan(cut.largest_step.lower)
+    assert "no number" in cut.trust.note
+
+
+def test_a_family_that_makes_nothing_of_its_step_size_is_told():
+    problem = gdx.problem(lambda key: jax.random.normal(key, (2,)), lambda w: jnp.sum(w**2))
+    found = gdx.stability(problem, lambda step_size: optax.sgd(0.1), num_steps=30, budget=60.0, progress=False)
+    assert not found.is_number
+    assert "same at every step size" in found.trust.note
+
+
+def test_a_change_moves_the_edge_only_beyond_where_starts_train_and_fail_in_turns():
+    def cause(lower, factor):
+        return Cause("", factor, Bracket(lower, 1.4 * lower), None, 0.0, 3)
+
+    control = cause(1.0, 1.0)
+    assert _is_sure(cause(2.0, 2.0), control, 1.0, 1.2)
+    assert not _is_sure(cause(2.0, 2.0), control, 1.0, 10.0)
+    assert not _is_sure(cause(1.4, 1.4), control, 1.0, 1.2)
+    assert _is_sure(cause(0.5, 0.5), control, 1.0, 1.2)
+    assert not _is_sure(cause(0.5, 0.5), control, 1.0, 10.0)

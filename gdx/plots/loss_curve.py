@@ -29,7 +29,7 @@ TOP = 0.88
 """Share of the height that losses have; above it are the runs that have none."""
 LINE = 0.06
 """Height of a label, as a share."""
-LEVEL, USE = "#555555", "use: loss within 2x of the best"
+LEVEL, USE = "#555555", "use: loss as good as the best"
 
 
 class Place(NamedTuple):

@@ -11,8 +11,9 @@ import numpy as np
 from gdx.plots.loss_curve import draw_losses, draw_places, places, window
 from gdx.plots.palette import FAILURE, SUCCESS, TRAINING_COLOURS
 from gdx.plots.scales import label_log
+from gdx.studies.stability.causes import NOTABLE
 from gdx.studies.stability.found import StepVerdict
-from gdx.studies.stability.words import NOTABLE, size
+from gdx.studies.stability.words import size
 from gdx.verdicts import TrainingVerdict
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _draw_causes(axis, found: Stability):
         return
     factors = np.array([cause.factor for cause in measured])
     for row, (cause, saves) in enumerate(zip(measured, saving, strict=True)):
-        is_notable = not 1 / NOTABLE < cause.factor < NOTABLE
+        is_notable = cause.is_sure
         colour = SUCCESS if saves else "#999999" if not is_notable else RAISES if cause.factor >= 1 else LOWERS
         # Where the scan ended first, the bar is a bound and stays empty.
         is_whole = math.isfinite(cause.largest_step.upper)

@@ -10,14 +10,14 @@ from gdx.edges import Bracket
 from gdx.exploring import Exploration
 from gdx.studies.stability.confirming import Confirmed
 from gdx.studies.stability.found import Curve, Margin, RangeTest, Reached, Stability, StepVerdict, Trust
-from gdx.studies.stability.scanning import TWICE, Reading
+from gdx.studies.stability.scanning import NOTHING, Reading
 from gdx.sweeps import Stop
 from gdx.verdicts import TrainingVerdict
 
-EDGE = 2.0
+EDGE = 1.5
 """A step size within so many times the edge is at it, so that that multiple of the present one is run in any case."""
-SAME = 1e-3
-"""Share of the loss of learning nothing below which one loss is as good as another."""
+CLOSE = 0.02
+"""Share of the way from the best loss to that of learning nothing within which a loss is as good."""
 NOT_WATCHED = Margin(
     math.nan, np.zeros(0, int), np.zeros(0), np.zeros(0), np.zeros(0), {}, "no time was left to watch it"
 )
@@ -45,14 +45,14 @@ def answer_of(
     """
     runs, horizon = explored.runs, explored.run.num_steps
     assert runs is not None
-    sizes, largest = found.step_sizes, confirmed.largest_step
+    sizes, largest, found = found.step_sizes, confirmed.largest_step, found._replace(best=confirmed.best)
     with np.errstate(all="ignore"):
         middle = np.median(found.losses, axis=1)
     best = float(sizes[found.best]) if found.best >= 0 else math.nan
     blown = np.all(found.codes == TrainingVerdict.BLOWN_UP, axis=1)
     from_here = np.logical_and.accumulate(blown[::-1])[::-1]
     beyond = (sizes >= found.none_beyond)[:, None] & np.isfinite(found.losses)
-    slow = np.flatnonzero(~found.trains[: max(found.best, 0)])
+    first = int(np.argmax(found.trains)) if found.trains.any() else 0
     start = float(np.median(np.asarray(runs.first_training_loss)))
     curve = Curve(sizes, found.losses, found.codes, start, float(found.level.chance), float(found.level.halfway))
     return Stability(
@@ -64,8 +64,8 @@ def answer_of(
         headroom=largest.lower / step_size if step_size else math.nan,
         best=best,
         best_loss=float(middle[found.best]) if found.best >= 0 else math.nan,
-        good=_good(found, runs, largest),
-        too_slow_below=float(sizes[slow[-1] + 1]) if slow.size else math.nan,
+        good=_good(found, largest),
+        too_slow_below=float(sizes[first]) if first else math.nan,
         dead_loss=float(np.median(found.losses[beyond])) if beyond.any() else math.nan,
         blows_up_from=float(sizes[np.argmax(from_here)]) if from_here.any() else math.inf,
         margin=NOT_WATCHED,
@@ -83,16 +83,14 @@ def answer_of(
     )
 
 
-def _good(found, runs, largest):
-    """Step sizes in a row around the best whose every start comes within twice its loss."""
+def _good(found, largest):
+    """Step sizes in a row around the best at which every start comes close to it."""
     if found.best < 0 or not math.isfinite(largest.lower):
-        return Bracket(math.nan, math.nan)
-    floor = float(np.nanmax(np.asarray(runs.minimum))) if np.isfinite(np.asarray(runs.minimum)).any() else 0.0
-    best = float(np.median(found.losses[found.best]))
-    bound = floor + max(TWICE * (best - floor), SAME * (float(found.level.chance) - floor))
+        return NOTHING
     with np.errstate(invalid="ignore"):
-        middle = np.median(found.losses, axis=1)
-        fine = found.trains & (middle <= bound) & (found.step_sizes <= largest.lower)
+        worst = np.max(found.losses, axis=1)
+        bound = worst[found.best] + CLOSE * (float(found.level.chance) - worst[found.best])
+        fine = found.trains & (worst <= bound) & (found.step_sizes <= largest.lower)
     fine[found.best] = True
     low = high = found.best
     while low > 0 and fine[low - 1]:
@@ -106,7 +104,9 @@ def _verdict(found, largest, step_size):
     if step_size is None or found.best < 0 or not math.isfinite(largest.lower):
         return StepVerdict.UNKNOWN
     here = int(np.argmin(np.abs(found.step_sizes - step_size)))
-    if step_size > largest.lower or not found.trains[here]:
+    if not np.isclose(found.step_sizes[here], step_size, rtol=1e-6, atol=0):
+        return StepVerdict.UNKNOWN
+    if not found.trains[here] or step_size > largest.lower:
         return StepVerdict.TOO_SLOW if here < found.best else StepVerdict.BEYOND
     return StepVerdict.AT_THE_EDGE if EDGE * step_size > largest.lower else StepVerdict.SAFE
 
@@ -131,7 +131,7 @@ def without_runs(
     -------
     Stability
     """
-    nan, nothing = math.nan, Bracket(math.nan, math.nan)
+    nan, nothing = math.nan, NOTHING
     note = f"no run ended within {seconds:.0f} s; curvature, or habit, points to a step size of {guess:.2g}"
     empty = np.zeros((0, 1))
     return Stability(

@@ -35,18 +35,18 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Of what may be spent up to now, see `until`."""
+        """Of what may go into what is being done, see `spend`."""
         return -1.0 if self.was_stopped else self._until - self.seconds
 
-    def until(self, share: float) -> None:
-        """Say by which share of the budget what comes now has to end.
+    def spend(self, share: float) -> None:
+        """Say how much of what is left of the budget may go into what comes now.
 
         Parameters
         ----------
         share
             From 0 to 1.
         """
-        self._until, self.is_over = share * self.budget, False
+        self._until, self.is_over = self.seconds + share * max(self.budget - self.seconds, 0.0), False
 
     def stop(self) -> None:
         """Leave no more time for anything."""

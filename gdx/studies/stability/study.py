@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import jax
+import numpy as np
 
 from gdx.checks import check_count, check_number, own_rules
 from gdx.exploring import Exploration
@@ -22,7 +23,7 @@ from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.confirming import NOT_YET, confirm, range_test
 from gdx.studies.stability.found import Stability
 from gdx.studies.stability.plain import losses_of
-from gdx.studies.stability.scanning import Reading, read, scan
+from gdx.studies.stability.scanning import NOTHING, Reading, read, scan
 from gdx.studies.stability.variants import variants_of
 from gdx.studies.stability.watching import margin_of
 from gdx.studies.stability.words import advice
@@ -31,8 +32,9 @@ from gdx.sweeps.inputs import check_keys
 if TYPE_CHECKING:
     import chex
 
-SCAN, CONFIRM, WATCH = 0.5, 0.65, 0.75
-"""Shares of the budget by which the scan, the second road and the margin have to be done; the rest is for causes."""
+CONFIRM, WATCH = 0.4, 0.4
+"""Shares of what is left of the budget after the scan that go into the second road, and of the rest into the margin;
+what remains is for causes."""
 NUM_STARTS = 3
 
 
@@ -122,7 +124,6 @@ def stability(
     check_problem(problem, keys[0])
     clock = Clock(budget)
     changes = changes_of(family, jax.eval_shape(problem.init, keys[0])[0], num_steps)
-    clock.until(SCAN)
     own = [] if step_size is None else [step_size, EDGE * step_size]
     explored, guess = scan(problem, changes.family, changes.along(), keys, num_steps, clock, progress, own)
     if explored is None:
@@ -143,29 +144,45 @@ def _stages(job: _Job, answer: Stability, clock: Clock, progress: Any) -> Iterat
     """From the second road to what would help: after each the answer so far."""
     problem, family, keys, found = job.problem, job.family, job.keys, job.found
     run, is_cut = job.explored.run, clock.is_over
-    clock.until(CONFIRM)
+    clock.spend(CONFIRM)
     train = losses_of(problem, family, run.num_steps)
     confirmed = confirm(train, keys, found, clock)
     if is_cut:
-        note = "; ".join(filter(None, [confirmed.trust.note, "the budget ended before the scan did"]))
-        confirmed = confirmed._replace(trust=confirmed.trust._replace(note=note))
+        confirmed = _of_a_part(confirmed)
+    if _is_without_effect(found):
+        note = "the loss is the same at every step size: the family makes nothing of the one that it is given"
+        confirmed = confirmed._replace(largest_step=NOTHING, trust=confirmed.trust._replace(note=note))
     answer = answer_of(job.explored, found, confirmed, job.step_size, job.num_steps)
     yield answer
     answer = answer._replace(range_test=range_test(train, keys[0]), num_trainings=answer.num_trainings + 1)
     yield answer
-    clock.until(WATCH)
+    clock.spend(WATCH)
     # To compile it takes about as long as the sweep did.
     if clock.left > run.compile_seconds:
         watched = job.step_size or (float(found.step_sizes[found.best]) if found.best >= 0 else job.guess)
         margin = margin_of(problem, family, watched, keys[0], run.num_steps, job.changes.groups)
         answer = answer._replace(margin=margin, num_trainings=answer.num_trainings + 1)
         yield answer
-    clock.until(1.0)
+    clock.spend(1.0)
     edge = confirmed.largest_step.lower
     if math.isfinite(edge):
         others = variants_of(problem, keys[0])
-        causes, made = measure_causes(run, keys, job.changes, others, edge, found.level, job.step_size, clock, progress)
+        causes, made = measure_causes(run, keys, job.changes, others, edge, found, job.step_size, clock, progress)
         yield answer._replace(causes=causes, num_trainings=answer.num_trainings + made)
+
+
+def _of_a_part(confirmed):
+    """What is left of an answer where the budget ended before the scan did."""
+    if not math.isfinite(confirmed.largest_step.upper):
+        note = "the budget ended before the scan had seen on which side of the edge it is, so there is no number"
+        return confirmed._replace(largest_step=NOTHING, trust=confirmed.trust._replace(note=note))
+    note = "; ".join(filter(None, [confirmed.trust.note, "the budget ended before the scan did"]))
+    return confirmed._replace(trust=confirmed.trust._replace(note=note))
+
+
+def _is_without_effect(found):
+    """Whether runs over decades of step sizes all end alike."""
+    return found.step_sizes.size > 2 and bool(np.all(found.losses == found.losses[0]))
 
 
 def _checked_problem(problem: Any, params: Any, batches: Any) -> Problem:

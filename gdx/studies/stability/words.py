@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gdx.studies.stability.causes import AT_LEAST, NEVER
+from gdx.studies.stability.causes import AT_LEAST, NEVER, NOTABLE
 from gdx.studies.stability.found import Reached, StepVerdict
-from gdx.studies.stability.watching import at
+from gdx.studies.stability.watching import first, late
 from gdx.wording import counted
 
 if TYPE_CHECKING:
@@ -22,9 +22,6 @@ NARROW = 1.1
 """Factor between the ends of a bracket from which two digits tell them apart."""
 CLOSE = 0.1
 """Share of the way from chance to the best within which a loss is back at chance."""
-NOTABLE = 1.9
-"""Factor from which a change is said to move the edge: two points of the grid that it is tried on, since by one of them
-single starts move it by chance."""
 
 
 def size(value: float) -> str:
@@ -123,14 +120,14 @@ def advice(found: Stability) -> tuple[str, ...]:
     }.get(found.verdict)
     first = f"{use}; {present}." if present else f"{use}; every start trains up to {size(found.largest_step.lower)}."
     saving = [cause for cause in found.causes if cause.saves] if found.verdict is StepVerdict.BEYOND else []
-    helps = saving or [cause for cause in found.causes if cause.factor >= NOTABLE]
+    helps = saving or [cause for cause in found.causes if cause.is_sure and cause.factor > 1]
     if helps:
         best = helps[0]
         what = "saves the present step size and " if best.saves and found.verdict is StepVerdict.BEYOND else ""
         by = f"at least {size(best.factor)}x" if best.note == AT_LEAST else f"{size(best.factor)}x"
         second = f"Of what was changed, {best.name} {what}moves the edge the most, {by}."
     elif any(math.isfinite(cause.factor) for cause in found.causes):
-        second = f"Nothing that was changed moves the edge up by more than {NOTABLE:g}x: take a smaller step."
+        second = f"Nothing that was changed moves the edge up by more than {NOTABLE:g}x, or than chance does."
     else:
         second = "What would move the edge was not measured: give it a larger budget."
     return first, second
@@ -155,9 +152,15 @@ def _beyond(found):
     finite = beyond[np.isfinite(beyond)]
     if finite.size:
         low, high = np.quantile(finite, [0.1, 0.9])
-        is_chance = max(abs(low - curve.chance), abs(high - curve.chance)) < CLOSE * (curve.chance - found.best_loss)
-        loss = f"back at {size(found.dead_loss)} = chance" if is_chance else f"{size(low)} to {size(high)}"
-        told.append(f"dies: loss {loss} (start {size(curve.start)}, chance {size(curve.chance)})")
+        gap = curve.chance - found.best_loss
+        is_chance = max(abs(low - curve.chance), abs(high - curve.chance)) < CLOSE * gap
+        if is_chance:
+            told.append(f"dies: loss back at {size(found.dead_loss)} = chance (start {size(curve.start)})")
+        else:
+            verb = "diverges" if low > max(curve.start, curve.chance) else "does not train"
+            told.append(
+                f"{verb}: loss {size(low)} to {size(high)} (start {size(curve.start)}, chance {size(curve.chance)})"
+            )
     if math.isfinite(found.blows_up_from):
         told.append(f"{'blows up only from' if told else 'blows up from'} {size(found.blows_up_from)}")
     return "what happens beyond", "", "; ".join(told) or "not seen: the scan ended before"
@@ -184,10 +187,10 @@ def _present(found):
         told.append(f"{size(found.headroom)}x below the edge")
     if found.is_number and step < found.best:
         told.append(f"{size(found.best / step)}x below the best")
-    margins = at(found.margin, 1.0), at(found.margin, 0.0)
+    margins = late(found.margin), first(found.margin)
     text = ", ".join(told)
     if found.margin.step_size == step and math.isfinite(margins[0]):
-        text += f"; curvature margin {size(margins[0])} at the end, {size(margins[1])} at step 0"
+        text += f"; curvature margin about {size(margins[0])} late in the run, {size(margins[1])} at step 0"
     return f"you, at {size(step)}", "", text
 
 
@@ -197,18 +200,19 @@ def _helps(found):
         if not math.isfinite(cause.factor):
             continue
         saves = cause.saves and found.verdict is StepVerdict.BEYOND
-        if 1 / NOTABLE < cause.factor < NOTABLE and not saves:
+        if not (cause.is_sure or saves):
             others.append(cause.name)
             continue
         tail = ", saves the present step size" if saves else ""
         bound = "at least " if cause.note == AT_LEAST else ""
-        text = f"edge {bound}{size(cause.factor)}x, at {size(cause.largest_step.lower)}{tail}"
+        at = f"{size(cause.largest_step.lower)} against {size(cause.largest_step.lower / cause.factor)}"
+        text = f"edge {bound}{size(cause.factor)}x, {at}{tail}"
         made.append((f"with {cause.name}", "", text))
     if others:
-        made.append(("moves the edge by little", "", ", ".join(others)))
+        made.append(("moves it no more than chance", "", ", ".join(others)))
     never = [cause.name for cause in found.causes if cause.note == NEVER]
     if never:
-        made.append(("nothing trained with", "", ", ".join(never)))
+        made.append(("nothing tried trained with", "", ", ".join(never)))
     missing = [cause.name for cause in found.causes if not math.isfinite(cause.factor) and cause.note != NEVER]
     if missing:
         made.append(("not measured", "", ", ".join(missing)))
@@ -238,6 +242,8 @@ def _trust(found):
         told.append(f"{found.trust.num_agree} of {found.trust.num_runs} plain optax runs come out the same")
     if found.trust.note and found.is_number:
         told.append(found.trust.note)
+    if not found.is_number:
+        return "trust", "", "; ".join(told) or "nothing to be trusted"
     if found.reached is not Reached.FULL_RUNS:
         told.append(f"judged by {found.reached.value} ({found.horizon} of {found.num_steps} steps)")
     return "trust", "", "; ".join([*told, "not tested: other horizons"])
