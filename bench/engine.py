@@ -6,15 +6,15 @@ the step on a 2-parameter problem and under 1.1x on a network; a million lanes s
 cores give 1.8x the throughput of one on the network, 1.6x on two parameters, and the rule for slots is within 10 % of
 the best of 4 to 128.
 
-Measured on 2 cores, with one worker: .76x and .96x to the horizon; 1.22x on the map, a little over; facts 1.69x gdx's
-own bare step on 2 parameters, but 4.5x a bare scan that keeps nothing at all; 1.00x on the network; .6 GiB. Two workers
-give 1.85x to 1.87x the throughput of one with as many slots on the network (4 slots), 2.0x to 2.5x on two parameters
-(128 slots).
+Measured on 2 cores, with one worker: .52x and .68x to the horizon; .80x on the map; facts 1.60x gdx's own bare step on
+2 parameters, but 4.4x a bare scan that keeps nothing at all; 1.03x on the network; .65 GiB. Two workers give 1.77x
+(float32) and 1.95x (float64) the throughput of one with 4 slots on the network, 1.9x and 2.0x on two parameters with
+128. The rule's slots are within 6 % of the best.
 
     python bench/engine.py            # about nine minutes on 2 cores
     python bench/engine.py --toy      # seconds, figures without meaning
 
-Typical printout: see bench/results/engine-cpu.txt, and of workers and slots cores-cpu.txt.
+Typical printout: see bench/results/engine-cpu.txt.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import operator
 import os
 from collections.abc import Iterator
@@ -39,9 +40,9 @@ def inside(whose: str) -> Iterator[None]:
     try:
         yield
     except UNTRACEABLE as error:
+        who, remedy = _who_asks(error)
         raise ValueError(
-            f"{whose}: it asks for the value of a traced number ({first_line(error)}); "
-            "write jnp.where or jax.lax.cond for if, and no float() or int()"
+            f"{whose}: {who} asks for the value of a traced number ({first_line(error)}); {remedy}"
         ) from error
     except Exception as error:
         if isinstance(error, ValueError) and _is_of_gdx(error):
@@ -144,6 +145,32 @@ def check_process() -> None:
             "process: it was forked from one that had used JAX, where JAX hangs; "
             "start it with multiprocessing.get_context('spawn')"
         )
+
+
+def _who_asks(error):
+    """Whose code wants to know a number that is being traced, and what to do about it."""
+    frames, trace = [], error.__traceback__
+    while trace is not None:
+        frames.append((trace.tb_frame.f_globals.get("__name__", ""), trace.tb_frame.f_code.co_qualname))
+        trace = trace.tb_next
+    # What JAX and NumPy add on the way is nobody's; then optax's own, as far up as it was called by somebody else.
+    while frames and _package(frames[-1]) in ("jax", "jaxlib", "numpy"):
+        frames.pop()
+    own = list(itertools.takewhile(lambda frame: _package(frame) == "optax", reversed(frames)))
+    if not own:
+        return "it", "write jnp.where or jax.lax.cond for if, and no float() or int()"
+    public = [name for _, name in own if "<" not in name]
+    who = f"optax's {public[-1] if public else own[0][1].partition('.')[0]}"
+    if any(module.startswith("optax.schedules") for module, _ in own):
+        return who, (
+            "multiply a schedule of peak 1 instead, lambda h: optax.adam(lambda t: h * unit(t)), or take one of "
+            "gdx.schedules, whose numbers all trace"
+        )
+    return who, "this number cannot be an axis of a sweep; fix it, as functools.partial does, and sweep others"
+
+
+def _package(frame):
+    return frame[0].partition(".")[0]
 
 
 def _is_of_gdx(error):

@@ -39,9 +39,14 @@ COMMANDS = {
     ),
     "trajectory": (["--optimizers", "sgd=0.001", "--num-steps", "5"], ["nonsense"], "nonsense"),
     "edge": (["quartic", "--num-steps", "20", "--criterion", "bounded"], ["nonsense"], "nonsense"),
+    "stability": (
+        ["quartic", "--optimizer", "sgd", "--repeats", "1", "--num-steps", "20", "--budget", "30"],
+        ["nonsense"],
+        "nonsense",
+    ),
     "verify": (["--only", CHEAP], ["--only", "nonsense"], "nonsense"),
 }
-FILES = ("transition", "trajectory")
+FILES = ("stability", "transition", "trajectory")
 
 
 @pytest.fixture(autouse=True)
@@ -68,11 +73,12 @@ def run_small(name, folder, *more):
 
 
 registered = pytest.mark.parametrize("name", sorted(typer.main.get_command(app).commands))
-# Those that compile a sweep are slow tests; tests/test_cli.py has one of each on every day.
+# Those that compile a sweep are slow tests; tests/test_cli.py and tests/test_stability_report.py have one of each on
+# every day.
 slow_ones = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("edge", "transition")))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("edge", "stability", "transition")))
         for name in sorted(typer.main.get_command(app).commands)
     ],
 )
@@ -119,7 +125,7 @@ def test_quiet_commands_are_silent(name, tmp_path):
         ("broken", "AttributeError: 'float' object has no attribute 'nothing'"),
     ],
 )
-@pytest.mark.parametrize("command", ["transition", "edge", "trajectory"])
+@pytest.mark.parametrize("command", ["transition", "edge", "stability", "trajectory"])
 def test_an_optimizer_that_is_none_is_one_sentence(command, attribute, words, own):
     option = "--optimizers" if command == "trajectory" else "--optimizer"
     result = invoke(command, option, f"{own}:{attribute}")

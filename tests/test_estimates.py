@@ -481,6 +481,31 @@ def test_what_cannot_have_a_number_is_known_before_any_run():
     assert "float64" in unsuited(half, optax.sgd, 0.1, keys(1)[0])
 
 
+@pytest.mark.parametrize("x64", [False, True])
+def test_float64_is_recommended_only_where_it_would_help(x64):
+    single = gdx.problem({"w": np.ones(2, np.float32)}, lambda params: jnp.sum(params["w"] ** 2))
+    helps = {
+        "sgd": optax.sgd,
+        "a constant schedule": lambda h: optax.sgd(optax.constant_schedule(h)),
+        "accumulation": lambda h: optax.MultiSteps(optax.sgd(h), 4),
+    }
+    does_not = {
+        "a schedule": lambda h: optax.sgd(optax.linear_schedule(0.0, h, 100)),
+        "accumulated Adam": lambda h: optax.MultiSteps(optax.adam(h), 4),
+        "Adam on a part": lambda h: optax.masked(optax.adam(h), {"w": True}),
+    }
+    with jax.enable_x64(x64):
+        for name, family in helps.items():
+            said = unsuited(single, family, 0.1, keys(1)[0])
+            # Parameters that are made in float32 stay so whatever JAX's default is.
+            assert ("make the parameters float64" if x64 else "jax_enable_x64") in said, name
+        for name, family in does_not.items():
+            said = unsuited(single, family, 0.1, keys(1)[0])
+            assert "a schedule and a bias correction, in float64 too" in said, name
+        with_key = lambda h: optax.add_noise(h, 0.5, jax.random.key(0))  # noqa: E731
+        assert "draws random numbers" in unsuited(single, with_key, 0.1, keys(1)[0])
+
+
 def rising(step_size):
     """A schedule, in a family."""
     return optax.sgd(lambda count: step_size * (1 + 1e-4 * count))

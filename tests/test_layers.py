@@ -59,6 +59,7 @@ import jax, sys
 before = dict(jax.config.values)
 import gdx
 heavy = {"matplotlib", "xarray", "typer", "rich", "orbax", "sklearn", "scipy.optimize", "chex", "h5py"}
+heavy |= {"flax", "haiku", "equinox"}
 loaded = heavy & set(sys.modules)
 assert not loaded, loaded
 assert dict(jax.config.values) == before

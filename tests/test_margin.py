@@ -1,12 +1,18 @@
 """How close a running job is to its edge."""
 
 import functools
+import itertools
 
+import equinox as eqx
+import flax.linen as nn
+import haiku as hk
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from flax import nnx
 
 import gdx
 from gdx.problems.data import bundled, scale_features
@@ -159,6 +165,99 @@ def test_gradient_descent_climbs_to_its_edge_and_hovers_there_within_ten_per_cen
     measured = gdx.sharpness(loss, last, rtol=1e-4).value
     np.testing.assert_allclose(states.sharpness[-1], measured, rtol=0.05)
     np.testing.assert_allclose(measured, 2 / step_size, rtol=0.1)
+
+
+def names_of(params):
+    """Which group a parameter is of, told by the last of its names that say so, whatever the tree is made of."""
+
+    def of_path(path, _):
+        return "bias" if any(name in jax.tree_util.keystr(path) for name in ("bias", "'b'")) else "kernel"
+
+    return jax.tree.map_with_path(of_path, params)
+
+
+def is_kernel(params):
+    return jax.tree.map(lambda name: name == "kernel", names_of(params))
+
+
+def trees():
+    """The same two layers as four frameworks hold them."""
+    x = jnp.ones((1, 3))
+    network = hk.transform(lambda x: hk.Linear(1)(hk.Linear(2)(x)))
+    module = eqx.nn.MLP(3, 1, 2, 1, key=jax.random.key(0))
+    nets = [nnx.Linear(n, m, rngs=nnx.Rngs(0)) for n, m in ((3, 2), (2, 1))]
+    return {
+        "linen": nn.Sequential([nn.Dense(2), nn.Dense(1)]).init(jax.random.key(0), x),
+        "nnx": nnx.state(nnx.Sequential(*nets), nnx.Param),
+        "haiku": network.init(jax.random.key(0), x),
+        "equinox": eqx.filter(module, eqx.is_inexact_array),
+    }
+
+
+# Name -> (family, step sizes of kernels and biases in units of the step size).
+BY_NAME = {
+    "a step size a group": (
+        lambda h: optax.multi_transform({"kernel": optax.sgd(0.1 * h), "bias": optax.sgd(h)}, names_of),
+        (0.1, 1.0),
+    ),
+    "one group frozen": (
+        lambda h: optax.multi_transform({"kernel": optax.sgd(h), "bias": optax.set_to_zero()}, names_of),
+        (1.0, 0.0),
+    ),
+    "masked": (lambda h: optax.chain(optax.masked(optax.scale(0.5), is_kernel), optax.sgd(h)), (0.5, 1.0)),
+    "fixed ones under a common scale": (
+        lambda h: optax.chain(
+            optax.multi_transform({"kernel": optax.sgd(0.3), "bias": optax.sgd(0.1)}, names_of), optax.scale(h)
+        ),
+        (0.3, 0.1),
+    ),
+}
+QUICK = ("nnx", "a step size a group")
+FOREIGN = [
+    pytest.param(*pair, marks=() if pair == QUICK else pytest.mark.slow)
+    for pair in itertools.product(("linen", "nnx", "haiku", "equinox"), BY_NAME)
+]
+
+
+@pytest.mark.parametrize(("name", "grouped"), FOREIGN)
+def test_groups_by_name_on_a_framework_s_own_tree_have_the_margin_of_the_scaled_hessian(name, grouped):
+    params = jax.tree.map(lambda leaf: leaf.astype(float), trees()[name])
+    flat, _ = jax.flatten_util.ravel_pytree(params)
+    root = np.random.default_rng(5).normal(size=(flat.size, flat.size))
+    hessian = root @ root.T
+
+    def loss(params):
+        flat = jax.flatten_util.ravel_pytree(params)[0]
+        return 0.5 * flat @ hessian @ flat
+
+    groups = zip(jax.tree.leaves(params), jax.tree.leaves(names_of(params)), strict=True)
+    is_bias = np.concatenate([np.full(leaf.size, name == "bias") for leaf, name in groups])
+    assert 0 < is_bias.sum() < flat.size
+    family, (kernel, bias) = BY_NAME[grouped]
+    watched = gdx.edge_margin(family, 0.02, loss, every=1)
+    state, gradient = watched.init(params), jax.jit(jax.grad(loss))(params)
+    update = jax.jit(lambda state: watched.update(gradient, state, params)[1])
+    for _ in range(60):
+        state = update(state)
+    sizes = np.sqrt(np.where(is_bias, bias, kernel))
+    sharpness = np.linalg.eigvalsh(sizes[:, None] * hessian * sizes).max()
+    np.testing.assert_allclose(state.margin, 0.02 * sharpness / 2, rtol=1e-4)
+
+
+def test_a_group_with_a_step_size_of_its_own_has_no_common_critical_one():
+    def family(h, own=0.1):
+        return optax.multi_transform({"a": optax.sgd(h), "b": optax.sgd(own)}, {"w": "a", "v": "b"})
+
+    params = {"w": jnp.ones(2), "v": jnp.ones(3)}
+    for one in (params, {"w": params["v"], "v": params["w"]}):
+        with pytest.raises(ValueError, match="family: not all of its updates go by the step size"):
+            gdx.curvature_threshold(family, one)
+
+    def decaying(h):
+        return optax.chain(optax.sgd(h), optax.masked(optax.add_decayed_weights(-0.01), {"w": True, "v": False}))
+
+    with pytest.raises(ValueError, match="family: its weight decay is not proportional to the step size"):
+        gdx.curvature_threshold(decaying, params)
 
 
 @pytest.mark.parametrize(

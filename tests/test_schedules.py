@@ -111,6 +111,16 @@ CONSTRUCTORS = {
             "final_div_factor": (100, 1e4, 0.5),
         },
     ),
+    "warmup_cosine": (
+        schedules.warmup_cosine,
+        {
+            "step_size": (0.5, 0.1, 2.0),
+            "num_steps": (40, 12.0, 33.5),
+            "warmup": (9, 0.0, 10.5),
+            "alpha": (0.1, 0.0, 1.0),
+            "start": (0.0, 0.1, 1.0),
+        },
+    ),
     "linear_warmup": (
         warmed_up,
         {"num_steps": (9, 0.0, 10.5), "start": (0.0, 0.1, 1.0), "step_size": (0.5, 0.1, 2.0), "tau": (7, 0.3, 100.0)},
@@ -182,6 +192,8 @@ def pairs():
             yield "warmup_constant", warm(s.constant(peak)), o.warmup_constant_schedule(start, peak, length)
         mine = warm(s.cosine_annealing(peak, 90 - length, end / peak))
         yield "warmup_cosine", mine, o.warmup_cosine_decay_schedule(start, peak, length, 90, end)
+        theirs = o.warmup_cosine_decay_schedule(start, peak, length, 90, end)
+        yield "warmup_cosine at once", s.warmup_cosine(peak, 90, length, end / peak, start), theirs
         mine = warm(s.exponential_decay(peak, 0.6, 15, 4, True, end=peak / 5))
         theirs = o.warmup_exponential_decay_schedule(start, peak, length, 15, 0.6, 4, True, peak / 5)
         yield "warmup_exponential", mine, theirs
@@ -400,6 +412,7 @@ OUTSIDE = {
     "decay_rate": (0, "(0, "),
     "num_steps": (-3, "inf)"),
     "begin": (-1, "[0, inf)"),
+    "warmup": (-1, "[0, inf)"),
     "power": (0, "(0, inf)"),
     "end": (-1, "[0, inf)"),
     "start": (float("nan"), "[0, inf)"),
@@ -441,6 +454,8 @@ def test_bad_numbers_are_refused_in_one_sentence(label):
 def test_numbers_that_contradict_each_other_are_refused():
     with pytest.raises(ValueError, match=r"low: 0.3 is outside \[0, high\], high being 0.1; swap"):
         schedules.triangular(0.3, 0.1, 5)
+    with pytest.raises(ValueError, match=r"warmup: 30 is outside \[0, num_steps\], num_steps being 20"):
+        schedules.warmup_cosine(0.1, 20, 30)
     with pytest.raises(ValueError, match=r"low: 0.3 is outside"):
         schedules.exp_range(np.asarray([0.0, 0.3]), 0.1, 5, 0.9)
     with pytest.raises(ValueError, match=r"pct_start: 0.9 is outside \[0, pct_final\]"):
@@ -451,3 +466,52 @@ def test_numbers_that_contradict_each_other_are_refused():
         schedules.exponential_decay(0.1, 0.9, 10, staircase=1)  # type: ignore
     with pytest.raises(ValueError, match=r"schedule: 0.1 is not callable; .*constant"):
         schedules.linear_warmup(0.1, 10)  # type: ignore
+
+
+def named(family):
+    """What is said of a family where its step size is a tracer."""
+    step = gdx.train_step(gdx.problems.quadratic((1.0, 3.0)), family)
+    with pytest.raises(ValueError) as error:
+        jax.eval_shape(step.init, 0.1, keys(1)[0])
+    assert str(error.value).startswith("family: ")
+    return str(error.value)
+
+
+RESTARTS = {"init_value": 0.0, "warmup_steps": 3, "decay_steps": 10}
+ASKING = {
+    "warmup_cosine_decay_schedule": lambda h: optax.adam(optax.warmup_cosine_decay_schedule(0.0, h, 5, 20)),
+    "sgdr_schedule": lambda h: optax.sgd(optax.sgdr_schedule([RESTARTS | {"peak_value": h}])),
+    "linear_schedule": lambda h: optax.sgd(optax.linear_schedule(0.0, 0.1, h)),
+}
+
+
+@pytest.mark.parametrize("name", ASKING)
+def test_a_schedule_of_optax_that_asks_for_its_traced_peak_is_named_with_what_goes_instead(name):
+    said = named(ASKING[name])
+    assert said.startswith(f"family: optax's {name} asks for the value of a traced number")
+    assert "multiply a schedule of peak 1 instead, lambda h: optax.adam(lambda t: h * unit(t))" in said
+
+
+def test_what_is_said_to_go_instead_goes():
+    unit = optax.warmup_cosine_decay_schedule(0.0, 1.0, 5, 20, 0.1)
+    traced = (lambda h: optax.adam(lambda t: h * unit(t)), lambda h: optax.adam(schedules.warmup_cosine(h, 20, 5, 0.1)))
+    plain = optax.warmup_cosine_decay_schedule(0.0, 0.3, 5, 20, 0.03)
+    problem = gdx.problems.quadratic((1.0, 3.0))
+    expected = gdx.trajectory(problem, optax.adam(plain), keys(1)[0], num_steps=25).params[:-1]
+    for family in traced:
+        step = gdx.train_step(problem, family)
+        scan = jax.jit(lambda h, s=step: jax.lax.scan(lambda a, _: s.update(a), s.init(h, keys(1)[0]), length=25))
+        # From int32 counts optax's cosine is in float32.
+        np.testing.assert_allclose(scan(0.3)[1].params, expected, rtol=1e-5)
+
+
+def test_whoever_else_asks_for_a_traced_number_is_told_apart():
+    assert "optax's reduce_on_plateau asks" in (said := named(lambda h: optax.contrib.reduce_on_plateau(factor=h)))
+    assert "cannot be an axis of a sweep; fix it" in said
+    for own in (
+        lambda h: optax.sgd(h if h < 1 else 1.0),
+        lambda h: optax.sgd(float(h)),
+        lambda h: optax.sgd(np.sqrt(h)),
+    ):
+        assert named(own).startswith("family: it asks for the value of a traced number")
+        assert "write jnp.where" in named(own)

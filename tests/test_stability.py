@@ -11,7 +11,9 @@ import pytest
 from cases import keys
 
 import gdx
-from gdx.studies.stability import Reached, StepVerdict, confirming, study
+from gdx.edges import Bracket
+from gdx.studies.stability import Cause, Reached, StepVerdict, answering, confirming, scanning, study
+from gdx.studies.stability.causes import _is_sure
 from gdx.studies.stability.changes import MOST_GROUPS, changes_of, groups_of
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.plain import losses_of, smoothed, suggestions
@@ -69,7 +71,7 @@ def test_half_the_step_in_the_stiff_layer_doubles_the_edge_and_saves_the_job(bey
     assert not found["half the step in soft"].saves
     np.testing.assert_allclose(found["warm-up of 10 steps"].factor, 1.0)
     assert beyond.causes[0].factor >= 2.0
-    assert "saves the present step size" in str(beyond)
+    assert "saves the present step size" in " ".join(str(beyond).split())
 
 
 def test_what_is_said_fits_a_terminal_and_holds_the_numbers(beyond):
@@ -83,26 +85,28 @@ def reading(codes, sizes=(1.0, 2.0, 3.0, 4.0, 5.0)):
     """A scan of two starts with these verdicts, the best of which is at 2."""
     codes = np.repeat(np.asarray(codes, np.int8)[:, None], 2, axis=1)
     losses = np.where(codes == gdx.TrainingVerdict.TRAINED, 0.1, np.nan)
-    return study.Reading(np.asarray(sizes), codes, losses, np.all(codes == 0, axis=1), TrainingLevel(2.0, 0.0, 1.0), 1)
+    return scanning.Reading(
+        np.asarray(sizes), codes, losses, np.all(codes == 0, axis=1), TrainingLevel(2.0, 0.0, 1.0), 1
+    )
 
 
 @pytest.mark.parametrize(
     ("step_size", "verdict"),
     [
         (1.0, StepVerdict.TOO_SLOW),
-        (2.0, StepVerdict.AT_THE_EDGE),
+        (3.0, StepVerdict.AT_THE_EDGE),
         (4.0, StepVerdict.BEYOND),
         (None, StepVerdict.UNKNOWN),
     ],
 )
 def test_a_step_size_is_told_by_which_side_of_the_best_it_fails_on(step_size, verdict):
     found = reading([1, 0, 0, 4, 4])
-    assert study._verdict(found, found.largest_step, step_size) is verdict
+    assert answering._verdict(found, found.largest_step, step_size) is verdict
 
 
 def test_far_below_the_edge_a_step_size_is_safe():
     found = reading([0, 0, 0, 4, 4], (0.1, 0.2, 3.0, 4.0, 5.0))
-    assert study._verdict(found, found.largest_step, 0.1) is StepVerdict.SAFE
+    assert answering._verdict(found, found.largest_step, 0.1) is StepVerdict.SAFE
 
 
 def test_where_plain_runs_do_otherwise_there_is_no_number(monkeypatch):
@@ -116,6 +120,44 @@ def test_where_plain_runs_do_otherwise_there_is_no_number(monkeypatch):
     assert "no number" in found.trust.note
     assert "none" in str(found)
     assert found.causes == ()
+
+
+def test_a_loss_with_parameters_and_batches_goes_in_as_people_have_them():
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(40, 3))
+    y = x @ np.ones(3)
+
+    def loss(w, batch):
+        return jnp.mean((batch[0] @ w - batch[1]) ** 2)
+
+    batches = [(x[i : i + 8], y[i : i + 8]) for i in range(0, 40, 8)]
+    found = gdx.stability(
+        loss, optax.sgd, params=jnp.zeros(3), batches=batches, num_steps=50, budget=60.0, progress=False
+    )
+    # The edge of one at a time lies beyond the mean one's and below twice the steepest batch's.
+    sharpest = max(2 * np.linalg.eigvalsh(b[0].T @ b[0] / 8)[-1] for b in batches)
+    flat = 2 * np.linalg.eigvalsh(x.T @ x / 40)[-1]
+    assert 2 / sharpest < found.largest_step.lower < 2 * 2 / flat
+    with pytest.raises(ValueError, match="params, batches: a Problem has its own"):
+        gdx.stability(two_layers(), optax.sgd, params=jnp.zeros(3))
+    with pytest.raises(ValueError, match="or pass a loss with params and batches"):
+        gdx.stability(loss, optax.sgd)
+
+
+def test_ctrl_c_leaves_what_was_run(monkeypatch):
+    def interrupted(*args):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study, "margin_of", interrupted)
+    found = gdx.stability(two_layers(), optax.sgd, num_steps=60, budget=100.0, progress=False)
+    assert found.interrupted
+    assert found.largest_step.lower < EDGE < found.largest_step.upper
+    assert found.causes == ()
+    monkeypatch.setattr(study, "confirm", interrupted)
+    found = gdx.stability(two_layers(), optax.sgd, num_steps=60, budget=100.0, progress=False)
+    assert found.interrupted
+    assert not found.is_number
+    assert "interrupted" in str(found)
 
 
 def test_a_budget_that_pays_for_nothing_says_so():
@@ -171,8 +213,6 @@ def test_layers_are_told_apart_by_name_and_neighbours_taken_together_where_there
 
 
 def test_batches_of_half_the_size_keep_the_scale_of_the_loss():
-    x = np.random.default_rng(0).normal(size=(32, 3))
-    weighted = gdx.problems.least_squares(x, x @ np.ones(3), batch_size=8)
     # Rows of one batch that are all alike, so that halves add up.
     alike = gdx.problem(
         lambda key: jnp.ones(3),
@@ -182,11 +222,27 @@ def test_batches_of_half_the_size_keep_the_scale_of_the_loss():
     key = jax.random.key(0)
     halved = variants_of(alike, key)["batches of half the size"]()
     np.testing.assert_allclose(halved.loss(jnp.ones(3), (), jnp.ones((8, 3)))[0], 9.0)
-    doubled = variants_of(weighted, key)["batches of twice the size"]()
-    batch = doubled.batches(key, jnp.int32(3))
-    params, state = weighted.init(key)
-    each = [weighted.loss(params, state, one)[0] for one in (weighted.batches(key, 6), weighted.batches(key, 7))]
-    np.testing.assert_allclose(doubled.loss(params, state, batch)[0], np.mean(each))
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_batches_of_twice_the_size_are_two_in_a_row_of_orders_drawn_ahead(keyed):
+    batches = gdx.problems.minibatches(jnp.arange(20.0), 4)
+    if keyed:
+        batches = gdx.problems.with_keys(batches)
+
+    def loss(w, batch):
+        rows, weights = batch[0] if keyed else batch
+        return w * jnp.sum(weights * rows)
+
+    problem = gdx.problem(jnp.asarray(1.0), loss, batches=batches)
+    key = jax.random.key(0)
+    doubled = variants_of(problem, key)["batches of twice the size"]()
+    # Five batches an epoch make two pairs.
+    assert doubled.batches.num_steps == 2
+    for step, singles in enumerate([(0, 1), (2, 3), (5, 6), (7, 8)]):
+        found = doubled.loss(jnp.asarray(1.0), (), doubled.batches(key, jnp.int32(step)))[0]
+        each = [problem.loss(jnp.asarray(1.0), (), batches(key, jnp.int32(one)))[0] for one in singles]
+        np.testing.assert_allclose(found, np.mean(each))
 
 
 def test_rules_of_range_tests_point_where_they_say():
@@ -238,3 +294,62 @@ def test_an_edge_that_plain_runs_never_see_is_none():
     )
     assert math.isnan(confirmed.largest_step.lower)
     assert "no number" in confirmed.trust.note
+
+
+def test_where_no_step_size_suits_every_start_the_reason_says_so():
+    found = reading([0, 0, 0, 4, 4])
+    codes = found.codes.copy()
+    codes[:, 1] = gdx.TrainingVerdict.TOO_SLOW
+    found = found._replace(codes=codes, trains=np.zeros(5, bool), best=-1)
+    confirmed = confirming.confirm(lambda step_size, key: np.full(20, 0.1), keys(2), found, Clock(100.0))
+    assert confirmed.trust.note == "at no step size does every start train; single ones do from 1 to 3"
+
+
+def test_where_plain_runs_fail_at_the_best_step_size_the_next_best_is_taken():
+    found = reading([0, 0, 0, 4, 4])
+    losses = found.losses.copy()
+    losses[1] = 0.01
+
+    def train(step_size, key):
+        return np.full(20, 0.1 if step_size in (1.0, 3.0) else 5.0)
+
+    confirmed = confirming.confirm(train, keys(2), found._replace(losses=losses), Clock(100.0))
+    assert confirmed.best in (0, 2)
+    assert confirmed.largest_step.lower in (1.0, 3.0)
+
+
+@pytest.mark.parametrize("offset", [-50.0, 0.0, 1e3])
+def test_what_is_as_good_as_the_best_does_not_depend_on_where_the_loss_has_its_zero(offset):
+    found = reading([0, 0, 0, 0, 4])
+    losses = np.array([0.9, 0.1, 0.11, 0.5, np.nan])[:, None] + np.zeros(2) + offset
+    level = TrainingLevel(2.0 + offset, 0.1 + offset, 1.05 + offset)
+    found = found._replace(losses=losses, level=level)
+    assert tuple(answering._good(found, found.largest_step)) == (2.0, 3.0)
+
+
+def test_a_scan_that_saw_one_side_of_the_edge_alone_gives_no_number():
+    found = reading([0, 0, 0, 0, 0])
+    confirmed = confirming.confirm(lambda step_size, key: np.full(20, 0.1), keys(2), found, Clock(100.0))
+    assert tuple(confirmed.largest_step) == (5.0, math.inf)
+    cut = study._of_a_part(confirmed)
+    assert math.isnan(cut.largest_step.lower)
+    assert "no number" in cut.trust.note
+
+
+def test_a_family_that_makes_nothing_of_its_step_size_is_told():
+    problem = gdx.problem(lambda key: jax.random.normal(key, (2,)), lambda w: jnp.sum(w**2))
+    found = gdx.stability(problem, lambda step_size: optax.sgd(0.1), num_steps=30, budget=60.0, progress=False)
+    assert not found.is_number
+    assert "same at every step size" in found.trust.note
+
+
+def test_a_change_moves_the_edge_only_beyond_where_starts_train_and_fail_in_turns():
+    def cause(lower, factor):
+        return Cause("", factor, Bracket(lower, 1.4 * lower), None, 0.0, 3)
+
+    control = cause(1.0, 1.0)
+    assert _is_sure(cause(2.0, 2.0), control, 1.0, 1.2)
+    assert not _is_sure(cause(2.0, 2.0), control, 1.0, 10.0)
+    assert not _is_sure(cause(1.4, 1.4), control, 1.0, 1.2)
+    assert _is_sure(cause(0.5, 0.5), control, 1.0, 1.2)
+    assert not _is_sure(cause(0.5, 0.5), control, 1.0, 10.0)

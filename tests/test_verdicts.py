@@ -219,3 +219,25 @@ def test_a_cycle_that_still_settles_near_a_doubling_gets_no_wrong_period():
     assert runs.period[0, 0] == 2
     assert runs.period[1, 0] in (0, 2)
     assert runs.period[2, 0] == 4
+
+
+def test_searches_that_are_led_uphill_are_told_with_what_is_missing():
+    problem = gdx.problem(jnp.ones(3), lambda w: jnp.sum(jnp.cosh(w)))
+
+    def uphill(h):
+        return optax.chain(gdx.optimizers.scale_by_newton_cg(), gdx.optimizers.scale_by_wolfe(h))
+
+    def downhill(h):
+        return optax.chain(gdx.optimizers.scale_by_newton_cg(), optax.scale(-1.0), gdx.optimizers.scale_by_wolfe(h))
+
+    told = {}
+    for family in (uphill, downhill):
+        run = gdx.sweep(problem, family, num_steps=20)
+        told[family] = str(run([0.5, 1.0], keys(1)))
+        edge = gdx.critical_step_size(run=run, keys=keys(1), bracket=(0.5, 1.0), criterion="converged", estimate=False)
+        assert ("is optax.scale(-1.0) missing in front?" in str(edge)) == (family is uphill)
+    assert "all failed from step 0; is optax.scale(-1.0) missing in front?" in told[uphill]
+    assert "missing" not in told[downhill]
+    # Nor where one of two runs has found something, or there is no search at all.
+    runs = gdx.sweep(problem, optax.sgd, num_steps=20)([0.0001, 0.1], keys(1))
+    assert "missing" not in str(runs)

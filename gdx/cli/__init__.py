@@ -15,6 +15,7 @@ import gdx
 from gdx.cli.console import say, speak_plainly
 from gdx.cli.edge import edge
 from gdx.cli.listing import list_names
+from gdx.cli.stability import stability
 from gdx.cli.trajectory import trajectory
 from gdx.cli.transition import transition
 from gdx.cli.verify import verify
@@ -26,6 +27,7 @@ app.command("list")(list_names)
 app.command()(transition)
 app.command()(trajectory)
 app.command()(edge)
+app.command()(stability)
 app.command()(verify)
 
 

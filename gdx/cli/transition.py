@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import math
 import pathlib
 from typing import Annotated, Any
@@ -142,8 +141,7 @@ def _write(folder, found, settings):
     )
     plt.savefig(picture, dpi=130)
     plt.close()
-    versions = {name: importlib.import_module(name).__version__ for name in ("gdx", "jax", "jaxlib", "optax", "numpy")}
-    attributes = settings | {f"{name}_version": version for name, version in versions.items()}
+    attributes = settings | {f"{name}_version": version for name, version in reports.versions().items()}
     attributes |= {"backend": jax.default_backend()} | reports.edge_attributes(found.edge, found.interrupted)
     storage.save(storage.to_dataset(found.runs, attributes), data)
     return [str(picture), str(data)]

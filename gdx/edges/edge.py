@@ -10,6 +10,7 @@ import numpy as np
 
 from gdx.edges.endless.estimates import Estimate
 from gdx.records import record
+from gdx.verdicts.telling import IN_VAIN, searched_in_vain
 from gdx.wording import aligned, counted, span
 
 if TYPE_CHECKING:
@@ -105,6 +106,8 @@ class Edge(NamedTuple):
         rows.append(("status", f"{self.status.value}, {counted(len(self.crossings), 'crossing')}"))
         if self.spread > 1:
             rows.append(("starts", f"their own last successes differ by a factor of {self.spread:.4g}"))
+        if self.runs is not None and self.runs.is_concrete and searched_in_vain(self.runs):
+            rows.append(("searches", IN_VAIN))
         rows.append(("tested", f"{counted(np.size(self.step_sizes), 'step size')}, kept in step_sizes and runs"))
         return f"Edge: {judged}, {counted(self.repeats, 'start')}\n{aligned(rows)}"
 

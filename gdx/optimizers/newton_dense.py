@@ -107,7 +107,8 @@ def scale_by_newton(
     Returns
     -------
     optax.GradientTransformationExtraArgs
-        Its `update` takes `value_fn=` and `params`; what comes in as updates is taken for the gradient.
+        Its `update` takes `value_fn=` and `params`; what comes in as updates is taken for the gradient. What comes out
+        points uphill, as the gradient does: a line search behind it wants `optax.scale(-1.0)` in between.
 
     Raises
     ------

@@ -58,7 +58,10 @@ def scale_by_newton_cg(
     Returns
     -------
     optax.GradientTransformationExtraArgs
-        Its `update` takes `value_fn=` and `params`; what comes in as updates is taken for the gradient.
+        Its `update` takes `value_fn=` and `params`; what comes in as updates is taken for the gradient. What comes out
+        points uphill, as the gradient does: a line search behind it wants the sign in between,
+        `optax.chain(scale_by_newton_cg(), optax.scale(-1.0), scale_by_wolfe(restarts=True))`, and without it fails in
+        every step and stands still for ever.
 
     Raises
     ------

@@ -2,6 +2,7 @@
 
 from gdx.plots.animation import animate
 from gdx.plots.paths import headline, trajectories
+from gdx.plots.stability import stability
 from gdx.plots.transition import transition
 
-__all__ = ["animate", "headline", "trajectories", "transition"]
+__all__ = ["animate", "headline", "stability", "trajectories", "transition"]

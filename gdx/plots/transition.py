@@ -9,34 +9,16 @@ import jax
 import numpy as np
 
 from gdx.edges import Edge
+from gdx.plots.palette import COLOURS, FAILURE, SUCCESS, TRAINING_COLOURS
 from gdx.sweeps import Runs
-from gdx.verdicts import TrainingVerdict, Verdict, training_verdicts, verdicts
+from gdx.verdicts import training_verdicts, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-# Okabe and Ito's palette: told apart by colour-blind eyes and, in this order, by their greys in print.
-COLOURS = {
-    Verdict.CONVERGED: "#0072B2",
-    Verdict.SETTLING: "#56B4E9",
-    Verdict.CYCLING: "#E69F00",
-    Verdict.APERIODIC: "#CC79A7",
-    Verdict.DIVERGED: "#D55E00",
-    Verdict.UNDECIDED: "#BBBBBB",
-    Verdict.STRANDED: "#F0E442",
-}
-TRAINING_COLOURS = {
-    TrainingVerdict.TRAINED: "#0072B2",
-    TrainingVerdict.TOO_SLOW: "#56B4E9",
-    TrainingVerdict.BURSTING: "#E69F00",
-    TrainingVerdict.DEAD: "#CC79A7",
-    TrainingVerdict.BLOWN_UP: "#D55E00",
-    TrainingVerdict.UNDECIDED: "#BBBBBB",
-}
 SMALLEST_SHOWN = 1e-16
 NOTABLE_SPREAD = 1.1
 """Factor between starts' own edges from which it is drawn."""
-SUCCESS, FAILURE = "#009E73", "#D55E00"
 
 
 def transition(

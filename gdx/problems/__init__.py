@@ -2,11 +2,13 @@
 
 from gdx.problems import landscapes
 from gdx.problems.base import Epochs, Known, Problem, problem, stateful_problem
-from gdx.problems.batching import finite_sum, minibatches
+from gdx.problems.batching import finite_sum, minibatches, with_keys
 from gdx.problems.catalog import ProblemEntry, catalogue
 from gdx.problems.factorizations import chain, linear_network, scalar_factorization
+from gdx.problems.frameworks import from_equinox, from_flax, from_haiku, from_nnx
 from gdx.problems.landscapes import *  # noqa: F403  (it says itself which landscapes are public)
 from gdx.problems.landscapes import landscape_catalogue
+from gdx.problems.loading import epochs_of, from_batches
 from gdx.problems.networks import digits_mlp
 from gdx.problems.quadratics import quadratic
 from gdx.problems.regression import least_squares, logistic_regression
@@ -25,7 +27,13 @@ __all__ = [
     "catalogue",
     "chain",
     "digits_mlp",
+    "epochs_of",
     "finite_sum",
+    "from_batches",
+    "from_equinox",
+    "from_flax",
+    "from_haiku",
+    "from_nnx",
     "hard_partner",
     "landscape_catalogue",
     "least_squares",
@@ -40,5 +48,6 @@ __all__ = [
     "scalar_factorization",
     "standardise",
     "stateful_problem",
+    "with_keys",
 ]
 __all__ += landscapes.__all__

@@ -54,6 +54,8 @@ class Epochs(NamedTuple):
     steps from the first one's beginning."""
     num_steps: int
     """Steps in an epoch."""
+    keyed: bool = False
+    """Whether a batch comes with a key of its own, as `gdx.problems.with_keys` makes it: `(batch, key)`."""
 
     def __call__(self, key: chex.PRNGKey, step: jax.Array) -> Any:
         """Give the batch of any step by itself.
@@ -67,7 +69,40 @@ class Epochs(NamedTuple):
         -------
         Any
         """
-        return self.take(self.order(key, step // self.num_steps), step % self.num_steps)
+        return self.read(self.order(key, step // self.num_steps), step % self.num_steps, key, step)
+
+    def read(self, order: jax.Array, position: jax.Array, key: chex.PRNGKey, step: jax.Array) -> Any:
+        """Give the batch of a step whose order has been drawn.
+
+        Parameters
+        ----------
+        order, position
+            As in `take`.
+        key, step
+            Of the run; what the batch's own key is made from, where there is one.
+
+        Returns
+        -------
+        Any
+        """
+        batch = self.take(order, position)
+        return (batch, own_key(key, step)) if self.keyed else batch
+
+
+def own_key(key: chex.PRNGKey, step: jax.Array) -> chex.PRNGKey:
+    """Derive a batch's own key, which nothing else is drawn from.
+
+    Parameters
+    ----------
+    key, step
+        Of the run.
+
+    Returns
+    -------
+    typed key
+    """
+    # Orders and draws with replacement are made from `fold_in(key, count)`, of counts that never come so far.
+    return jax.random.fold_in(jax.random.fold_in(key, np.uint32(2**32 - 1)), step)
 
 
 @record
@@ -161,7 +196,7 @@ def stateful_problem(
         `init(key) -> (params, state)`.
     loss
         `loss(params, state) -> (scalar, state)`, or `loss(params, state, batch) -> (scalar, state)`
-        when there are `batches`. A dropout key travels in the batch.
+        when there are `batches`. A dropout key travels in the batch, see `gdx.problems.with_keys`.
     batches, full_loss, known, maximise
         As in `problem`, except that `full_loss` takes `(params, state)`.
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx import trees
-from gdx.problems.base import Epochs, Known, Problem, problem
+from gdx.problems.base import Epochs, Known, Problem, own_key, problem
 
 if TYPE_CHECKING:
     import chex
@@ -38,7 +38,7 @@ def minibatches(
     Epochs or callable
         For `batches=`. A batch is `(rows, weights)`: a pytree of arrays [b, ...] and weights [b] that sum to 1, so that
         a loss is `jnp.sum(weights * losses)`. Where b does not divide M the last batch of an epoch is smaller: its
-        unused rows repeat its first one with weight 0.
+        unused rows repeat its first one with weight 0. `with_keys` puts a dropout key beside it.
 
     Raises
     ------
@@ -65,11 +65,9 @@ def minibatches(
     last = np.where(np.arange(size) < rest, 1.0 / rest, 0.0)
 
     def order(key, epoch):
-        # One sort by random bits: two of M equal bits in 2^32 bias nothing that can be seen.
-        bits = jax.random.bits(jax.random.fold_in(key, epoch), (num_examples,))
-        shuffled = jnp.argsort(bits).astype(jnp.int32)
-        padding = jnp.broadcast_to(shuffled[(num_steps - 1) * size], (size - rest,))
-        return jnp.concatenate([shuffled, padding])
+        drawn = shuffled(key, epoch, num_examples)
+        padding = jnp.broadcast_to(drawn[(num_steps - 1) * size], (size - rest,))
+        return jnp.concatenate([drawn, padding])
 
     def take(order, position):
         indices = jax.lax.dynamic_slice(order, (position * size,), (size,))
@@ -79,6 +77,70 @@ def minibatches(
         return rows(indices), weights
 
     return Epochs(order, take, num_steps)
+
+
+def shuffled(key: chex.PRNGKey, epoch: jax.Array, number: int) -> jax.Array:
+    """Draw the order of an epoch.
+
+    Parameters
+    ----------
+    key, epoch
+        Of the run, and which epoch.
+    number
+        Of what is put in order.
+
+    Returns
+    -------
+    array
+        Each of 0 to number - 1 once, int32 [number].
+    """
+    # One sort by random bits: two of M equal bits in 2^32 bias nothing that can be seen.
+    return jnp.argsort(jax.random.bits(jax.random.fold_in(key, epoch), (number,))).astype(jnp.int32)
+
+
+def with_keys(batches: Callable[[chex.PRNGKey, jax.Array], Any]) -> Callable[[chex.PRNGKey, jax.Array], Any]:
+    """Give every batch a random key of its own, for dropout and other noise.
+
+    Parameters
+    ----------
+    batches
+        `batches(key, step) -> batch`; of `minibatches` or `epochs_of`, orders are still drawn ahead of the steps.
+
+    Returns
+    -------
+    callable
+        `batches(key, step) -> (batch, key)`. The batches are those that there were; the key is
+        folded out of the run's key and the step: another one in every step and every run, from which no order was
+        drawn, and the same for runs with one repeat key whatever their step size.
+
+    Raises
+    ------
+    ValueError
+        If `batches` is not callable, or gives keys already.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> def loss(w, batch):
+    ...     ((x, y), weights), key = batch
+    ...     kept = jax.random.bernoulli(key, 0.9, x.shape)
+    ...     return jnp.sum(weights * ((x * kept) @ w - y) ** 2)
+    >>> data = jnp.ones((8, 3)), jnp.ones(8)
+    >>> noisy = gdx.problem(jnp.zeros(3), loss, batches=gdx.problems.with_keys(gdx.problems.minibatches(data, 4)))
+    """
+    if not callable(batches):
+        raise ValueError(
+            f"batches: {type(batches).__name__} is not callable; pass what minibatches or epochs_of return"
+        )
+    if isinstance(batches, Epochs):
+        if batches.keyed:
+            raise ValueError("batches: they come with keys already; pass them as they are")
+        return batches._replace(keyed=True)
+
+    def keyed(key, step):
+        return batches(key, step), own_key(key, step)
+
+    return keyed
 
 
 def finite_sum(

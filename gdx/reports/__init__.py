@@ -2,9 +2,10 @@
 
 from gdx.reports.catalogue import catalogue_table, hyperparameters
 from gdx.reports.comparison import comparison_json
+from gdx.reports.stability import stability_html, stability_json, stability_tables
 from gdx.reports.step_table import step_table_json, step_table_tables
 from gdx.reports.transition import edge_attributes, title, transition_json, transition_tables
-from gdx.reports.values import to_json
+from gdx.reports.values import to_json, versions
 from gdx.reports.verify import verification_json, verification_line, verification_table
 
 __all__ = [
@@ -12,6 +13,9 @@ __all__ = [
     "comparison_json",
     "edge_attributes",
     "hyperparameters",
+    "stability_html",
+    "stability_json",
+    "stability_tables",
     "step_table_json",
     "step_table_tables",
     "title",
@@ -21,4 +25,5 @@ __all__ = [
     "verification_json",
     "verification_line",
     "verification_table",
+    "versions",
 ]

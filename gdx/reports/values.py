@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 from collections.abc import Mapping
@@ -69,6 +70,17 @@ def bracket(pair: Bracket | None) -> dict[str, float] | None:
     dict or None
     """
     return None if pair is None or math.isnan(pair.lower) else pair._asdict()
+
+
+def versions() -> dict[str, str]:
+    """Say what numbers were made with.
+
+    Returns
+    -------
+    dict
+        Versions of gdx and of what it computes with, by name.
+    """
+    return {name: importlib.import_module(name).__version__ for name in ("gdx", "jax", "jaxlib", "optax", "numpy")}
 
 
 def _plain(value):

@@ -90,6 +90,8 @@ def findings(
         **{f"params late {i}": of_params._replace(setting=i, held_from=0) for i in (5, 6, 7)},
         "everywhere": Experiment(entry=entry, everywhere=1.0),
         "params everywhere": Experiment(entry=param_entry, param_everywhere=1.0),
+        "everywhere halved": Experiment(setting=1, entry=entry, everywhere=1.0),
+        "params everywhere halved": Experiment(setting=1, entry=param_entry, param_everywhere=1.0),
         **{f"noise {size}": Experiment(entry=entry, noise=size) for size in sizes},
         **{f"moving {size}": Experiment(entry=entry, noise=size, param_noise=size) for size in sizes},
     }

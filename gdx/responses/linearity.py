@@ -57,6 +57,7 @@ def check_amplitudes(found: Findings, is_preconditioned: bool) -> None:
     response, others = found.gradient[0], found.others
     if not (is_close(others["thrice"] / 3.0, response) and is_close(others["reversed"] / -1e-3, response)):
         raise ValueError(f"family: its updates are not linear in the gradients{_even_so(is_preconditioned)}")
+    _check_all_scale(found, "everywhere")
     # Per step size, an update that ignores it is twice as large at half of it.
     if is_close(0.5 * others["halved"], response):
         raise ValueError(
@@ -219,11 +220,24 @@ def check_params(found: Findings, period: int, share: float, is_preconditioned: 
         raise ValueError(PARAMS)
     if not np.any(found.params[:period]):
         return
+    _check_all_scale(found, "params everywhere")
     if not is_close(others["params halved"], decay):
         raise ValueError("family: its weight decay is not proportional to the step size, so it cannot be solved for")
     if is_preconditioned and not is_close(others["params on more"], decay):
         raise ValueError(
             "family: its weight decay is divided by the preconditioner too; put l2 into the loss, where it is curvature"
+        )
+
+
+def _check_all_scale(found, kind):
+    """Refuse an optimizer of which some entries go by the step size and others by a number of their own."""
+    pairs = zip(found.heads[kind].T, found.heads[f"{kind} halved"].T, strict=True)
+    scales = [is_close(halved, whole) for whole, halved in pairs if np.any(whole) or np.any(halved)]
+    if any(scales) and not all(scales):
+        what = "updates" if kind == "everywhere" else "weight decays"
+        raise ValueError(
+            f"family: not all of its {what} go by the step size, so that none is critical for all parameters; pass one "
+            "that scales everything, as lambda scale: optax.chain(optimizer, optax.scale(scale))"
         )
 
 

@@ -22,7 +22,7 @@ from gdx.schedules.decays import (
     polynomial_decay,
     step_decay,
 )
-from gdx.schedules.warmups import linear_warmup
+from gdx.schedules.warmups import linear_warmup, warmup_cosine
 
 __all__ = [
     "Schedule",
@@ -40,4 +40,5 @@ __all__ = [
     "polynomial_decay",
     "step_decay",
     "triangular",
+    "warmup_cosine",
 ]

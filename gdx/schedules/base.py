@@ -31,6 +31,7 @@ NUMBERS = {
     "decay_rate": ("(0, inf)", "pass the factor over num_steps steps, say 0.5"),
     "num_steps": ("(0, inf)", "pass the number of steps that the change takes"),
     "begin": ("[0, inf)", "pass 0 to begin at once"),
+    "warmup": ("[0, inf)", "pass the number of steps that the rise takes, 0 for none"),
     "power": ("(0, inf)", "pass 1 for a straight line"),
     "end": ("[0, inf)", "pass the step size at the end"),
     "start": ("[0, inf)", "pass the first step size, say 0"),

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from gdx.schedules.base import NUMBERS, Schedule, check_number, narrowed, working
+from gdx.schedules.base import (
+    NUMBERS,
+    Schedule,
+    check_number,
+    check_order,
+    half_cosine,
+    make_schedule,
+    narrowed,
+    working,
+)
 
 if TYPE_CHECKING:
     from jax.typing import ArrayLike
@@ -65,3 +74,59 @@ def linear_warmup(schedule: Callable[[Any], Any], num_steps: ArrayLike, start: A
         return narrowed(value, num_steps, start, after)
 
     return warmed_up
+
+
+def warmup_cosine(
+    step_size: ArrayLike, num_steps: ArrayLike, warmup: ArrayLike, alpha: ArrayLike = 0.0, start: ArrayLike = 0.0
+) -> Schedule:
+    """Up in a straight line and down along half a cosine, as transformers are trained.
+
+    `linear_warmup(cosine_annealing(step_size, num_steps - ceil(warmup), alpha), warmup, start)`, its numbers traced or
+    not.
+
+    Parameters
+    ----------
+    step_size
+        The peak, in [0, inf).
+    num_steps
+        Steps of both, in (0, inf): the end of training.
+    warmup
+        Steps that the rise takes, in [0, num_steps], rounded up to a whole number; 0 for none.
+    alpha
+        Share of the peak that stays in the end, in [0, 1].
+    start
+        First step size, in [0, inf).
+
+    Returns
+    -------
+    Schedule
+        `count -> step size`; `alpha * step_size` from `num_steps` on.
+
+    Raises
+    ------
+    ValueError
+        If a concrete number is no real number or outside its range; traced ones cannot be checked.
+
+    Notes
+    -----
+    Equals `optax.warmup_cosine_decay_schedule(start, step_size, warmup, num_steps, alpha * step_size)` with its
+    `exponent` left at 1, whose peak may not be traced. It departs in that a warm-up of all `num_steps` is followed by a
+    fall of one step, where optax refuses. Source: Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm
+    restarts", arXiv 1608.03983, and Goyal et al., arXiv 1706.02677, section 2.2.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> family = lambda step_size: optax.adamw(gdx.schedules.warmup_cosine(step_size, 1_000, warmup=100))
+    """
+
+    def formula(steps, step_size, num_steps, warmup, alpha, start):
+        length = jnp.ceil(warmup)
+        left = (warmup - jnp.minimum(steps, warmup)) / jnp.where(warmup > 0, warmup, 1)
+        fall = jnp.maximum(num_steps - length, 1)
+        share = jnp.clip(steps - length, 0, fall) / fall
+        return jnp.where(steps < warmup, (start - step_size) * left + step_size, step_size * half_cosine(share, alpha))
+
+    schedule = make_schedule(formula, step_size=step_size, num_steps=num_steps, warmup=warmup, alpha=alpha, start=start)
+    check_order(warmup=warmup, num_steps=num_steps)
+    return schedule

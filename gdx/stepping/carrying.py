@@ -143,11 +143,17 @@ def _fixed(update, state):
         after = jax.eval_shape(lambda old: strong(update(old)), state)
         if jax.tree.structure(after) != jax.tree.structure(state):
             return state
-        wide = jax.tree.map(lambda old, new: old.astype(_wider(old.dtype, new.dtype)), state, after)
+        wide = jax.tree.map(_widened, state, after)
         if [leaf.dtype for leaf in jax.tree.leaves(wide)] == [leaf.dtype for leaf in jax.tree.leaves(state)]:
             return state
         state = wide
     return state
+
+
+def _widened(old, new):
+    dtype = _wider(old.dtype, new.dtype)
+    # Keys, which are cast to nothing, stay as they are.
+    return old if dtype == old.dtype else old.astype(dtype)
 
 
 def _wider(old, new):

@@ -30,7 +30,7 @@ def batch_of(problem: Problem, state: TrainState) -> Any:
         return None
     if isinstance(problem.batches, Epochs) and state.orders is not None:
         first_step = state.orders.first_epoch * problem.batches.num_steps
-        return problem.batches.take(state.orders.joined, state.step - first_step)
+        return problem.batches.read(state.orders.joined, state.step - first_step, state.key, state.step)
     return problem.batches(state.key, state.step)
 
 

@@ -10,6 +10,27 @@ from gdx.verdicts.rest import Verdict, verdicts
 from gdx.verdicts.training import TrainingVerdict, training_verdicts
 from gdx.wording import counted
 
+IN_VAIN = "all failed from step 0; is optax.scale(-1.0) missing in front?"
+"""What is said where a line search is led uphill."""
+
+
+def searched_in_vain(runs: Runs) -> bool:
+    """Tell whether the line search of every run failed in every step, without having moved it.
+
+    Parameters
+    ----------
+    runs
+        Facts, concrete.
+
+    Returns
+    -------
+    bool
+        False where there is no search, and where a loss was not finite, which no search can mend.
+    """
+    stands = np.isfinite(runs.first_loss) & (np.asarray(runs.first_loss) == np.asarray(runs.last_loss))
+    fails = (np.asarray(runs.steps) > 0) & (np.asarray(runs.search_failures) >= np.asarray(runs.steps))
+    return bool(np.all(stands & fails))
+
 
 def told(runs: Runs) -> str:
     """Say in a few lines how many runs there are, what became of them and which loss they reached.
@@ -35,6 +56,8 @@ def told(runs: Runs) -> str:
         lines.append(f"verdicts: {_counts(verdicts(facts)[done], Verdict)}")
         lines.append(f"as training: {_counts(training_verdicts(facts)[done], TrainingVerdict)}")
         lines.append(_best(facts, done))
+    if searched_in_vain(facts):
+        lines.append(f"searches: {IN_VAIN}")
     return "\n".join(lines)
 
 

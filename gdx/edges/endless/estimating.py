@@ -16,10 +16,12 @@ from gdx.edges.endless.choice import Start
 from gdx.edges.endless.choosing import choose
 from gdx.edges.endless.estimates import Estimate, EstimateKind
 from gdx.edges.endless.probing import Probe
-from gdx.edges.endless.steps import is_affine
+from gdx.edges.endless.steps import MAX_PERIOD, is_affine
 from gdx.edges.endless.traces import Sides
 from gdx.exploring import Along, hyperparams_at
 from gdx.problems.base import Problem
+from gdx.responses.parities import survey, update_of
+from gdx.responses.scalings import stand_in_for
 from gdx.stepping import Family, resolve_problem, transformation_of
 from gdx.sweeps import Sweep
 from gdx.verdicts import Answer, answers
@@ -169,6 +171,10 @@ def no_estimate(reason: str) -> Estimate:
     return Estimate(math.nan, math.nan, EstimateKind.NONE, "", reason, -1, 0, 0)
 
 
+AGE = 10_000
+"""Updates by which an optimizer is made older, to see whether it minds."""
+
+
 def unsuited(problem: Problem | Callable[[Any], Problem], family: Family, hyperparams: Any, key: Any) -> str:
     """Say why no estimator can apply, before anything is run.
 
@@ -191,9 +197,45 @@ def unsuited(problem: Problem | Callable[[Any], Problem], family: Family, hyperp
     if here.batches is not None:
         return "with mini-batches the gradient norm neither vanishes below an edge nor settles above it"
     params = jax.eval_shape(lambda key: here.init(key)[0], key)
-    if any(leaf.dtype != np.float64 for leaf in jax.tree.leaves((params, hyperparams))):
-        return 'below float64 rounding hides the edge; call jax.config.update("jax_enable_x64", True)'
     state = jax.eval_shape(lambda key: transformation_of(family, hyperparams).init(here.init(key)[0]), key)
     if any(jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key) for leaf in jax.tree.leaves(state)):
         return "an optimizer that draws random numbers has no orbit that comes to rest or to a cycle"
-    return ""
+    narrow = [leaf.dtype for leaf in jax.tree.leaves((params, hyperparams)) if leaf.dtype != np.float64]
+    if not narrow:
+        return ""
+    if _minds_its_age(lambda _: transformation_of(family, hyperparams), params):
+        return (
+            "below float64 rounding hides the edge, and so do a schedule and a bias correction, in float64 too, for as "
+            "long as they last"
+        )
+    if jnp.result_type(float) == np.float64:
+        return f"below float64 rounding hides the edge; make the parameters float64, which now are {narrow[0]}"
+    return 'below float64 rounding hides the edge; call jax.config.update("jax_enable_x64", True)'
+
+
+def _minds_its_age(family, params):
+    """Whether an optimizer's update depends on how many came before it, seen on a few numbers in the parameters' place.
+
+    Where that cannot be seen, as of a line search, the answer is no.
+    """
+    try:
+        with jax.enable_x64(True):
+            stand_in = stand_in_for(family, params)
+            transformation = family(1.0)
+            rising = survey(transformation, stand_in).rising
+            start = jax.tree.map(jnp.asarray, transformation.init(stand_in))
+            leaves, structure = jax.tree.flatten(start)
+            pairs = zip(leaves, rising, strict=True)
+            aged = structure.unflatten([leaf + jnp.asarray(AGE, leaf.dtype) if up else leaf for leaf, up in pairs])
+            gradient = jax.tree.map(jnp.ones_like, stand_in)
+
+            def step(state, _):
+                updates, state = update_of(transformation)(gradient, state, stand_in)
+                return state, updates
+
+            # Accumulated gradients show in an update now and then.
+            updates = jax.jit(lambda state: jax.lax.scan(step, state, length=MAX_PERIOD)[1])
+            young, old = (jax.tree.leaves(updates(state)) for state in (start, aged))
+    except Exception:
+        return False
+    return not all(np.allclose(one, other, rtol=1e-5, atol=0) for one, other in zip(young, old, strict=True))

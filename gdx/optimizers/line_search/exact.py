@@ -37,9 +37,9 @@ def scale_by_exact_search(
 
     Notes
     -----
-    On failure (no descent, a loss unbounded below along the line, no level point within `max_trials`) the update is the
-    lowest trial, zero if none was lower, and the state's `failed` says so. With several minima along the line it finds
-    one that is not above the start, which need not be the lowest.
+    On failure (an update that does not descend, as one without its minus sign, a loss unbounded below along the line,
+    no level point within `max_trials`) the update is the lowest trial, zero if none was lower, and the state's `failed`
+    says so. With several minima along the line it finds one that is not above the start, which need not be the lowest.
 
     Source: Cauchy, "Methode generale pour la resolution des systemes d'equations simultanees", 1847; Nocedal & Wright,
     Numerical Optimization, section 3.3.

@@ -52,8 +52,9 @@ def scale_by_goldstein(
 
     Notes
     -----
-    On failure (no descent, nothing acceptable within `max_trials`) the update is the lowest trial, zero if none was
-    lower, and the state's `failed` says so. On non-convex functions the bounds can exclude every minimum of the line.
+    On failure (an update that does not descend, as one without its minus sign, nothing acceptable within `max_trials`)
+    the update is the lowest trial, zero if none was lower, and the state's `failed` says so. On non-convex functions
+    the bounds can exclude every minimum of the line.
 
     Source: Nocedal & Wright, Numerical Optimization, section 3.1. They give the bounds, not how to search; the bracket
     and its parabolas are gdx's.

@@ -61,8 +61,9 @@ def scale_by_wolfe(
 
     Notes
     -----
-    On failure (no descent, a loss unbounded below along the line, nothing acceptable within `max_trials`) the update is
-    the lowest trial, zero if none was lower, and the state's `failed` says so.
+    On failure (an update that does not descend, as one without its minus sign, a loss unbounded below along the line,
+    nothing acceptable within `max_trials`) the update is the lowest trial, zero if none was lower, and the state's
+    `failed` says so.
 
     Source: Nocedal & Wright, Numerical Optimization, section 3.1; the bracket is that of Lewis & Overton, "Nonsmooth
     optimization via quasi-Newton methods", 2013, with interpolation between its bisections.

@@ -14,18 +14,21 @@ from gdx.problems.base import Problem
 from gdx.studies.stability.changes import Change, Changes
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.found import Cause
+from gdx.studies.stability.scanning import Reading
 from gdx.sweeps import Interrupted, Runs, Stop, Sweep, sweep
 from gdx.trees import rows
-from gdx.verdicts.training import TrainingLevel
 
 SPACING = math.sqrt(2.0)
 """Between the step sizes that a change is tried at: no finer than starts agree."""
 FIRST = (-1, 1, 3)
 """Where a change is tried at first, in spacings from the largest step size that trains."""
+NOTABLE, NARROW = 1.9, 1.2
+"""Factor from which a change may be said to move the edge, two points of the grid, and one that a bracket is wide."""
 FARTHEST = 9
 """Spacings from there within which its edge is looked for."""
 MOST_ROUNDS = 6
 CONTROL = "nothing changed"
+NO_TIME, AT_LEAST, NEVER = "no time was left", "at least", "no step size that was tried trains with it"
 
 
 class _Tried(NamedTuple):
@@ -47,7 +50,7 @@ def measure_causes(
     changes: Changes,
     others: Mapping[str, Callable[[], Problem]],
     edge: float,
-    level: TrainingLevel,
+    found: Reading,
     step_size: float | None,
     clock: Clock,
     progress: Any,
@@ -64,8 +67,8 @@ def measure_causes(
         Functions that make problems which stand for a change, by name, each a program of its own.
     edge
         Largest step size that trains without a change.
-    level
-        What runs are held against: that of the runs without a change.
+    found
+        What runs without a change say, which others are held against.
     step_size
         The present one, where every start trains with some change it is told that it saves the job.
     clock, progress
@@ -81,21 +84,24 @@ def measure_causes(
     listed = (unchanged, *changes.changes)
     control, causes, num_runs = None, [], 0
     for make, several in ((None, listed), *((make, (Change(name, {}),)) for name, make in others.items())):
-        if clock.left < 0:
-            causes += [_unmeasured(one.name, "no time was left") for one in several]
+        # Another program takes about as long to compile as the first one did, and nothing ends a compilation.
+        if clock.left < (0 if make is None else run.compile_seconds):
+            causes += [_unmeasured(one.name, NO_TIME) for one in several if one.name != CONTROL]
             continue
         try:
-            own = run if make is None else sweep(make(), run.family, num_steps=run.num_steps, num_runs=keys.size)
-            tried, made = _try_out(own, keys, changes, several, edge, level, step_size, clock, progress)
+            num_lanes = len(FIRST) * keys.shape[0]
+            own = run if make is None else sweep(make(), run.family, num_steps=run.num_steps, num_runs=num_lanes)
+            tried, made = _try_out(own, keys, changes, several, edge, found.level, step_size, clock, progress)
         except ValueError as error:
             causes += [_unmeasured(one.name, str(error)) for one in several]
             continue
         num_runs += made
-        found = [_cause_of(tried, i, one.name, edge, control, keys.size) for i, one in enumerate(several)]
         if make is None:
-            control = found[0]
-            found = [_cause_of(tried, i, one.name, edge, control, keys.size) for i, one in enumerate(several)][1:]
-        causes += found
+            control = _cause_of(tried, 0, CONTROL, edge, None, keys.shape[0])
+        measured = [_cause_of(tried, i, one.name, edge, control, keys.shape[0]) for i, one in enumerate(several)]
+        causes += measured[1:] if make is None else measured
+    if control is not None:
+        causes = [cause._replace(is_sure=_is_sure(cause, control, edge, found.none_beyond)) for cause in causes]
     if control is None or control.saves:
         # Where runs train or fail by chance, a change that trains proves nothing.
         causes = [cause._replace(saves=None) for cause in causes]
@@ -119,7 +125,7 @@ def _try_out(run, keys, changes, several, edge, level, step_size, clock, progres
             runs = run(stacked, keys, progress=clock.watching(progress, "what would help"))
         except Interrupted as interrupted:
             if not clock.is_over:
-                raise
+                clock.stop()
             runs = interrupted.runs
         whole = np.all(np.asarray(runs.stopped) != Stop.UNFINISHED, axis=1)
         num_runs += int(np.count_nonzero(np.asarray(runs.stopped) != Stop.UNFINISHED))
@@ -167,13 +173,26 @@ def _cause_of(tried, i, name, edge, control, num_starts):
     bracket = Bracket(edge * SPACING**lower, edge * SPACING**upper)
     note, factor = "", math.nan
     if math.isnan(lower):
-        note = "no time was left"
+        note = NO_TIME
     elif math.isinf(lower):
-        note = "no step size that was tried trains with it"
+        note = NEVER
     elif control is not None and control.largest_step.lower > 0:
         factor = bracket.lower / control.largest_step.lower
+    if math.isinf(upper) and not math.isnan(factor):
+        # Where its failures were not seen, a change is only known to be as good as that.
+        note, factor = (AT_LEAST, factor) if factor >= 1 else (NO_TIME, math.nan)
     best = float(np.min(tried.losses[own])) if own.any() else math.nan
     return Cause(name, factor, bracket, saves, best, int(np.count_nonzero(own)) * num_starts, note)
+
+
+def _is_sure(cause, control, edge, none_beyond):
+    """Whether a change moves the edge out of the range in which starts train and fail in turns without it."""
+    highest = max(none_beyond, control.largest_step.lower)
+    lowest = min(edge, control.largest_step.lower)
+    rises = cause.factor >= NOTABLE and cause.largest_step.lower * NARROW >= highest
+    # A single start that fails by chance makes any edge a low one.
+    sinks = cause.factor <= 1 / NOTABLE and cause.largest_step.upper <= lowest and highest <= NOTABLE * lowest
+    return bool(rises or sinks)
 
 
 def _unmeasured(name, note):

@@ -20,10 +20,12 @@ class Clock:
         All of them.
     is_over : bool
         Whether a sweep was ended for it.
+    was_stopped : bool
+        Whether somebody ended all of it by Ctrl-C.
     """
 
     def __init__(self, budget: float):
-        self.budget, self.is_over = budget, False
+        self.budget, self.is_over, self.was_stopped = budget, False, False
         self._began, self._until = time.perf_counter(), budget
 
     @property
@@ -33,18 +35,22 @@ class Clock:
 
     @property
     def left(self) -> float:
-        """Of what may be spent up to now, see `until`."""
-        return self._until - self.seconds
+        """Of what may go into what is being done, see `spend`."""
+        return -1.0 if self.was_stopped else self._until - self.seconds
 
-    def until(self, share: float) -> None:
-        """Say by which share of the budget what comes now has to end.
+    def spend(self, share: float) -> None:
+        """Say how much of what is left of the budget may go into what comes now.
 
         Parameters
         ----------
         share
             From 0 to 1.
         """
-        self._until, self.is_over = share * self.budget, False
+        self._until, self.is_over = self.seconds + share * max(self.budget - self.seconds, 0.0), False
+
+    def stop(self) -> None:
+        """Leave no more time for anything."""
+        self.was_stopped = True
 
     def watching(self, progress: Any, stage: str) -> Callable[[int, int], None]:
         """Make a `progress` for sweeps that ends them when time is up.

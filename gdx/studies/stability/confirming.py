@@ -12,8 +12,11 @@ from gdx.edges import Bracket
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.found import RangeTest, Trust
 from gdx.studies.stability.plain import RANGE, late_loss, smoothed, suggestions
-from gdx.studies.stability.scanning import Reading
+from gdx.studies.stability.scanning import NOTHING, Reading
+from gdx.verdicts import TrainingVerdict
 
+MOST_BESTS = 4
+"""Step sizes, from the best on, that are tried until both roads agree about one."""
 MOST_STARTS = 3
 """That are run again at each step size."""
 
@@ -23,6 +26,16 @@ class Confirmed(NamedTuple):
 
     largest_step: Bracket
     trust: Trust
+    best: int
+    """Index of the best step size that both roads agree to train at; -1 for none."""
+
+
+NOT_YET = Confirmed(
+    NOTHING,
+    Trust(0, 0, (), "interrupted before any run was made again in a plain loop, so there is no number"),
+    -1,
+)
+"""Of an answer before its second road."""
 
 
 def confirm(train: Callable[..., Any], keys: Any, found: Reading, clock: Clock) -> Confirmed:
@@ -46,24 +59,35 @@ def confirm(train: Callable[..., Any], keys: Any, found: Reading, clock: Clock) 
         both roads agree: up to the lower one every start trains in both, at the upper one some start fails in both.
         Where they do not agree about the best step size, or about no failure at all, there is no number.
     """
-    nothing = Bracket(math.nan, math.nan)
-    if found.best < 0:
-        return Confirmed(nothing, Trust(0, 0, (), "nothing trains, so there was nothing to confirm"))
     again = _Again(train, keys, found)
-    lower = int(np.searchsorted(found.step_sizes, found.largest_step.lower))
-    while lower >= found.best and not again.all_train(lower):
+    with np.errstate(invalid="ignore"):
+        order = np.argsort(np.where(found.trains, np.max(found.losses, axis=1), np.inf))[:MOST_BESTS]
+    best = next((int(at) for at in order if found.trains[at] and again.all_train(int(at))), -1)
+    if best < 0:
+        return Confirmed(NOTHING, again.trust(_why_nothing(found)), -1)
+    lower = int(np.searchsorted(found.step_sizes, found._replace(best=best).largest_step.lower))
+    while lower > best and not again.all_train(lower):
         lower -= 1
     upper = next((at for at in range(lower + 1, found.step_sizes.size) if again.one_fails(at, clock)), None)
-    note = "" if clock.left >= 0 else "no time was left to run more of them again"
-    if lower < found.best or (lower > found.best and not again.all_train(found.best)):
-        note = "plain optax runs at the best step size do not train as the sweep's do, so there is no number"
-        return Confirmed(nothing, again.trust(note))
-    if upper is None and not again.fails.any():
-        return Confirmed(Bracket(float(found.step_sizes[lower]), math.inf), again.trust(note))
-    if upper is None:
+    if upper is None and again.fails[lower + 1 :].any():
         note = "plain optax runs train where the sweep's do not, so there is no number"
-        return Confirmed(nothing, again.trust(note))
-    return Confirmed(Bracket(float(found.step_sizes[lower]), float(found.step_sizes[upper])), again.trust(note))
+        return Confirmed(NOTHING, again.trust(note), best)
+    end = math.inf if upper is None else float(found.step_sizes[upper])
+    note = "" if clock.left >= 0 else "no time was left to run more of them again"
+    return Confirmed(Bracket(float(found.step_sizes[lower]), end), again.trust(note), best)
+
+
+def _why_nothing(found):
+    """Why there is no step size to confirm."""
+    if found.trains.any():
+        return "plain optax runs at the best step sizes do not train as the sweep's do, so there is no number"
+    some = np.flatnonzero(np.any(found.codes == TrainingVerdict.TRAINED, axis=1))
+    if some.size:
+        low, high = found.step_sizes[some[0]], found.step_sizes[some[-1]]
+        return f"at no step size does every start train; single ones do from {low:.2g} to {high:.2g}"
+    if not np.isfinite(found.losses).any():
+        return "no run had a finite loss to its end"
+    return "no run learned anything that can be told from chance"
 
 
 class _Again:

@@ -20,9 +20,9 @@ class StepVerdict(enum.Enum):
     """Of the step size that a job is run with."""
 
     SAFE = "safe"
-    """Every start trains, also at twice the step size."""
+    """Every start trains, also at step sizes half as large again."""
     AT_THE_EDGE = "at the edge"
-    """Every start trains, or nearly every one, and within twice the step size one does not."""
+    """Every start trains, and at a step size not half as large again one does not."""
     BEYOND = "beyond"
     """Some start does not train, and smaller step sizes do."""
     TOO_SLOW = "too slow"
@@ -110,6 +110,9 @@ class Cause(NamedTuple):
     """Made to tell."""
     note: str = ""
     """Why it was not measured, where it was not."""
+    is_sure: bool = False
+    """Whether it moves the edge by more than chance does: out of the range in which starts train and fail in turns
+    without it, and by two points of the grid."""
 
 
 @record
@@ -144,12 +147,12 @@ class Stability(NamedTuple):
     headroom: float
     """Largest step size over the present one."""
     best: float
-    """Step size of the lowest median loss among those at which every start trains."""
+    """Step size at which the worst start reaches the lowest loss, among those at which every start trains."""
     best_loss: float
-    """There."""
+    """Median there."""
     good: Bracket
-    """Smallest and largest step size around the best at which every start trains and the median loss is within twice
-    the best one above the known minimum, or above 0."""
+    """Smallest and largest step size around the best at which every start comes as close to it as a fiftieth of the way
+    from there to the loss of learning nothing."""
     too_slow_below: float
     """Smallest step size tested at which every start trains; NaN where all smaller ones do, too."""
     dead_loss: float
@@ -180,6 +183,8 @@ class Stability(NamedTuple):
     """Made in all."""
     seconds: float
     """All of it took."""
+    interrupted: bool = False
+    """Whether Ctrl-C ended it, so that the rest is of what was run."""
 
     @property
     def is_number(self) -> bool:

@@ -1,6 +1,7 @@
 """The second road: runs made again by a plain jitted loop over optax, which shares nothing with the sweep.
 
-Nothing of gdx is imported here but the Problem that is handed over and the key that batches are drawn with.
+Nothing of gdx is imported here but the Problem that is handed over, the key that batches are drawn with, and what
+counts as blown up.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import optax
 
 from gdx.problems.base import Problem
 from gdx.stepping.keys import batch_key
+from gdx.sweeps.state import BLOW_UP_FACTOR
 
 if TYPE_CHECKING:
     import chex
@@ -87,7 +89,10 @@ def losses_of(
 
 
 def late_loss(losses: Float[np.ndarray, " T"]) -> float:
-    """Give what a run is judged by: the mean over the last tenth, infinite where any loss on the way was none.
+    """Give what a run is judged by: the mean over the last tenth, infinite where it blew up on the way.
+
+    A run has blown up by the sweep's definition: where its loss was not finite, or above the first one by more than
+    `BLOW_UP_FACTOR` times that, or it fell as far below zero.
 
     Parameters
     ----------
@@ -98,8 +103,9 @@ def late_loss(losses: Float[np.ndarray, " T"]) -> float:
     -------
     float
     """
-    late = float(np.mean(losses[-max(len(losses) // LATE, 1) :]))
-    return late if np.all(np.isfinite(losses)) else np.inf
+    bound = BLOW_UP_FACTOR * max(abs(losses[0]), 1.0)
+    is_bounded = np.all(np.isfinite(losses)) and np.all(losses - losses[0] <= bound) and np.all(losses >= -bound)
+    return float(np.mean(losses[-max(len(losses) // LATE, 1) :])) if is_bounded else np.inf
 
 
 def suggestions(step_sizes: Float[np.ndarray, " N"], losses: Float[np.ndarray, " N"]) -> dict[str, float]:

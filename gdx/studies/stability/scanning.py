@@ -28,8 +28,11 @@ USUAL_POINTS = 30
 """Step sizes that a scan takes, about."""
 FEWEST_STEPS = 20
 """Of a run that is to say anything of training."""
-TWICE = 2.0
-"""A loss within so many times the best is as good, in the mind of whoever picks a step size."""
+SHARE = 0.5
+"""Of what is left of the budget after the first runs, for all others."""
+
+
+NOTHING = Bracket(math.nan, math.nan)
 
 
 class Reading(NamedTuple):
@@ -48,7 +51,7 @@ class Reading(NamedTuple):
     def largest_step(self) -> Bracket:
         """From the best step size up, as far as every start trains."""
         if self.best < 0:
-            return Bracket(math.nan, math.nan)
+            return NOTHING
         fails = np.flatnonzero(~self.trains[self.best :])
         if not fails.size:
             return Bracket(float(self.step_sizes[-1]), math.inf)
@@ -105,23 +108,28 @@ def scan(
     run.check(hyperparams_at(along, np.ones(1)), keys)
     points = first_scan(run, keys, along)
     guess = float(points[points.size // 2])
-    explored, seconds = _first_round(run, along, keys, guess, clock, progress)
+    # To compile takes what it takes, and may take most of a small budget.
+    clock.spend(1.0)
+    explored, seconds = _first_round(run, along, keys, [guess, *extra], clock, progress)
+    clock.spend(SHARE)
     lanes = max(keys.shape[0], (run.slots or 1) * run.workers)
     expected = seconds * max(1.0, USUAL_POINTS * keys.shape[0] / lanes)
-    if expected > clock.left:
+    if expected > clock.left and not clock.was_stopped:
         # A shorter horizon is another program.
         horizon = int(num_steps * (clock.left - run.compile_seconds) / expected)
         if horizon >= FEWEST_STEPS:
             run = sweep(problem, family, num_steps=horizon, num_runs=USUAL_POINTS * keys.shape[0])
             explored = Exploration(run, keys, along)
     try:
+        if clock.was_stopped:
+            return (explored if explored.runs is not None else None), guess
         grid = np.concatenate([points, np.asarray(extra, float)])
         wanted = Search("trains", 1e-6, RTOL, grows=True)
         find_edge(explored, grid, wanted, progress=clock.watching(progress, "step sizes"))
         explore(explored, _around_best, clock.watching(progress, "step sizes"))
     except Interrupted:
         if not clock.is_over:
-            raise
+            clock.stop()
         explored = explored.finished()
     return (explored if explored.runs is not None else None), guess
 
@@ -144,20 +152,21 @@ def read(explored: Exploration) -> Reading:
     losses = np.asarray(runs.late_loss, float)
     trains = np.all(codes == TrainingVerdict.TRAINED, axis=1)
     with np.errstate(invalid="ignore"):
-        middle = np.where(trains, np.median(losses, axis=1), np.inf)
-    best = int(np.argmin(middle)) if trains.any() else -1
+        # Of the worst start: where single ones fail by chance, the median may be the best of all.
+        worst = np.where(trains, np.max(losses, axis=1), np.inf)
+    best = int(np.argmin(worst)) if trains.any() else -1
     return Reading(np.asarray(explored.step_sizes), codes, losses, trains, level, best)
 
 
-def _first_round(run: Sweep, along, keys, guess, clock, progress):
-    """One step size, to learn what runs cost that go on to the horizon."""
+def _first_round(run: Sweep, along, keys, points, clock, progress):
+    """A few step sizes, to learn what runs cost that go on to the horizon."""
     explored, compiled, began = Exploration(run, keys, along), run.compile_seconds, time.perf_counter()
     try:
-        explored.add([guess], clock.watching(progress, "first runs"))
+        explored.add(points, clock.watching(progress, "first runs"))
         runs = explored.runs
     except Interrupted as interrupted:
         if not clock.is_over:
-            raise
+            clock.stop()
         runs, explored = interrupted.runs, explored.finished()
     assert runs is not None
     seconds = time.perf_counter() - began - (run.compile_seconds - compiled)

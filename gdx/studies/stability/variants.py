@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.problems.base import Problem
+from gdx.problems.base import Epochs, Problem
 
 if TYPE_CHECKING:
     import chex
@@ -49,31 +49,47 @@ def variants_of(problem: Problem, key: chex.PRNGKey) -> dict[str, Callable[[], P
 def _doubled(problem):
     """Every step sees two batches; the state of the model goes from the one to the other."""
     batches = problem.batches
-    assert batches is not None
-
-    def pairs(key, step):
-        return batches(key, 2 * step), batches(key, 2 * step + 1)
+    is_keyed = getattr(batches, "keyed", False)
 
     def loss(params, state, batch):
-        first, state = problem.loss(params, state, batch[0])
-        second, state = problem.loss(params, state, batch[1])
-        return (first + second) / 2, state
+        total = 0.0
+        for number, one in enumerate(batch[0] if is_keyed else batch):
+            seen = (one, jax.random.fold_in(batch[1], number)) if is_keyed else one
+            value, state = problem.loss(params, state, seen)
+            total = total + value / 2
+        return total, state
 
-    return problem._replace(loss=loss, batches=pairs)
+    return problem._replace(loss=loss, batches=_pairs(batches))
+
+
+def _pairs(batches):
+    """Two batches in a row as one; orders stay drawn ahead, and an odd last batch of an epoch is left out."""
+    if not isinstance(batches, Epochs) or batches.num_steps < 2:
+        return lambda key, step: (batches(key, 2 * step), batches(key, 2 * step + 1))
+    length = batches.num_steps // 2
+
+    def take(order, position):
+        first = position // length * batches.num_steps + 2 * (position % length)
+        return batches.take(order, first), batches.take(order, first + 1)
+
+    return batches._replace(take=take, num_steps=length)
 
 
 def _halved(problem, key):
     """The first half of every batch."""
     batches = problem.batches
     params, state = problem.init(key)
+    is_keyed = getattr(batches, "keyed", False)
     batch = batches(key, jnp.int32(0))
-    sizes = {leaf.shape[0] if getattr(leaf, "ndim", 0) else 0 for leaf in jax.tree.leaves(batch)}
+    examples = batch[0] if is_keyed else batch
+    sizes = {leaf.shape[0] if getattr(leaf, "ndim", 0) else 0 for leaf in jax.tree.leaves(examples)}
     if len(sizes) != 1 or min(sizes) < 2 or min(sizes) % 2:
         raise ValueError("batches: their arrays have no one even length to be halved")
     half = min(sizes) // 2
 
     def part(batch, start):
-        return jax.tree.map(lambda leaf: leaf[start : start + half], batch)
+        examples = jax.tree.map(lambda leaf: leaf[start : start + half], batch[0] if is_keyed else batch)
+        return (examples, batch[1]) if is_keyed else examples
 
     loss_of = jax.jit(lambda batch: problem.loss(params, state, batch)[0])
     whole, first, second = (float(loss_of(one)) for one in (batch, part(batch, 0), part(batch, half)))

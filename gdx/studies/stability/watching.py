@@ -20,6 +20,8 @@ from gdx.studies.stability.found import Margin
 if TYPE_CHECKING:
     import chex
 
+LATE = 3
+"""The last one of so many parts of a run is late."""
 LOOKS = 20
 """Measurements over a run, about; curvature is only followed where it is looked at often."""
 
@@ -104,20 +106,35 @@ def margin_of(
     return Margin(step_size, steps, margins[steps], sharpness[steps], losses[steps], shares, note)
 
 
-def at(margin: Margin, share: float) -> float:
-    """Give the margin at a share of the way.
+def first(margin: Margin) -> float:
+    """Give the first margin that was measured.
 
     Parameters
     ----------
     margin
         Of a run.
-    share
-        0 for its first measurement, 1 for its last.
 
     Returns
     -------
     float
-        NaN where it was not measured.
+        NaN where none was.
     """
     finite = margin.margins[np.isfinite(margin.margins)]
-    return float(finite[round(share * (finite.size - 1))]) if finite.size else math.nan
+    return float(finite[0]) if finite.size else math.nan
+
+
+def late(margin: Margin) -> float:
+    """Give the median margin over the last third of the run, since one batch's curvature is no other's.
+
+    Parameters
+    ----------
+    margin
+        Of a run.
+
+    Returns
+    -------
+    float
+        NaN where the run was no longer finite there.
+    """
+    last = margin.margins[-max(margin.margins.size // LATE, 1) :]
+    return float(np.median(last)) if last.size else math.nan

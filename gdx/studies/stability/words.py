@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gdx.studies.stability.causes import AT_LEAST, NEVER, NOTABLE
 from gdx.studies.stability.found import Reached, StepVerdict
-from gdx.studies.stability.watching import at
+from gdx.studies.stability.watching import first, late
 from gdx.wording import counted
 
 if TYPE_CHECKING:
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
 
 WIDTH, INDENT = 80, 34
 """Columns of a terminal, and of what a line is about."""
+NARROW = 1.1
+"""Factor between the ends of a bracket from which two digits tell them apart."""
 CLOSE = 0.1
 """Share of the way from chance to the best within which a loss is back at chance."""
-NOTABLE = 1.9
-"""Factor from which a change is said to move the edge: two points of the grid that it is tried on, since by one of them
-single starts move it by chance."""
 
 
 def size(value: float) -> str:
@@ -38,6 +38,8 @@ def size(value: float) -> str:
     """
     if not math.isfinite(value):
         return "none"
+    if 1 < value < 1.2:
+        return f"{value:.3g}"
     return f"{value:.2g}" if not 99.5 <= value < 1e6 else f"{value:.0f}"
 
 
@@ -109,7 +111,7 @@ def advice(found: Stability) -> tuple[str, ...]:
     """
     if not found.is_number:
         return (f"There is no largest step size to go by: {found.trust.note}.",)
-    use = f"Use a step size from {size(found.good.lower)} to {size(found.good.upper)}"
+    use = f"Use a step size of {_range(found.good)}"
     present = {
         StepVerdict.BEYOND: f"{size(found.step_size or 0)} is beyond the edge",
         StepVerdict.AT_THE_EDGE: f"{size(found.step_size or 0)} is at the edge",
@@ -118,13 +120,14 @@ def advice(found: Stability) -> tuple[str, ...]:
     }.get(found.verdict)
     first = f"{use}; {present}." if present else f"{use}; every start trains up to {size(found.largest_step.lower)}."
     saving = [cause for cause in found.causes if cause.saves] if found.verdict is StepVerdict.BEYOND else []
-    helps = saving or [cause for cause in found.causes if cause.factor >= NOTABLE]
+    helps = saving or [cause for cause in found.causes if cause.is_sure and cause.factor > 1]
     if helps:
         best = helps[0]
         what = "saves the present step size and " if best.saves and found.verdict is StepVerdict.BEYOND else ""
-        second = f"Of what was changed, {best.name} {what}moves the edge the most, {size(best.factor)}x."
+        by = f"at least {size(best.factor)}x" if best.note == AT_LEAST else f"{size(best.factor)}x"
+        second = f"Of what was changed, {best.name} {what}moves the edge the most, {by}."
     elif any(math.isfinite(cause.factor) for cause in found.causes):
-        second = f"Nothing that was changed moves the edge up by more than {NOTABLE:g}x: take a smaller step."
+        second = f"Nothing that was changed moves the edge up by more than {NOTABLE:g}x, or than chance does."
     else:
         second = "What would move the edge was not measured: give it a larger budget."
     return first, second
@@ -136,9 +139,10 @@ def _largest(found):
         return name, "none", found.trust.note
     starts = counted(found.curve.losses.shape[1], "start")
     lower, upper = found.largest_step
-    grid = f"grid x{upper / lower:.2g}" if math.isfinite(upper) else "the scan ended there"
-    beyond = f"; none beyond {size(found.none_beyond)}" if math.isfinite(found.none_beyond) else ""
-    return name, size(lower), f"every start up to here{beyond} ({starts}, {grid})"
+    digits = 2 if upper > NARROW * lower else 4
+    grid = f"grid x{size(upper / lower)}" if math.isfinite(upper) else "the scan ended there"
+    beyond = f"; none beyond {found.none_beyond:.{digits}g}" if math.isfinite(found.none_beyond) else ""
+    return name, f"{lower:.{digits}g}", f"every start up to here{beyond} ({starts}, {grid})"
 
 
 def _beyond(found):
@@ -148,17 +152,23 @@ def _beyond(found):
     finite = beyond[np.isfinite(beyond)]
     if finite.size:
         low, high = np.quantile(finite, [0.1, 0.9])
-        is_chance = max(abs(low - curve.chance), abs(high - curve.chance)) < CLOSE * (curve.chance - found.best_loss)
-        loss = f"back at {size(found.dead_loss)} = chance" if is_chance else f"{size(low)} to {size(high)}"
-        told.append(f"dies: loss {loss} (start {size(curve.start)}, chance {size(curve.chance)})")
+        gap = curve.chance - found.best_loss
+        is_chance = max(abs(low - curve.chance), abs(high - curve.chance)) < CLOSE * gap
+        if is_chance:
+            told.append(f"dies: loss back at {size(found.dead_loss)} = chance (start {size(curve.start)})")
+        else:
+            verb = "diverges" if low > max(curve.start, curve.chance) else "does not train"
+            told.append(
+                f"{verb}: loss {size(low)} to {size(high)} (start {size(curve.start)}, chance {size(curve.chance)})"
+            )
     if math.isfinite(found.blows_up_from):
         told.append(f"{'blows up only from' if told else 'blows up from'} {size(found.blows_up_from)}")
     return "what happens beyond", "", "; ".join(told) or "not seen: the scan ended before"
 
 
 def _best(found):
-    good = f"within 2x of it from {size(found.good.lower)} to {size(found.good.upper)}"
-    return "best", size(found.best), f"loss {size(found.best_loss)}; {good}"
+    good = f"; as good from {_range(found.good)}" if found.good.upper > found.good.lower else ""
+    return "best", size(found.best), f"loss {size(found.best_loss)}{good}"
 
 
 def _slow(found):
@@ -177,10 +187,10 @@ def _present(found):
         told.append(f"{size(found.headroom)}x below the edge")
     if found.is_number and step < found.best:
         told.append(f"{size(found.best / step)}x below the best")
-    margins = at(found.margin, 1.0), at(found.margin, 0.0)
+    margins = late(found.margin), first(found.margin)
     text = ", ".join(told)
     if found.margin.step_size == step and math.isfinite(margins[0]):
-        text += f"; curvature margin {size(margins[0])} at the end, {size(margins[1])} at step 0"
+        text += f"; curvature margin about {size(margins[0])} late in the run, {size(margins[1])} at step 0"
     return f"you, at {size(step)}", "", text
 
 
@@ -190,25 +200,35 @@ def _helps(found):
         if not math.isfinite(cause.factor):
             continue
         saves = cause.saves and found.verdict is StepVerdict.BEYOND
-        if 1 / NOTABLE < cause.factor < NOTABLE and not saves:
+        if not (cause.is_sure or saves):
             others.append(cause.name)
             continue
         tail = ", saves the present step size" if saves else ""
-        text = f"edge {size(cause.factor)}x, at {size(cause.largest_step.lower)}{tail}"
+        bound = "at least " if cause.note == AT_LEAST else ""
+        at = f"{size(cause.largest_step.lower)} against {size(cause.largest_step.lower / cause.factor)}"
+        text = f"edge {bound}{size(cause.factor)}x, {at}{tail}"
         made.append((f"with {cause.name}", "", text))
     if others:
-        made.append(("moves the edge by little", "", ", ".join(others)))
-    missing = [cause.name for cause in found.causes if not math.isfinite(cause.factor)]
+        made.append(("moves it no more than chance", "", ", ".join(others)))
+    never = [cause.name for cause in found.causes if cause.note == NEVER]
+    if never:
+        made.append(("nothing tried trained with", "", ", ".join(never)))
+    missing = [cause.name for cause in found.causes if not math.isfinite(cause.factor) and cause.note != NEVER]
     if missing:
         made.append(("not measured", "", ", ".join(missing)))
     top = max(found.margin.shares.items(), key=lambda pair: pair[1], default=None)
-    if top is not None:
+    if top is not None and len(found.margin.shares) > 1:
         made.append(("top curvature direction", "", f"{top[1]:.0%} of it in {top[0]}"))
     return made
 
 
 def _use(found):
-    return "use", f"{size(found.good.lower)} to {size(found.good.upper)}", ""
+    return "use", _range(found.good), ""
+
+
+def _range(pair):
+    lower, upper = (size(end) for end in pair)
+    return lower if lower == upper else f"{lower} to {upper}"
 
 
 def _trust(found):
@@ -222,6 +242,8 @@ def _trust(found):
         told.append(f"{found.trust.num_agree} of {found.trust.num_runs} plain optax runs come out the same")
     if found.trust.note and found.is_number:
         told.append(found.trust.note)
+    if not found.is_number:
+        return "trust", "", "; ".join(told) or "nothing to be trusted"
     if found.reached is not Reached.FULL_RUNS:
         told.append(f"judged by {found.reached.value} ({found.horizon} of {found.num_steps} steps)")
     return "trust", "", "; ".join([*told, "not tested: other horizons"])
