@@ -84,15 +84,17 @@ def answer_of(
 
 
 def _good(found, largest):
-    """Step sizes in a row around the best at which every start comes close to it."""
+    """Step sizes in a row around the best one below the edge at which every start comes close to it."""
     if found.best < 0 or not math.isfinite(largest.lower):
         return NOTHING
     with np.errstate(invalid="ignore"):
-        worst = np.max(found.losses, axis=1)
-        bound = worst[found.best] + CLOSE * (float(found.level.chance) - worst[found.best])
-        fine = found.trains & (worst <= bound) & (found.step_sizes <= largest.lower)
-    fine[found.best] = True
-    low = high = found.best
+        worst = np.where(found.trains, np.max(found.losses, axis=1), np.inf)
+    # What lies at the edge is no advice, however low the loss.
+    is_safe = EDGE * found.step_sizes <= largest.lower
+    best = int(np.argmin(np.where(is_safe, worst, np.inf))) if np.any(is_safe & found.trains) else found.best
+    fine = is_safe & (worst <= worst[best] + CLOSE * (float(found.level.chance) - worst[best]))
+    fine[best] = True
+    low = high = best
     while low > 0 and fine[low - 1]:
         low -= 1
     while high + 1 < fine.size and fine[high + 1]:

@@ -151,8 +151,8 @@ class Stability(NamedTuple):
     best_loss: float
     """Median there."""
     good: Bracket
-    """Smallest and largest step size around the best at which every start comes as close to it as a fiftieth of the way
-    from there to the loss of learning nothing."""
+    """Smallest and largest step size around the best that is not at the edge, at which every start comes as close to it
+    as a fiftieth of the way from there to the loss of learning nothing."""
     too_slow_below: float
     """Smallest step size tested at which every start trains; NaN where all smaller ones do, too."""
     dead_loss: float

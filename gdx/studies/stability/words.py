@@ -167,7 +167,7 @@ def _beyond(found):
 
 
 def _best(found):
-    good = f"; as good from {_range(found.good)}" if found.good.upper > found.good.lower else ""
+    good = f"; as good from {_range(found.good)}" if " to " in _range(found.good) else ""
     return "best", size(found.best), f"loss {size(found.best_loss)}{good}"
 
 
