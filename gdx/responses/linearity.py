@@ -190,6 +190,7 @@ def check_sums(
             raise ValueError(f"family: its updates are not linear in the gradients{_even_so(is_preconditioned)}")
 
 
+CLIMBS = "family: it climbs the loss in some parameters and descends in others; no threshold holds"
 PARAMS = "family: its updates depend on the parameters otherwise than by weight decay, so no one threshold holds"
 
 
@@ -233,7 +234,10 @@ def _check_all_scale(found, kind):
     """Refuse an optimizer of which some entries go by the step size and others by a number of their own."""
     pairs = zip(found.heads[kind].T, found.heads[f"{kind} halved"].T, strict=True)
     scales = [is_close(halved, whole) for whole, halved in pairs if np.any(whole) or np.any(halved)]
+    moving = [whole for whole in found.heads[kind].T if np.any(whole)]
     if any(scales) and not all(scales):
+        if kind == "everywhere" and len({np.sign(whole[np.flatnonzero(whole)[0]]) for whole in moving}) > 1:
+            raise ValueError(CLIMBS)
         what = "updates" if kind == "everywhere" else "weight decays"
         raise ValueError(
             f"family: not all of its {what} go by the step size, so that none is critical for all parameters; pass one "

@@ -13,6 +13,7 @@ import optax
 from gdx.responses.experiments import is_close
 from gdx.responses.gains import smallest_real_gain
 from gdx.responses.impulses import BURN_IN, FAINT
+from gdx.responses.linearity import CLIMBS
 from gdx.responses.parities import EvaluatesLossError, update_of
 
 if TYPE_CHECKING:
@@ -295,7 +296,7 @@ def _with_entries(response, gains, decays, real):
     gains = np.where(np.abs(gains - 1) < ROUNDING, 1.0, gains)
     moved = (gains != 0) | (decays != 0)
     if np.any(gains < 0) or (np.any(decays < 0) and np.any(decays > 0)):
-        raise ValueError("family: it climbs the loss in some parameters and descends in others; no threshold holds")
+        raise ValueError(CLIMBS)
     if not (response.is_preconditioned or np.all(gains == 1)) or np.any(gains == 0):
         response = response._replace(scale=_as_tree(gains, real))
     if not np.any(response.params) or np.all(decays[moved] == decays[moved][0]):
