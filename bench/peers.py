@@ -8,10 +8,11 @@ and again at each of a grid 1.2x apart around what that gave. U is the largest s
 to it all seeds train; "none" the smallest beyond which no seed does. Suggestions of range tests are those of one run of
 100 steps from 1e-7 to 10, by the rules that finders use; their ratio to the referee's best step size is shown.
 
-Measured with other work beside, at a budget of 150 s: 13 of 14 models within, the best step size within 2.2x of the
-referee's; minimum / 10 of a range test is .08x to 2.4x of that, the steepest point down to 1/20,000 of it, the valley
-11 to 2,200 times too low. On the fourteenth, a regression on 442 rows, one start dies at .316, in the referee's as
-in both of gdx's roads, and trains again at .38 and .45: gdx's answer ends below the failure, the other begins above.
+Measured on a first form, with other work beside and at a budget of 150 s: 13 of 14 models within, the best step size
+within 2.2x of the referee's; minimum / 10 of a range test is .08x to 2.4x of that, the steepest point down to 1/20,000
+of it, the valley 11 to 2,200 times too low. On the fourteenth, a regression on 442 rows, one start dies at .316, in the
+referee's as in both of gdx's roads, and trains again at .38 and .45: gdx's answer ends below the failure, the other
+begins above.
 
     python bench/peers.py                     # about twenty minutes on 2 cores
     python bench/peers.py --only transformer  # some of the models

@@ -163,8 +163,7 @@ def test_ctrl_c_leaves_what_was_run(monkeypatch):
 
 def test_a_budget_that_pays_for_nothing_says_so():
     found = gdx.stability(two_layers(), optax.sgd, num_steps=1 << 22, budget=0.5, progress=False)
-    assert found.reached is not Reached.FULL_RUNS or "budget" in found.trust.note
-    assert found.seconds < 30
+    assert found.reached is not Reached.FULL_RUNS or (not found.is_number and "budget" in found.trust.note)
 
 
 def test_without_a_change_the_optimizer_is_the_jobs_own():

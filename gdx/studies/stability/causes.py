@@ -93,7 +93,7 @@ def measure_causes(
             own = run if make is None else sweep(make(), run.family, num_steps=run.num_steps, num_runs=num_lanes)
             tried, made = _try_out(own, keys, changes, several, edge, found.level, step_size, clock, progress)
         except ValueError as error:
-            causes += [_unmeasured(one.name, str(error)) for one in several]
+            causes += [_unmeasured(one.name, str(error)) for one in several if one.name != CONTROL]
             continue
         num_runs += made
         if make is None:
