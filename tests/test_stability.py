@@ -2,6 +2,7 @@
 
 import functools
 import math
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -12,12 +13,14 @@ from cases import keys
 
 import gdx
 from gdx.edges import Bracket
-from gdx.studies.stability import Cause, Reached, StepVerdict, answering, confirming, scanning, study
+from gdx.studies.stability import Cause, Reached, StepVerdict, answering, confirming, scanning, study, watching
+from gdx.studies.stability import causes as causes_module
 from gdx.studies.stability.causes import _is_sure
 from gdx.studies.stability.changes import MOST_GROUPS, changes_of, groups_of
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.plain import losses_of, smoothed, suggestions
 from gdx.studies.stability.variants import variants_of
+from gdx.studies.stability.watching import margin_of
 from gdx.verdicts.training import TrainingLevel
 
 STIFF, SOFT = 100.0, 1.0
@@ -72,6 +75,90 @@ def test_half_the_step_in_the_stiff_layer_doubles_the_edge_and_saves_the_job(bey
     np.testing.assert_allclose(found["warm-up of 10 steps"].factor, 1.0)
     assert beyond.causes[0].factor >= 2.0
     assert "saves the present step size" in " ".join(str(beyond).split())
+
+
+def test_a_cause_that_plain_runs_contradict_has_no_number(monkeypatch):
+    monkeypatch.setattr(
+        causes_module, "Again", lambda *args: SimpleNamespace(num_runs=0, all_train=lambda *args: False)
+    )
+    found = gdx.stability(two_layers(), optax.sgd, step_size=1.5 * EDGE, num_steps=60, budget=60.0, progress=False)
+    half = causes(found)["half the step in stiff"]
+    assert math.isnan(half.factor)
+    assert (half.saves, half.is_sure, half.note) == (None, False, causes_module.DISAGREE)
+    assert "the two roads disagree about" in str(found)
+    assert not any("half the step in stiff" in sentence for sentence in found.advice)
+
+
+def cosine(step_size):
+    return optax.sgd(lambda count: step_size * optax.cosine_decay_schedule(1.0, 40)(count))
+
+
+def injected(step_size):
+    return optax.inject_hyperparams(optax.sgd)(lambda count: step_size * optax.cosine_decay_schedule(1.0, 40)(count))
+
+
+@pytest.mark.parametrize("family", [cosine, injected])
+def test_the_margin_follows_a_schedule_that_ends_at_zero(family):
+    seen = margin_of(two_layers(), family, 0.5 * EDGE, keys(1)[0], 41, {"soft": [0], "stiff": [1]})
+    np.testing.assert_allclose(seen.margins, 0.25 * (1 + np.cos(np.pi * seen.steps / 40)), atol=1e-3)
+    np.testing.assert_allclose([seen.first, seen.late], [0.5, np.median(seen.margins[-(len(seen.margins) // 3) :])])
+
+
+def test_a_schedule_of_one_group_alone_is_no_factor_and_has_no_margin():
+    def family(step_size):
+        scheduled = optax.sgd(lambda count: step_size * optax.linear_schedule(1.0, 0.0, 30)(count))
+        return optax.multi_transform({"a": scheduled, "b": optax.sgd(step_size)}, {"stiff": "a", "soft": "b"})
+
+    seen = margin_of(two_layers(), family, EDGE, keys(1)[0], 41, {"soft": [0], "stiff": [1]})
+    assert math.isnan(seen.first)
+    assert "its schedule changes more than the size" in seen.note
+
+
+def test_a_margin_that_lanczos_does_not_find_is_not_told(monkeypatch):
+    monkeypatch.setattr(watching, "_by_lanczos", lambda still, loss_of: lambda look: 3 * STIFF)
+    seen = margin_of(two_layers(), optax.sgd, EDGE, keys(1)[0], 41, {"soft": [0], "stiff": [1]})
+    assert math.isnan(seen.first)
+    assert math.isnan(seen.late)
+    assert "disagree at the start and at the end" in seen.note
+
+
+def unscaled(deviations, num_rows=64):
+    """Least squares in batches, whose features have these standard deviations and a mean of one of them."""
+    rng = np.random.default_rng(0)
+    x = (rng.normal(size=(num_rows, len(deviations))) + 0.5) * deviations
+    return x, gdx.problems.finite_sum(
+        jnp.zeros(len(deviations)),
+        lambda w, rows: 0.5 * (rows[0] @ w - rows[1]) ** 2,
+        (x, np.sign(x).sum(axis=1)),
+        batch_size=16,
+    )
+
+
+def test_features_are_standardised_where_they_are_not():
+    _, problem = unscaled([1.0, 0.0, 1e4])
+    changed = variants_of(problem, keys(1)[0])["features standardised"]()
+    batch = problem.batches(keys(1)[0], jnp.int32(0))
+    (rows, targets), weights = batch
+    drawn = np.concatenate([problem.batches(keys(1)[0], jnp.int32(i))[0][0] for i in range(64)])
+    scaled = np.nan_to_num((rows - drawn.mean(axis=0)) / drawn.std(axis=0))
+    w = jnp.array([0.3, 0.2, -0.5])
+    expected = jnp.sum(weights * 0.5 * (scaled @ w - targets) ** 2)
+    np.testing.assert_allclose(changed.loss(w, (), batch)[0], expected, rtol=1e-9)
+    assert "features standardised" not in variants_of(unscaled([1.0, 1.1])[1], keys(1)[0])
+
+
+@pytest.mark.slow
+def test_what_unscaled_features_cost_is_told(monkeypatch):
+    one = {"features standardised"}
+    only = lambda problem, key: {name: make for name, make in variants_of(problem, key).items() if name in one}  # noqa: E731
+    monkeypatch.setattr(study, "variants_of", only)
+    x, problem = unscaled([1.0, 300.0])
+    found = gdx.stability(problem, optax.sgd, num_steps=300, budget=200.0, progress=False)
+    scaled = causes(found)["features standardised"]
+    raw = np.linalg.eigvalsh(x.T @ x / len(x))[-1]
+    plain = np.linalg.eigvalsh(np.corrcoef(x.T))[-1]
+    assert scaled.is_sure
+    assert raw / plain / 4 < scaled.factor < raw / plain * 4
 
 
 def test_what_is_said_fits_a_terminal_and_holds_the_numbers(beyond):

@@ -15,6 +15,7 @@ from gdx.studies.stability.changes import Change, Changes
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.found import Cause
 from gdx.studies.stability.scanning import Reading
+from gdx.studies.stability.seconding import Again
 from gdx.sweeps import Interrupted, Runs, Stop, Sweep, sweep
 from gdx.trees import rows
 
@@ -24,11 +25,15 @@ FIRST = (-1, 1, 3)
 """Where a change is tried at first, in spacings from the largest step size that trains."""
 NOTABLE, NARROW = 1.9, 1.2
 """Factor from which a change may be said to move the edge, two points of the grid, and one that a bracket is wide."""
-FARTHEST = 9
-"""Spacings from there within which its edge is looked for."""
-MOST_ROUNDS = 6
+FARTHEST = 30
+"""Spacings from there within which its edge is looked for: unscaled features cost factors of thousands."""
+MOST_ROUNDS = 9
 CONTROL = "nothing changed"
 NO_TIME, AT_LEAST, NEVER = "no time was left", "at least", "no step size that was tried trains with it"
+UNSECONDED = "no time was left to make its runs again"
+DISAGREE = "plain optax runs say otherwise"
+MEASURE = 0.7
+"""Share of the time that goes into the sweeps; the rest is for the second road."""
 
 
 class _Tried(NamedTuple):
@@ -78,11 +83,13 @@ def measure_causes(
     -------
     tuple of Cause, int
         Those first that raise the edge the most, and what could not be measured last; and how many runs were made. A
-        factor is over the edge of runs with nothing changed that were made and judged beside them.
+        factor is over the edge of runs with nothing changed that were made and judged beside them. What is said to move
+        the edge, or to save the present step size, was made again by plain optax loops that say the same.
     """
     unchanged = Change(CONTROL, {})
     listed = (unchanged, *changes.changes)
-    control, causes, num_runs = None, [], 0
+    control, causes, num_runs, made_of = None, [], 0, {}
+    clock.spend(MEASURE)
     for make, several in ((None, listed), *((make, (Change(name, {}),)) for name, make in others.items())):
         # Another program takes about as long to compile as the first one did, and nothing ends a compilation.
         if clock.left < (0 if make is None else run.compile_seconds):
@@ -90,12 +97,14 @@ def measure_causes(
             continue
         try:
             num_lanes = len(FIRST) * keys.shape[0]
-            own = run if make is None else sweep(make(), run.family, num_steps=run.num_steps, num_runs=num_lanes)
+            problem = run.problem if make is None else make()
+            own = run if make is None else sweep(problem, run.family, num_steps=run.num_steps, num_runs=num_lanes)
             tried, made = _try_out(own, keys, changes, several, edge, found.level, step_size, clock, progress)
         except ValueError as error:
             causes += [_unmeasured(one.name, str(error)) for one in several if one.name != CONTROL]
             continue
         num_runs += made
+        made_of |= {one.name: (problem, one) for one in several}
         if make is None:
             control = _cause_of(tried, 0, CONTROL, edge, None, keys.shape[0])
         measured = [_cause_of(tried, i, one.name, edge, control, keys.shape[0]) for i, one in enumerate(several)]
@@ -105,7 +114,34 @@ def measure_causes(
     if control is None or control.saves:
         # Where runs train or fail by chance, a change that trains proves nothing.
         causes = [cause._replace(saves=None) for cause in causes]
-    return tuple(sorted(causes, key=lambda cause: (math.isnan(cause.factor), -cause.factor))), num_runs
+    causes = sorted(causes, key=lambda cause: (math.isnan(cause.factor), -cause.factor))
+    again = Again(run.family, run.num_steps, keys, float(found.level.halfway))
+    clock.spend(1.0)
+    if control is not None:
+        causes = [_seconded(cause, control, again, made_of, changes, step_size, clock) for cause in causes]
+    causes = sorted(causes, key=lambda cause: (math.isnan(cause.factor), -cause.factor))
+    return tuple(causes), num_runs + again.num_runs
+
+
+def _seconded(cause, control, again, made_of, changes, step_size, clock):
+    """What is left of a cause that is said to do something after plain runs."""
+    if not (cause.is_sure or cause.saves):
+        return cause
+    if clock.left < 0:
+        return cause._replace(factor=math.nan, note=UNSECONDED, saves=None, is_sure=False)
+    problem, change = made_of[cause.name]
+    same, along, unchanged = made_of[CONTROL][0], changes.along(change), changes.along()
+    if cause.saves and not again.all_train(problem, along(step_size)):
+        cause = cause._replace(saves=None)
+    if cause.is_sure and cause.factor > 1:
+        at = cause.largest_step.lower
+        holds = again.all_train(problem, along(at)) and not again.all_train(same, unchanged(at))
+    elif cause.is_sure:
+        at = cause.largest_step.upper
+        holds = not again.all_train(problem, along(at)) and again.all_train(same, unchanged(control.largest_step.lower))
+    else:
+        return cause
+    return cause if holds else cause._replace(factor=math.nan, note=DISAGREE, is_sure=False)
 
 
 def _try_out(run, keys, changes, several, edge, level, step_size, clock, progress):
@@ -159,10 +195,12 @@ def _next(tried, i) -> Sequence[float]:
     """Where to try a change next."""
     lower, upper = _edge_of(tried, i)
     if math.isinf(upper):
-        return [lower + 2, lower + 4] if lower + 2 <= FARTHEST else []
+        stride = max(lower, 2)
+        return [lower + stride, lower + 2 * stride] if lower + stride <= FARTHEST else []
     if math.isinf(lower):
-        return [upper - 2, upper - 4] if upper - 2 >= -FARTHEST else []
-    return [(lower + upper) / 2] if upper - lower > 1 else []
+        stride = max(-upper, 2)
+        return [upper - stride, upper - 2 * stride] if upper - stride >= -FARTHEST else []
+    return [(lower + upper) // 2] if upper - lower > 1 else []
 
 
 def _cause_of(tried, i, name, edge, control, num_starts):

@@ -80,7 +80,7 @@ class Margin(NamedTuple):
     steps: Int[np.ndarray, " M"]
     """At which it was measured."""
     margins: Float[np.ndarray, " M"]
-    """There, of the loss of the batch that was trained on."""
+    """There, of the mean loss of a few of the batches that are trained on."""
     sharpness: Float[np.ndarray, " M"]
     """Largest eigenvalue of the Hessian, preconditioned where the optimizer is."""
     losses: Float[np.ndarray, " M"]
@@ -89,6 +89,10 @@ class Margin(NamedTuple):
     """Of every group of parameters in the top curvature direction at the last of them; they sum to 1."""
     note: str
     """Why there is none, where there is none."""
+    first: float = math.nan
+    """At the start; NaN where measuring the curvature anew, by Lanczos, does not find what was followed."""
+    late: float = math.nan
+    """Median over the last third of the run; NaN where the same holds at its end."""
 
 
 @record

@@ -51,14 +51,16 @@ def losses_of(
     Returns
     -------
     callable
-        `(step size, or one a step, at most T; key) -> losses` of the batches, at the parameters before every step.
+        `(step size, or one a step, at most T; key) -> losses` of the batches, at the parameters before every step. Of a
+        family of several hyperparameters they come in place of the step size.
     """
 
     @jax.jit
     def train(step_sizes, key):
         params, model_state = problem.init(key)
         draws = batch_key(key)
-        carry = params, model_state, optax.with_extra_args_support(family(step_sizes[0])).init(params)
+        at_first = jax.tree.map(lambda leaf: leaf[0], step_sizes)
+        carry = params, model_state, optax.with_extra_args_support(family(at_first)).init(params)
 
         def step(carry, at):
             params, model_state, opt_state = carry
@@ -80,10 +82,14 @@ def losses_of(
         return jax.lax.scan(step, carry, (jnp.arange(num_steps, dtype=jnp.int32), step_sizes))[1]
 
     def run(step_sizes, key):
-        wanted = np.broadcast_to(step_sizes, np.shape(step_sizes) or (num_steps,))[:num_steps]
+        wanted = jax.tree.map(
+            lambda leaf: np.broadcast_to(leaf, np.shape(leaf) or (num_steps,))[:num_steps], step_sizes
+        )
+        num_wanted = len(jax.tree.leaves(wanted)[0])
         # Few step sizes go through the same program, whose last steps nobody looks at.
-        padded = np.append(wanted, np.full(num_steps - len(wanted), wanted[-1]))
-        return np.asarray(train(jnp.asarray(padded, jnp.result_type(float)), key), float)[: len(wanted)]
+        padded = jax.tree.map(lambda leaf: np.append(leaf, np.full(num_steps - num_wanted, leaf[-1])), wanted)
+        every = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.result_type(float)), padded)
+        return np.asarray(train(every, key), float)[:num_wanted]
 
     return run
 

@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 NARROW = (jnp.bfloat16, jnp.float16)
 AGREE = 1e-3
 """Relative difference up to which the losses of two halves add up to that of the whole batch."""
+MOST_BATCHES = 64
+"""From which means and standard deviations of features are taken."""
+CONSTANT = 1e-6
+"""Standard deviation over the largest value up to which a feature never varies, but for rounding."""
+UNEVEN = 2.0
+"""Ratio of two features' standard deviations, or of a mean to its own, from which features count as unscaled."""
 
 
 def variants_of(problem: Problem, key: chex.PRNGKey) -> dict[str, Callable[[], Problem]]:
@@ -40,6 +46,9 @@ def variants_of(problem: Problem, key: chex.PRNGKey) -> dict[str, Callable[[], P
     if problem.batches is not None:
         found["batches of twice the size"] = functools.partial(_doubled, problem)
         found["batches of half the size"] = functools.partial(_halved, problem, key)
+        features = _features(problem, key)
+        if features is not None:
+            found["features standardised"] = functools.partial(_standardised, problem, *features)
     leaves = jax.tree.leaves(jax.eval_shape(problem.init, key)[0])
     if any(leaf.dtype in NARROW for leaf in leaves):
         found["parameters in float32"] = functools.partial(_widened, problem)
@@ -103,6 +112,41 @@ def _halved(problem, key):
 
             return problem._replace(loss=loss)
     raise ValueError("batches: the losses of two halves do not add up to that of the whole")
+
+
+def _features(problem, key):
+    """Which leaf of a batch holds features [b, d], their means and standard deviations; None where they are scaled."""
+    example = jax.tree.leaves(problem.batches(key, jnp.int32(0)))
+    tables = [i for i, leaf in enumerate(example) if _is_table(leaf)]
+    # Alone it may as well be targets.
+    if not tables or len(example) < 2:
+        return None
+    counts = jnp.arange(MOST_BATCHES, dtype=jnp.int32)
+    draw = jax.jit(lambda count: jax.tree.leaves(problem.batches(key, count))[tables[0]])
+    rows = np.concatenate([np.asarray(draw(count), float) for count in counts])
+    mean, deviation = rows.mean(axis=0), rows.std(axis=0)
+    varies = deviation > CONSTANT * np.max(np.abs(rows), axis=0)
+    if not np.all(np.isfinite(rows)) or not varies.any():
+        return None
+    spread = np.max(deviation[varies]) / np.min(deviation[varies])
+    is_uneven = max(spread, np.max(np.abs(mean[varies]) / deviation[varies])) > UNEVEN
+    return (tables[0], mean, np.where(varies, deviation, np.inf)) if is_uneven else None
+
+
+def _is_table(leaf):
+    return getattr(leaf, "ndim", 0) == 2 and leaf.shape[1] > 1 and jnp.issubdtype(leaf.dtype, jnp.floating)
+
+
+def _standardised(problem, index, mean, deviation):
+    """Every feature with mean 0 and standard deviation 1; those that never vary become 0."""
+
+    def loss(params, state, batch):
+        leaves, structure = jax.tree.flatten(batch)
+        leaf = leaves[index]
+        leaves[index] = ((leaf - mean[None]) / deviation[None]).astype(leaf.dtype)
+        return problem.loss(params, state, structure.unflatten(leaves))
+
+    return problem._replace(loss=loss)
 
 
 def _widened(problem):

@@ -1,8 +1,9 @@
-"""Curvature's view of one run, over all of it."""
+"""Curvature's view of one run, over all of it, by two roads."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,11 +12,15 @@ import numpy as np
 import optax
 
 from gdx.checks import first_line
+from gdx.curvature import sharpness
 from gdx.margin import edge_margin
 from gdx.problems.base import Problem
-from gdx.stepping import Family
+from gdx.responses.preconditioners import make_reader
+from gdx.responses.scalings import own_scale
+from gdx.stepping import Family, transformation_of
 from gdx.stepping.keys import batch_key
 from gdx.studies.stability.found import Margin
+from gdx.studies.stability.unscheduled import unscheduled
 
 if TYPE_CHECKING:
     import chex
@@ -24,6 +29,12 @@ LATE = 3
 """The last one of so many parts of a run is late."""
 LOOKS = 20
 """Measurements over a run, about; curvature is only followed where it is looked at often."""
+MOST_BATCHES = 8
+"""Whose mean loss is looked at: of one batch at a time nothing could be followed."""
+AGREE = 0.2
+"""Relative difference from which two measurements of one curvature disagree."""
+RTOL, NUM_ITERS = 0.02, 60
+"""Of the second."""
 
 
 def margin_of(
@@ -34,7 +45,7 @@ def margin_of(
     num_steps: int,
     groups: dict[str, list[int]],
 ) -> Margin:
-    """Watch the margin of a run, of the batches that it is trained on.
+    """Watch the margin of a run, of the mean loss of a few of the batches that it is trained on.
 
     Parameters
     ----------
@@ -52,15 +63,56 @@ def margin_of(
     Returns
     -------
     Margin
-        Without numbers, and with a note why, where the optimizer has no threshold.
+        Without numbers, and with a note why, where the optimizer has no threshold, or its schedule is no factor of its
+        updates. `first` and `late` are numbers only where Lanczos, begun anew at the run's first and last look, finds
+        the curvature that was followed.
     """
     every = max(num_steps // (2 * LOOKS), 1)
+    steps = np.arange(0, num_steps, every)
+    try:
+        start = jax.eval_shape(problem.init, key)[0]
+        still, factors = unscheduled(family, start, steps)
+        loss_of = _mean_loss(problem, key, num_steps)
+        run = _watched(problem, family, still, step_size, loss_of, every, int(steps[-1]) + 1)
+        last_look, vector, seen = run(key)
+        losses, margins, followed = (np.asarray(one, float)[steps] for one in seen)
+        margins = margins * factors
+        again, first_look = _by_lanczos(still, loss_of), _first_look(problem, still, step_size, key)
+        sure = _agree(followed[0], again(first_look)), _agree(followed[-1], again(last_look))
+    except (ValueError, TypeError, NotImplementedError) as error:
+        nothing = np.zeros(0)
+        return Margin(step_size, nothing.astype(int), nothing, nothing, nothing, {}, first_line(error))
+    weights = [float(np.sum(np.asarray(leaf, float) ** 2)) for leaf in jax.tree.leaves(vector)]
+    total = sum(weights)
+    shares = {name: sum(weights[i] for i in leaves) / total for name, leaves in groups.items()} if total > 0 else {}
+    note = "" if np.any(np.isfinite(margins)) else "no curvature on the way was a number"
+    if not note and not all(sure):
+        where = "at the start" if sure[1] else "at the end" if sure[0] else "at the start and at the end"
+        note = f"following the curvature and measuring it anew disagree {where}"
+    late = float(np.median(margins[-max(margins.size // LATE, 1) :])) if sure[1] else math.nan
+    first = float(margins[0]) if sure[0] else math.nan
+    return Margin(step_size, steps, margins, followed, losses, shares if sure[1] else {}, note, first, late)
 
-    def loss_of(params, held):
-        batch, model_state = held
-        return problem.loss(params, model_state, batch)[0]
 
-    watched = edge_margin(family, step_size, loss_of, every)
+def _mean_loss(problem: Problem, key: chex.PRNGKey, num_steps: int) -> Callable[..., jax.Array]:
+    """The loss whose curvature is looked at, of parameters and a model's state."""
+    if problem.batches is None:
+        return lambda params, state: problem.loss(params, state, None)[0]
+    counts = jnp.arange(min(MOST_BATCHES, num_steps), dtype=jnp.int32)
+    draws, batches = batch_key(key), problem.batches
+
+    def loss_of(params, state):
+        # One after another, so that the memory is that of one.
+        each = jax.checkpoint(lambda count: problem.loss(params, state, batches(draws, count))[0])
+        return jnp.mean(jax.lax.map(each, counts))
+
+    return loss_of
+
+
+def _watched(problem, family, still, step_size, loss_of, every, num_steps):
+    """A training run beside which the curvature is followed: `key -> (last look, all steps)`."""
+    transformation = optax.with_extra_args_support(transformation_of(family, step_size))
+    watched = edge_margin(still, step_size, loss_of, every)
 
     @jax.jit
     def run(key):
@@ -68,73 +120,62 @@ def margin_of(
         draws = batch_key(key)
 
         def step(carry, count):
-            params, model_state, state = carry
-            batch = None if problem.batches is None else problem.batches(draws, count)
-
-            def own(params):
-                return problem.loss(params, model_state, batch)
-
-            (loss, new_state), gradient = jax.value_and_grad(own, has_aux=True)(params)
-            updates, state = watched.update(
-                gradient,
-                state,
-                params,
-                batch=(batch, model_state),
-                value=loss,
-                grad=gradient,
-                value_fn=lambda params: own(params)[0],
-            )
-            moved: Any = optax.apply_updates(params, updates), new_state, state
+            (params, model_state, opt_state, state), _ = carry
+            gradient, new_state, told = _gradient(problem, params, model_state, draws, count)
+            updates, opt_state = transformation.update(gradient, opt_state, params, **told)
+            # Its own updates go unused: it is at the same parameters, and its memory is of the same gradients.
+            state = watched.update(gradient, state, params, batch=model_state, **told)[1]
+            moved: Any = (optax.apply_updates(params, updates), new_state, opt_state, state), (params, model_state)
             moved = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), moved, carry)
-            return moved, (loss, moved[2].margin, moved[2].sharpness)
+            return moved, (told["value"], moved[0][-1].margin, moved[0][-1].sharpness)
 
-        carry: Any = params, model_state, watched.init(params)
-        end, seen = jax.lax.scan(step, carry, jnp.arange(num_steps, dtype=jnp.int32))
-        return end[2].vector, seen
+        start = params, model_state
+        carry: Any = (params, model_state, transformation.init(params), watched.init(params)), start
+        (end, looked), seen = jax.lax.scan(step, carry, jnp.arange(num_steps, dtype=jnp.int32))
+        return (*looked, end[-1].inner), end[-1].vector, seen
 
-    try:
-        vector, seen = run(key)
-    except (ValueError, TypeError, NotImplementedError) as error:
-        nothing = np.zeros(0)
-        return Margin(step_size, nothing.astype(int), nothing, nothing, nothing, {}, first_line(error))
-    losses, margins, sharpness = (np.asarray(one, float) for one in seen)
-    steps = np.arange(0, num_steps, every)
-    weights = [float(np.sum(np.asarray(leaf, float) ** 2)) for leaf in jax.tree.leaves(vector)]
-    total = sum(weights)
-    shares = {name: sum(weights[i] for i in leaves) / total for name, leaves in groups.items()} if total > 0 else {}
-    note = "" if np.any(np.isfinite(margins)) else "no curvature on the way was a number"
-    return Margin(step_size, steps, margins[steps], sharpness[steps], losses[steps], shares, note)
+    return run
 
 
-def first(margin: Margin) -> float:
-    """Give the first margin that was measured.
+def _first_look(problem, still, step_size, key):
+    """What the first look saw: the start, and the memory after one update."""
 
-    Parameters
-    ----------
-    margin
-        Of a run.
+    @jax.jit
+    def look(key):
+        params, model_state = problem.init(key)
+        transformation = optax.with_extra_args_support(still(step_size))
+        gradient, _, told = _gradient(problem, params, model_state, batch_key(key), jnp.int32(0))
+        return params, model_state, transformation.update(gradient, transformation.init(params), params, **told)[1]
 
-    Returns
-    -------
-    float
-        NaN where none was.
-    """
-    finite = margin.margins[np.isfinite(margin.margins)]
-    return float(finite[0]) if finite.size else math.nan
+    return look(key)
 
 
-def late(margin: Margin) -> float:
-    """Give the median margin over the last third of the run, since one batch's curvature is no other's.
+def _gradient(problem, params, model_state, draws, count):
+    """Of the loss that is trained on, with the model's next state, and what some optimizers are told beside it."""
+    batch = None if problem.batches is None else problem.batches(draws, count)
 
-    Parameters
-    ----------
-    margin
-        Of a run.
+    def own(params):
+        return problem.loss(params, model_state, batch)
 
-    Returns
-    -------
-    float
-        NaN where the run was no longer finite there.
-    """
-    last = margin.margins[-max(margin.margins.size // LATE, 1) :]
-    return float(np.median(last)) if last.size else math.nan
+    (loss, new_state), gradient = jax.value_and_grad(own, has_aux=True)(params)
+    return gradient, new_state, {"value": loss, "grad": gradient, "value_fn": lambda params: own(params)[0]}
+
+
+def _by_lanczos(still, loss_of):
+    """The second road: the curvature at one look, from a random vector on."""
+
+    @jax.jit
+    def again(params, model_state, opt_state):
+        reader = make_reader(still, params)
+        response, divisor = reader.response, None
+        if response.is_preconditioned or response.scale is not None:
+            divisor = reader.read(opt_state, params)
+        scaled, here = own_scale(lambda params: loss_of(params, model_state), params, divisor, response.decay)
+        num_iters = min(NUM_ITERS, sum(np.size(leaf) for leaf in jax.tree.leaves(params)))
+        return sharpness(scaled, here, rtol=RTOL, num_iters=num_iters).value
+
+    return lambda look: float(again(*look))
+
+
+def _agree(one, two):
+    return bool(abs(one - two) <= AGREE * max(abs(one), abs(two)))

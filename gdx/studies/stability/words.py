@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gdx.studies.stability.causes import AT_LEAST, NEVER, NOTABLE
+from gdx.studies.stability.causes import AT_LEAST, DISAGREE, NEVER, NOTABLE
 from gdx.studies.stability.found import Reached, StepVerdict
-from gdx.studies.stability.watching import first, late
 from gdx.wording import counted
 
 if TYPE_CHECKING:
@@ -187,10 +186,13 @@ def _present(found):
         told.append(f"{size(found.headroom)}x below the edge")
     if found.is_number and step < found.best:
         told.append(f"{size(found.best / step)}x below the best")
-    margins = late(found.margin), first(found.margin)
     text = ", ".join(told)
-    if found.margin.step_size == step and math.isfinite(margins[0]):
-        text += f"; curvature margin about {size(margins[0])} late in the run, {size(margins[1])} at step 0"
+    if found.margin.step_size == step:
+        late, first = found.margin.late, found.margin.first
+        margins = [f"{late:.2g} late in the run"] * math.isfinite(late) + [f"{first:.2g} at step 0"] * math.isfinite(
+            first
+        )
+        text += f"; curvature margin {', '.join(margins)}" if margins else ""
     return f"you, at {size(step)}", "", text
 
 
@@ -213,7 +215,11 @@ def _helps(found):
     never = [cause.name for cause in found.causes if cause.note == NEVER]
     if never:
         made.append(("nothing tried trained with", "", ", ".join(never)))
-    missing = [cause.name for cause in found.causes if not math.isfinite(cause.factor) and cause.note != NEVER]
+    disputed = [cause.name for cause in found.causes if cause.note == DISAGREE]
+    if disputed:
+        made.append(("the two roads disagree about", "", ", ".join(disputed)))
+    told = NEVER, DISAGREE
+    missing = [cause.name for cause in found.causes if not math.isfinite(cause.factor) and cause.note not in told]
     if missing:
         made.append(("not measured", "", ", ".join(missing)))
     top = max(found.margin.shares.items(), key=lambda pair: pair[1], default=None)
