@@ -25,8 +25,8 @@ FIRST = (-1, 1, 3)
 """Where a change is tried at first, in spacings from the largest step size that trains."""
 NOTABLE, NARROW = 1.9, 1.2
 """Factor from which a change may be said to move the edge, two points of the grid, and one that a bracket is wide."""
-FARTHEST = 30
-"""Spacings from there within which its edge is looked for: unscaled features cost factors of thousands."""
+FARTHEST = 40
+"""Spacings from there within which its edge is looked for: unscaled features cost factors of 1e5."""
 MOST_ROUNDS = 9
 CONTROL = "nothing changed"
 NO_TIME, AT_LEAST, NEVER = "no time was left", "at least", "no step size that was tried trains with it"
@@ -179,27 +179,34 @@ def _judged(runs: Runs, which, spacings, level):
 
 
 def _edge_of(tried, i):
-    """Last spacing up to which all that were tried train, and the first that does not; infinite where none was seen."""
+    """Last spacing from the best one up to which all train, and the first that does not; infinite where none was seen.
+
+    Below the best, runs may be too slow: where none trains it is not known on which side the edge is.
+    """
     own = (tried.which == i) & np.isfinite(tried.spacings)
     order = np.argsort(tried.spacings[own])
-    at, trains = tried.spacings[own][order], tried.trains[own][order]
-    fails = np.flatnonzero(~trains)
+    at, trains, losses = (column[own][order] for column in (tried.spacings, tried.trains, tried.losses))
     if not at.size:
         return math.nan, math.nan
-    if not fails.size:
-        return at[-1], math.inf
-    return (at[fails[0] - 1] if fails[0] else -math.inf), at[fails[0]]
+    if not trains.any():
+        return -math.inf, math.inf
+    best = int(np.argmin(np.where(trains, losses, np.inf)))
+    fails = best + np.flatnonzero(~trains[best:])
+    return (at[fails[0] - 1], at[fails[0]]) if fails.size else (at[-1], math.inf)
 
 
 def _next(tried, i) -> Sequence[float]:
     """Where to try a change next."""
     lower, upper = _edge_of(tried, i)
+    if math.isnan(lower):
+        return []
+    if math.isinf(lower):
+        own = tried.spacings[(tried.which == i) & np.isfinite(tried.spacings)]
+        low, high = float(own.min()), float(own.max())
+        return [at for at in (low - (high - low), high + (high - low)) if abs(at) <= FARTHEST]
     if math.isinf(upper):
         stride = max(lower, 2)
         return [lower + stride, lower + 2 * stride] if lower + stride <= FARTHEST else []
-    if math.isinf(lower):
-        stride = max(-upper, 2)
-        return [upper - stride, upper - 2 * stride] if upper - stride >= -FARTHEST else []
     return [(lower + upper) // 2] if upper - lower > 1 else []
 
 
