@@ -147,9 +147,7 @@ def main():
     numbers, bests = ("".join(f"{one:>9s}" for one in part) for part in names[:2])
     rules = "".join(f"{one:>10s}" for one in names[2])
     costs = f"{'runs':>7s}{'gradients':>11s}{'s':>7s}{'ref. s':>7s}  confirmed"
-    print(
-        f"{'':40s}{numbers}{'/ U':>7s}     {bests}{rules}{'runs':>9s}{'gradients':>9s}{'s':>7s}{'ref. s':>7s}  confirmed"
-    )
+    print(f"{'':40s}{numbers}{'/ U':>7s}     {bests}{rules}{costs}")
     keys = jax.random.split(jax.random.key(options.seed), num_seeds)
     every = {name: make for name, make in MODELS.items() if any(part in name for part in options.only)}
     models = TOY if options.toy else every
