@@ -60,6 +60,10 @@ def record(cls: Record) -> Record:
     """
     for name, meaning in _meanings(cls).items():
         getattr(cls, name).__doc__ = meaning
+    # Python makes a constructor that seems to stand in no module, with types that nobody can look up or likes to read.
+    make = cls.__new__
+    make.__module__ = cls.__module__
+    make.__annotations__ = {name: getattr(kind, "__forward_arg__", kind) for name, kind in make.__annotations__.items()}
     if cls.__repr__.__module__ == "collections":
         cls.__repr__ = brief_record  # pyright: ignore[reportAttributeAccessIssue]
     return cls
