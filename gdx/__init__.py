@@ -1,4 +1,27 @@
-"""gdx maps where training stops converging: critical step sizes of any JAX loss under any optax optimizer."""
+"""gdx maps where training stops converging: critical step sizes of any JAX loss under any optax optimizer.
+
+Examples
+--------
+>>> import functools
+>>> import jax, jax.numpy as jnp, numpy as np, optax, gdx
+>>> jax.config.update("jax_enable_x64", True)  # edges to more than six digits want float64
+>>> problem = gdx.problems.quadratic([1.0, 3.0, 10.0])
+>>> family = functools.partial(optax.sgd, momentum=0.9)  # step_size -> optax transformation
+>>> run = gdx.sweep(problem, family, num_steps=1_000)  # compiled on its first call
+>>> keys = jax.random.split(jax.random.key(0), 2)
+>>> step_sizes = [0.1, 0.37, 0.39, 1.0]
+>>> runs = run(step_sizes, keys)  # facts about every run, leaves [4, 2]
+>>> gdx.converged(runs)
+array([[ True,  True],
+       [ True,  True],
+       [False, False],
+       [False, False]])
+>>> edge = gdx.critical_step_size(run=run, keys=keys)  # refined, and without the shift of a finite horizon
+>>> round(edge.estimate.value, 6)
+0.38
+>>> round(gdx.curvature_threshold(family) / problem.known.min_sharpness, 6)  # theory
+0.38
+"""
 
 from gdx import curvature, observers, optimizers, plots, problems, responses, schedules, storage, studies
 from gdx.curvature import (

@@ -33,7 +33,15 @@ DECAY_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1e8, 49)])
 
 @record
 class EdgeMarginState(NamedTuple):
-    """What `edge_margin` carries and tells; numbers are float32 or wider, NaN before the first update."""
+    """What `edge_margin` carries and tells; numbers are float32 or wider, NaN before the first update.
+
+    Examples
+    --------
+    Continues the example of `gdx.edge_margin`.
+
+    >>> round(float(state.margin), 3), int(state.num_updates)
+    (0.5, 1)
+    """
 
     inner: optax.OptState
     """Of the optimizer itself."""
@@ -128,10 +136,13 @@ def edge_margin(
 
     Examples
     --------
-    >>> watched = gdx.edge_margin(optax.adam, 1e-3, loss)
-    >>> state = watched.init(params)
-    >>> updates, state = watched.update(jax.grad(loss)(params), state, params)
-    >>> state.margin
+    >>> import jax, jax.numpy as jnp, optax, gdx
+    >>> loss = lambda w: 0.5 * jnp.sum(jnp.array([1.0, 3.0, 10.0]) * w**2)
+    >>> w = jnp.ones(3)
+    >>> watched = gdx.edge_margin(optax.sgd, 0.1, loss)
+    >>> updates, state = jax.jit(watched.update)(jax.grad(loss)(w), watched.init(w), w)
+    >>> round(float(state.margin), 3)  # 0.1 * 10 / 2
+    0.5
     """
     check_count("every", every, "pass 1 to measure at every update")
     _check_step_size(step_size)

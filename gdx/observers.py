@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     import chex
     from jaxtyping import Array, Bool, Float, Int
 
+__all__ = [
+    "Observer",
+    "TailStatistics",
+    "Window",
+    "cycle_period",
+    "exact_repetition",
+    "last_params",
+    "near_period",
+    "search_failures",
+    "tail_statistics",
+]
+
 
 @record
 class Observer(NamedTuple):
@@ -21,6 +33,20 @@ class Observer(NamedTuple):
 
     `update` receives the view that stepping shows, a `gdx.View`: `params` before the step, `loss` and `gradient` there,
     the optimizer's `update`, the run's `hyperparams` and the number of the `step`.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax, gdx
+    >>> steepest = gdx.Observer(
+    ...     init=lambda params: jnp.zeros(()),
+    ...     update=lambda largest, view: jnp.maximum(largest, optax.tree.norm(view.gradient)),
+    ...     summarise=lambda largest: largest,
+    ... )
+    >>> watched = {"steepest": steepest, "end": gdx.observers.last_params, "failures": gdx.observers.search_failures}
+    >>> run = gdx.sweep(gdx.problems.quadratic([1.0, 3.0]), optax.sgd, num_steps=100, observers=watched)
+    >>> runs = run([0.1, 0.5], jax.random.split(jax.random.key(0), 4))
+    >>> bool(jnp.all(runs.observed["steepest"] == runs.first_gradient_norm))  # these runs only go down
+    True
     """
 
     init: Callable[[chex.ArrayTree], Any]
@@ -33,7 +59,16 @@ class Observer(NamedTuple):
 
 @record
 class Window(NamedTuple):
-    """One run's record over W consecutive steps, each array [W]."""
+    """One run's record over W consecutive steps, each array [W].
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> norms = 0.5 ** jnp.arange(8.0)
+    >>> window = gdx.observers.Window(loss=norms**2, gradient_norm=norms, moved=None, memory_moved=None)
+    >>> window.loss.shape
+    (8,)
+    """
 
     loss: Float[Array, " W"]
     """What verdicts are about."""
@@ -47,7 +82,16 @@ class Window(NamedTuple):
 
 @record
 class TailStatistics(NamedTuple):
-    """Statistics of a window."""
+    """Statistics of a window.
+
+    Examples
+    --------
+    Continues the example of `gdx.observers.Window`.
+
+    >>> statistics = gdx.observers.tail_statistics(window)
+    >>> round(float(statistics.rate), 3), int(statistics.loss_rises)  # log(0.5) a step
+    (-0.693, 0)
+    """
 
     loss: jax.Array
     """Mean loss."""
@@ -68,10 +112,26 @@ search_failures = Observer(
     update=lambda count, view: count + (0 if view.search_failed is None else view.search_failed),
     summarise=lambda count: count,
 )
-"""Counts the steps at which the optimizer's line search or solver found no acceptable step."""
+"""Counts the steps at which the optimizer's line search or solver found no acceptable step.
+
+Examples
+--------
+Continues the example of `gdx.Observer`.
+
+>>> int(runs.observed["failures"].sum())  # gradient descent searches nothing
+0
+"""
 
 last_params = Observer(init=lambda params: params, update=lambda last, view: view.params, summarise=lambda last: last)
-"""Keeps the parameters that a run's last step started from: where it came to rest, if it did."""
+"""Keeps the parameters that a run's last step started from: where it came to rest, if it did.
+
+Examples
+--------
+Continues the example of `gdx.Observer`.
+
+>>> runs.observed["end"].shape, bool(abs(runs.observed["end"][1]).max() < 1e-9)  # [S, R, D]
+((2, 4, 2), True)
+"""
 
 
 def tail_statistics(window: Window) -> TailStatistics:
@@ -85,6 +145,13 @@ def tail_statistics(window: Window) -> TailStatistics:
     Returns
     -------
     TailStatistics
+
+    Examples
+    --------
+    Continues the example of `gdx.observers.Window`.
+
+    >>> float(gdx.observers.tail_statistics(window).norm_max)
+    1.0
     """
     losses, norms = window.loss, window.gradient_norm
     size = losses.shape[0]
@@ -119,6 +186,12 @@ def cycle_period(moved: Float[Array, " W"]) -> Int[Array, ""]:
     Returns
     -------
     int32
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> int(gdx.observers.cycle_period(jnp.tile(jnp.array([0.0, 2.0, 1.0]), 5)))
+    3
     """
     half = (moved.shape[0] - 1) // 2
     near = jnp.sqrt(jnp.finfo(moved.dtype).eps) * jnp.max(moved)
@@ -146,6 +219,13 @@ def near_period(moved: Float[Array, " W"]) -> Int[Array, ""]:
     Returns
     -------
     int32
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> steps = jnp.arange(32)
+    >>> int(gdx.observers.near_period((steps % 2) * 0.999**steps))  # fades
+    2
     """
     near = 0.05 * jnp.max(moved)
     found = jnp.zeros((), jnp.int32)
@@ -169,6 +249,13 @@ def exact_repetition(moved: Float[Array, " W"], memory_moved: Float[Array, " W"]
     Returns
     -------
     int32
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> orbit = jnp.tile(jnp.array([0.0, 1.0]), 4)
+    >>> int(gdx.observers.exact_repetition(orbit, jnp.zeros(8)))
+    2
     """
     return _first((moved[1:] == 0) & (memory_moved[1:] == 0))
 

@@ -16,6 +16,8 @@ from gdx.verdicts import TrainingVerdict, Verdict, training_verdicts, verdicts
 if TYPE_CHECKING:
     import xarray
 
+__all__ = ["load", "save", "to_dataset"]
+
 
 def to_dataset(runs: Runs, settings: Mapping[str, Any] | None = None) -> xarray.Dataset:
     """Label the facts of a sweep over step sizes and both kinds of verdicts on them.
@@ -38,6 +40,14 @@ def to_dataset(runs: Runs, settings: Mapping[str, Any] | None = None) -> xarray.
     Notes
     -----
     Where there is no one step size along the first axis the dim is `point`, and hyperparameters are variables alone.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> dataset = gdx.storage.to_dataset(runs, {"problem": "quadratic"})
+    >>> dict(dataset.sizes), dataset.attrs["problem"]
+    ({'step_size': 4, 'repeat': 2}, 'quadratic')
     """
     import xarray
 
@@ -75,6 +85,16 @@ def save(dataset: xarray.Dataset, path: str | pathlib.Path) -> None:
     ------
     OSError
         If it cannot be written; nothing is left behind.
+
+    Examples
+    --------
+    Continues the example of `gdx.storage.to_dataset`.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "runs.nc")
+    >>> gdx.storage.save(dataset, path)
+    >>> path.exists()
+    True
     """
     path = pathlib.Path(path)
     partial = path.with_name(path.name + ".partial")
@@ -104,6 +124,13 @@ def load(path: str | pathlib.Path) -> xarray.Dataset:
     Returns
     -------
     xarray.Dataset
+
+    Examples
+    --------
+    Continues the example of `gdx.storage.save`.
+
+    >>> dict(gdx.storage.load(path).sizes)
+    {'step_size': 4, 'repeat': 2}
     """
     import xarray
 

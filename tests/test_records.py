@@ -1,8 +1,10 @@
 """What `help` says of results."""
 
+import enum
 import importlib
 import inspect
 import pkgutil
+import pydoc
 import subprocess
 import sys
 import zipfile
@@ -21,8 +23,8 @@ def public_modules():
     return [gdx, *(importlib.import_module(name) for name in names)]
 
 
-def public_records():
-    """NamedTuples of gdx that a public name leads to: of every folder's `__all__`, or of a file without one."""
+def public_classes(kind):
+    """Classes of gdx that a public name leads to: of every folder's `__all__`, or of a file without one."""
     found = set()
     for module in public_modules():
         names = getattr(module, "__all__", None) or [name for name in vars(module) if not name.startswith("_")]
@@ -30,9 +32,13 @@ def public_records():
         found |= {
             value
             for value in values
-            if isinstance(value, type) and issubclass(value, tuple) and value.__module__.startswith("gdx.")
+            if isinstance(value, type) and issubclass(value, kind) and value.__module__.startswith("gdx.")
         }
     return sorted(found, key=lambda cls: cls.__qualname__)
+
+
+def public_records():
+    return public_classes(tuple)
 
 
 @pytest.mark.parametrize("cls", public_records(), ids=lambda cls: cls.__name__)
@@ -41,6 +47,34 @@ def test_help_says_what_every_field_means(cls):
         meaning = inspect.getdoc(getattr(cls, name))
         assert meaning, name
         assert not meaning.startswith("Alias for field number"), f"{name}: put a string below it, @record above all"
+
+
+@pytest.mark.parametrize("cls", public_classes(enum.Enum), ids=lambda cls: cls.__name__)
+def test_help_says_what_every_member_means(cls):
+    shown = pydoc.render_doc(cls, renderer=pydoc.plaintext)
+    for member in cls:
+        meaning = inspect.getdoc(member)
+        assert meaning, member.name
+        assert meaning != inspect.getdoc(cls), f"{member.name}: put a string below it, @legend above all"
+        assert all(line.strip() in shown for line in meaning.splitlines()), member.name
+
+
+def test_sections_that_functions_share_stand_before_their_examples():
+    shown = inspect.getdoc(gdx.problems.booth)
+    assert shown.index("Parameters\n") < shown.index("Returns\n") < shown.index("Examples\n")
+    assert shown.count("Examples\n") == 1
+
+
+def test_an_optimizer_of_optax_in_our_words_keeps_them():
+    assert "obj_fn" in inspect.getdoc(gdx.optimizers.sophia).splitlines()[0]
+    assert "learning_rate" in inspect.signature(gdx.optimizers.sophia).parameters
+
+
+def test_no_module_of_one_file_shows_what_it_only_imports():
+    for module in (gdx.observers, gdx.storage):
+        assert all(getattr(getattr(module, name), "__module__", "gdx").startswith("gdx") for name in module.__all__)
+        defined = {name for name, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__}
+        assert {name for name in defined if not name.startswith("_")} <= set(module.__all__)
 
 
 def test_meanings_are_the_strings_below_the_fields():

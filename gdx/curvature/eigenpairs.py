@@ -27,7 +27,7 @@ from gdx.curvature.products import (
     mean_loss,
     twice_differentiable,
 )
-from gdx.records import record
+from gdx.records import legend, record
 from gdx.trees import all_finite, flatten, unflatten, unit
 
 if TYPE_CHECKING:
@@ -42,8 +42,17 @@ WARM_PRODUCTS = 8
 """Products before a small residual is believed where a start was given."""
 
 
+@legend
 class EigenStatus(enum.IntEnum):
-    """How a search for eigenvalues ended."""
+    """How a search for eigenvalues ended.
+
+    Examples
+    --------
+    Continues the example of `gdx.sharpness`.
+
+    >>> gdx.EigenStatus(int(found.status)).name
+    'CONVERGED'
+    """
 
     CONVERGED = 0
     """Every residual is below `rtol` times its value, or below rounding of the largest product."""
@@ -58,7 +67,15 @@ class EigenStatus(enum.IntEnum):
 
 @record
 class Sharpness(NamedTuple):
-    """One extreme Hessian eigenvalue and how well it is known."""
+    """One extreme Hessian eigenvalue and how well it is known.
+
+    Examples
+    --------
+    Continues the example of `gdx.sharpness`.
+
+    >>> abs(found.vector).round(6), bool(found.residual < 1e-5)
+    (Array([0., 0., 1.], dtype=float64), True)
+    """
 
     value: Float[Array, ""]
     """Ritz value; up to rounding a lower bound of the largest eigenvalue, an upper bound of the smallest."""
@@ -74,7 +91,18 @@ class Sharpness(NamedTuple):
 
 @record
 class Eigenpairs(NamedTuple):
-    """The k largest Hessian eigenvalues and how well they are known."""
+    """The k largest Hessian eigenvalues and how well they are known.
+
+    Examples
+    --------
+    Continues the example of `gdx.top_eigenpairs`.
+
+    >>> abs(found.vectors).round(6)
+    Array([[0., 0., 1.],
+           [0., 1., 0.]], dtype=float64)
+    >>> bool(found.residuals.max() < 1e-5)
+    True
+    """
 
     values: Float[Array, " k"]
     """Descending, repeated ones as often as they occur."""
@@ -149,6 +177,14 @@ def sharpness(
     Lanczos with thick restarts, see `gdx.curvature.lanczos`; up to 64 parameters without any. A residual says
     that an eigenvalue is near, not that it is the largest: in exact arithmetic a random first vector misses that with
     probability zero, and in practice at a loose `rtol` where two large eigenvalues are close.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> loss = lambda w: 0.5 * jnp.sum(jnp.array([1.0, 3.0, 10.0]) * w**2)
+    >>> found = gdx.sharpness(loss, jnp.ones(3))
+    >>> round(float(found.value), 6)
+    10.0
     """
     if which not in ("largest", "smallest"):
         raise ValueError(f'which: {which!r} is neither "largest" nor "smallest"; pass one of them')
@@ -204,6 +240,14 @@ def top_eigenpairs(
     that takes some 30 products where the last value wanted stands clear of the next, several hundred where both are in
     a crowd. `EigenStatus.UNCONFIRMED` says that the products ran out before. An eigenvalue of m copies takes m such
     vectors.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> loss = lambda w: 0.5 * jnp.sum(jnp.array([1.0, 3.0, 10.0]) * w**2)
+    >>> found = gdx.top_eigenpairs(loss, jnp.ones(3), 2)
+    >>> [round(float(value), 6) for value in found.values]
+    [10.0, 3.0]
     """
     params = widened(params)
     size = flatten(params).size

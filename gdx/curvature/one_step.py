@@ -20,7 +20,7 @@ from gdx.curvature.inputs import (
     widened,
 )
 from gdx.curvature.products import mean_loss
-from gdx.records import record
+from gdx.records import legend, record
 from gdx.trees import flatten, safe_norm
 
 if TYPE_CHECKING:
@@ -38,8 +38,17 @@ ROUNDING = 8
 """Rises below this many eps times the loss are rounding."""
 
 
+@legend
 class OneStepStatus(enum.IntEnum):
-    """What was found along a direction."""
+    """What was found along a direction.
+
+    Examples
+    --------
+    Continues the example of `gdx.one_step_edge`.
+
+    >>> gdx.OneStepStatus(int(found.status)).name
+    'BRACKETED'
+    """
 
     BRACKETED = 0
     """`lower` does not raise the loss, `upper` does."""
@@ -53,7 +62,15 @@ class OneStepStatus(enum.IntEnum):
 
 @record
 class OneStepEdge(NamedTuple):
-    """Largest multiple of an update that does not raise the loss."""
+    """Largest multiple of an update that does not raise the loss.
+
+    Examples
+    --------
+    Continues the example of `gdx.one_step_edge`.
+
+    >>> bool(found.lower <= 0.2 <= found.upper), int(found.num_sequential) <= 9
+    (True, True)
+    """
 
     value: Float[Array, ""]
     """The largest multiple known not to raise the loss, which is `lower` where there is a bracket."""
@@ -140,6 +157,16 @@ def one_step_edge(
     Rises below 8 eps times the loss are rounding and count as none. Near convergence, where even the best multiple
     lowers the loss by not much more than that, the value is therefore where the rise becomes visible, which is more
     than the exact crossing; and a direction is only called uphill where the other way lowers the loss visibly.
+
+    Examples
+    --------
+    Along its gradient a bowl of curvature 10 stands steps up to 2/10.
+
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> loss, w = lambda w: 5.0 * jnp.sum(w**2), jnp.ones(2)
+    >>> found = gdx.one_step_edge(loss, w, -jax.grad(loss)(w))
+    >>> round(float(found.value), 3)
+    0.2
     """
     width = check_count("width", width, "evaluate at least one multiple at a time")
     check_rtol(rtol)

@@ -50,6 +50,13 @@ def hvp(
     -----
     Pearlmutter, "Fast exact multiplication by the Hessian", 1994. Narrow parameters are widened to float32 before the
     loss is evaluated: a second derivative in bfloat16 is mostly rounding.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> loss = lambda w: w[0] ** 2 * w[1]
+    >>> gdx.hvp(loss, jnp.array([1.0, 2.0]), jnp.array([1.0, 0.0]))  # the first column of [[2 y, 2 x], [2 x, 0]]
+    Array([4., 2.], dtype=float64)
     """
     params = widened(params)
     vector = like_params("vector", vector, params)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gdx.edges.endless.estimates import Estimate
-from gdx.records import record
+from gdx.records import legend, record
 from gdx.verdicts.telling import IN_VAIN, searched_in_vain
 from gdx.wording import aligned, counted, span
 
@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 @record
 class Bracket(NamedTuple):
-    """Two step sizes with a change between them; NaN where there is none, 0 or infinity where the scan ended."""
+    """Two step sizes with a change between them; NaN where there is none, 0 or infinity where the scan ended.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> isinstance(edge.last_success, gdx.Bracket), edge.last_success.lower < edge.last_success.upper
+    (True, True)
+    """
 
     lower: float
     """The smaller step size; 0 where the scan began on the other side of the change."""
@@ -29,8 +37,17 @@ class Bracket(NamedTuple):
     """The larger one; infinite where the scan ended before the change."""
 
 
+@legend
 class EdgeStatus(enum.Enum):
-    """What the answers along the axis look like."""
+    """What the answers along the axis look like.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> edge.status is gdx.EdgeStatus.BRACKETED
+    True
+    """
 
     BRACKETED = "bracketed"
     """One first failure and one last success, nothing else."""
@@ -46,7 +63,19 @@ class EdgeStatus(enum.Enum):
 
 @record
 class Edge(NamedTuple):
-    """Where runs stop meeting a criterion, with what it takes to repeat the measurement."""
+    """Where runs stop meeting a criterion, with what it takes to repeat the measurement.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> edge.status.name, edge.criterion, edge.horizon, edge.repeats
+    ('BRACKETED', 'converged', 1000, 2)
+    >>> edge.last_success.lower < 0.38 < edge.first_failure.upper
+    True
+    >>> gdx.bounded(edge.runs).shape == (len(edge.step_sizes), 2)  # another criterion, of the same runs
+    True
+    """
 
     first_failure: Bracket
     """Of the smallest step size at which some run fails. Where a failure may be slowness ("trains", "improved", a

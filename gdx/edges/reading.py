@@ -126,6 +126,13 @@ def edge_of_start(edge: Edge, repeat: int) -> Edge:
     ------
     ValueError
         If there is no such start.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> gdx.edge_of_start(edge, 0).repeats
+    1
     """
     if not (0 <= repeat < edge.repeats):
         raise ValueError(f"repeat: {repeat} is outside [0, {edge.repeats}); pass the index of a start")

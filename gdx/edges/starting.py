@@ -18,7 +18,15 @@ from gdx.stepping import resolve_problem, transformation_of
 from gdx.sweeps import Sweep
 
 WIDE_SCAN = (1e-8, 1e4, 97)
-"""Lowest and highest step size and number of points, geometric, where steps cost next to nothing."""
+"""Lowest and highest step size and number of points, geometric, where steps cost next to nothing.
+
+Examples
+--------
+>>> import gdx
+>>> lowest, highest, num_points = gdx.edges.WIDE_SCAN
+>>> lowest, highest
+(1e-08, 10000.0)
+"""
 CHEAP_BYTES = 16 << 10
 """What a step may compute for the wide scan to be made at once: most of its runs then fit into the slots together."""
 LIMITS = (1e-10, 1e10)

@@ -57,6 +57,14 @@ def scale_by_textbook_adadelta(
     the updates then grow: pass a larger one where this seems to stand still.
 
     Source: Zeiler, "ADADELTA: An Adaptive Learning Rate Method", 2012, https://arxiv.org/abs/1212.5701.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> method, w = gdx.optimizers.scale_by_textbook_adadelta(), jnp.ones(1)
+    >>> updates, state = method.update(jnp.array([2.0]), method.init(w))
+    >>> round(float(updates[0]) / 1e-6, 3)  # 2 eps / sqrt(0.1 * 4)
+    3.162
     """
     check_coefficient("rho", rho)
     check_at_least_zero("eps", eps, "the usual value is 1e-6")
@@ -101,5 +109,13 @@ def textbook_adadelta(
     ------
     ValueError
         As `scale_by_textbook_adadelta`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> method, w = gdx.optimizers.textbook_adadelta(), jnp.ones(1)
+    >>> updates, state = method.update(jnp.array([2.0]), method.init(w), w)
+    >>> round(float(updates[0]) / 1e-6, 3)  # begins with steps of some eps
+    -3.162
     """
     return keep_dtypes(optax.chain(scale_by_textbook_adadelta(rho, eps), optax.scale_by_learning_rate(step_size)))

@@ -49,6 +49,17 @@ def scale_by_textbook_adagrad(eps: chex.Numeric = 1e-8) -> optax.GradientTransfo
 
     Source: Duchi, Hazan & Singer, "Adaptive Subgradient Methods for Online Learning and Stochastic Optimization",
     JMLR 12, 2011, https://jmlr.org/papers/v12/duchi11a.html, with their delta as eps.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> method, w = gdx.optimizers.scale_by_textbook_adagrad(), jnp.ones(1)
+    >>> state = method.init(w)
+    >>> for gradient in (3.0, 4.0):
+    ...     updates, state = method.update(jnp.array([gradient]), state)
+    ...     print(updates.round(6))  # 3/3, 4/5
+    [1.]
+    [0.8]
     """
     check_at_least_zero("eps", eps, "the usual value is 1e-8")
 
@@ -91,5 +102,16 @@ def textbook_adagrad(
     ------
     ValueError
         As `scale_by_textbook_adagrad`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> method, w = gdx.optimizers.textbook_adagrad(0.1), jnp.ones(1)
+    >>> state = method.init(w)
+    >>> for gradient in (3.0, 4.0):
+    ...     updates, state = method.update(jnp.array([gradient]), state, w)
+    ...     print(updates.round(6))
+    [-0.1]
+    [-0.08]
     """
     return keep_dtypes(optax.chain(scale_by_textbook_adagrad(eps), optax.scale_by_learning_rate(step_size)))

@@ -22,7 +22,14 @@ NO_NUMBERS = ("verbose", "print_win_rate_every_n_steps", "weight_decay_mask", "t
 
 @record
 class Hyperparameter(NamedTuple):
-    """A number or a switch that an optimizer takes by keyword."""
+    """A number or a switch that an optimizer takes by keyword.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> gdx.optimizers.catalogue()["momentum"].hyperparameters["momentum"].range
+    '[0, 1)'
+    """
 
     default: float | bool | None
     """None for one that is off."""
@@ -58,7 +65,15 @@ class Hyperparameter(NamedTuple):
 
 @record
 class OptimizerEntry(NamedTuple):
-    """A named optimizer."""
+    """A named optimizer.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> entry = gdx.optimizers.catalogue()["adam"]
+    >>> entry.group, entry.has_threshold, sorted(entry.hyperparameters)
+    ('adaptive', True, ['b1', 'b2', 'eps', 'eps_root', 'nesterov'])
+    """
 
     make: Callable[..., optax.GradientTransformation]
     """Takes the step size first, hyperparameters by keyword."""
@@ -102,6 +117,13 @@ def catalogue() -> dict[str, OptimizerEntry]:
     dict
         Name to `OptimizerEntry`, group after group. Optax's own functions are there unchanged, under optax's names
         where there is no older one.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> names = gdx.optimizers.catalogue()
+    >>> len(names) > 50, "adam" in names, "newton-cg" in names
+    (True, True, True)
     """
     return {
         row.name: OptimizerEntry(row.make, row.line, group, row.source, row.has_threshold, row.ranges)
@@ -116,6 +138,14 @@ def left_out() -> dict[str, str]:
     Returns
     -------
     dict
+
+    Examples
+    --------
+    >>> import gdx
+    >>> for name, reason in list(gdx.optimizers.left_out().items())[:2]:
+    ...     print(f"{name}: {reason}")
+    optax.MultiSteps: accumulates gradients for any of these: optax.MultiSteps(optax.sgd(h), 4), a static count
+    optax.lookahead: its parameters are pairs of fast and slow weights, which a loss does not take
     """
     return dict(LEFT_OUT)
 
@@ -141,6 +171,12 @@ def family(
     ------
     ValueError
         If there is no such optimizer, it does not take a hyperparameter, or a value is no number in its range.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> round(gdx.curvature_threshold(gdx.optimizers.family("momentum", {"momentum": 0.5})), 6)
+    3.0
     """
     entries = catalogue()
     if name not in entries:

@@ -60,6 +60,14 @@ def scale_by_coordinate(
     ------
     ValueError
         As `coordinate_descent`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> method = gdx.optimizers.scale_by_coordinate(rule="greedy", lipschitz=jnp.array([1.0, 4.0]))
+    >>> w = jnp.ones(2)
+    >>> method.update(jnp.array([1.0, 4.0]), method.init(w), w)[0]  # the gradient over the curvature
+    Array([0., 1.], dtype=float64)
     """
     return _scale_by_parts(_coordinates, rule, lipschitz, seed)
 
@@ -110,6 +118,14 @@ def coordinate_descent(
     Sources: Wright, "Coordinate descent algorithms", 2015, https://arxiv.org/abs/1502.04759; Nutini et al., "Coordinate
     Descent Converges Faster with the Gauss-Southwell Rule Than Random Selection", 2015,
     https://arxiv.org/abs/1506.00552, for the greedy rules.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> loss, w = lambda w: w[0] ** 2 + 5 * w[1] ** 2, jnp.ones(2)
+    >>> method = gdx.optimizers.coordinate_descent()
+    >>> method.update(jax.grad(loss)(w), method.init(w), w, value_fn=loss)[0]
+    Array([-1., -0.], dtype=float64)
     """
     direction = scale_by_coordinate(rule=rule, lipschitz=lipschitz, seed=seed)
     return keep_dtypes(optax.chain(direction, optax.scale_by_learning_rate(step_size)))
@@ -136,6 +152,15 @@ def scale_by_block(
     ------
     ValueError
         As `coordinate_descent`.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> loss = lambda w: jnp.sum(w["x"] ** 2) + jnp.sum(w["y"] ** 2)
+    >>> w = {"x": jnp.ones(2), "y": jnp.ones(1)}
+    >>> method = gdx.optimizers.scale_by_block(lipschitz={"x": 2.0, "y": 2.0})
+    >>> method.update(jax.grad(loss)(w), method.init(w), w)[0]
+    {'x': Array([1., 1.], dtype=float64), 'y': Array([0.], dtype=float64)}
     """
     return _scale_by_parts(_blocks, rule, lipschitz, seed)
 
@@ -171,6 +196,15 @@ def block_coordinate_descent(
     ------
     ValueError
         As `coordinate_descent`.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> loss = lambda w: w["x"] ** 2 + 5 * w["y"] ** 2
+    >>> w = {"x": jnp.ones(()), "y": jnp.ones(())}
+    >>> method = gdx.optimizers.block_coordinate_descent(rule="greedy")
+    >>> method.update(jax.grad(loss)(w), method.init(w), w, value_fn=loss)[0]  # the steeper one, to its minimum
+    {'x': Array(-0., dtype=float64), 'y': Array(-1., dtype=float64)}
     """
     direction = scale_by_block(rule=rule, lipschitz=lipschitz, seed=seed)
     return keep_dtypes(optax.chain(direction, optax.scale_by_learning_rate(step_size)))

@@ -41,6 +41,17 @@ def ema_momentum(
     ------
     ValueError
         If a concrete momentum is outside [0, 1); a traced one cannot be checked.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, optax, gdx
+    >>> method, w = gdx.optimizers.ema_momentum(1.0, momentum=0.5), jnp.ones(1)
+    >>> state = method.init(w)
+    >>> for gradient in (1.0, 0.0):
+    ...     updates, state = method.update(jnp.array([gradient]), state, w)
+    ...     print(updates)
+    [-0.5]
+    [-0.25]
     """
     check_coefficient("momentum", momentum)
     return keep_dtypes(optax.chain(optax.ema(momentum, debias=debias), optax.scale_by_learning_rate(step_size)))

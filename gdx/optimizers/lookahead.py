@@ -50,6 +50,19 @@ def scale_by_nesterov_lookahead(
     ValueError
         If a concrete momentum is outside [0, 1); a traced one cannot be checked. On update, if `value_fn` or the
         parameters are missing.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax, gdx
+    >>> loss, w = lambda w: 0.5 * jnp.sum(w**2), jnp.ones(1)
+    >>> method = gdx.optimizers.scale_by_nesterov_lookahead(0.5, momentum=0.5)
+    >>> state = method.init(w)
+    >>> for _ in range(2):
+    ...     updates, state = method.update(jax.grad(loss)(w), state, w, value_fn=loss)
+    ...     w = optax.apply_updates(w, updates)
+    ...     print(w)
+    [0.5]
+    [0.125]
     """
     check_coefficient("momentum", momentum)
 
@@ -99,5 +112,13 @@ def nesterov_lookahead(
     Source: Nesterov, "A method of solving a convex programming problem with convergence rate O(1/k^2)", 1983, in the
     form of Sutskever, Martens, Dahl & Hinton, "On the importance of initialization and momentum in deep learning",
     2013, https://proceedings.mlr.press/v28/sutskever13.html.
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> bowl = gdx.problems.quadratic([1.0], start=[1.0])
+    >>> method = gdx.optimizers.nesterov_lookahead(0.5, momentum=0.5)
+    >>> gdx.trajectory(bowl, method, jax.random.key(0), num_steps=2).params[:, 0]
+    Array([1.   , 0.5  , 0.125], dtype=float64)
     """
     return scale_by_nesterov_lookahead(step_size, momentum)

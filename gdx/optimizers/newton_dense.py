@@ -125,6 +125,14 @@ def scale_by_newton(
     Sources: Dauphin et al., "Identifying and attacking the saddle point problem in high-dimensional non-convex
     optimization", 2014, https://arxiv.org/abs/1406.2572, who do this in a Krylov subspace; Nocedal & Wright,
     Numerical Optimization, section 3.4, on modified eigenvalues. The floor is gdx's.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> loss, w = lambda w: w[0] ** 2 - 5 * w[1] ** 2, jnp.ones(2)
+    >>> method = gdx.optimizers.scale_by_newton()
+    >>> method.update(jax.grad(loss)(w), method.init(w), w, value_fn=loss)[0]  # minus it leads away from the saddle
+    Array([ 1., -1.], dtype=float64)
     """
     check_at_least_zero("damping", damping)
     check_at_least_zero("floor", floor, "pass 0 to leave it to the machine precision")
@@ -166,6 +174,13 @@ def newton(
     ------
     ValueError
         As `scale_by_newton`.
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> bowl = gdx.problems.quadratic([1.0, 10.0], start=[1.0, 1.0])
+    >>> gdx.trajectory(bowl, gdx.optimizers.newton(), jax.random.key(0), num_steps=1).loss
+    Array([5.5, 0. ], dtype=float64)
     """
     return keep_dtypes(
         optax.chain(scale_by_newton(damping=damping, floor=floor), optax.scale_by_learning_rate(step_size))
@@ -209,6 +224,14 @@ def damped_newton(
     -----
     The loss never rises by more than four rounding errors. Where a search gives up the update is zero and the
     state's `failed` is true; nothing is remembered of it, the next search starts at the first trial again.
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> valley, method = gdx.problems.rosenbrock(), gdx.optimizers.damped_newton()
+    >>> path = gdx.trajectory(valley, method, jax.random.key(0), num_steps=30)
+    >>> bool(path.loss[-1] < 1e-20), bool((path.loss[1:] <= path.loss[:-1]).all())
+    (True, True)
     """
     check_between("slope_rtol", slope_rtol, 0, 1, "the usual value is 1e-4")
     check_at_least_zero("damping", damping)

@@ -77,6 +77,15 @@ def scale_by_newton_cg(
     Sources: Dembo, Eisenstat & Steihaug, "Inexact Newton Methods", 1982, for the residual; Nocedal & Wright,
     Numerical Optimization, algorithm 7.1, for the stop at negative curvature. They take the gradient at its own
     length and a line search; the length here is gdx's, since there is none.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> loss, w = lambda w: 5.0 * jnp.sum(w**2), jnp.ones(2)
+    >>> method = gdx.optimizers.scale_by_newton_cg()
+    >>> updates, state = method.update(jax.grad(loss)(w), method.init(w), w, value_fn=loss)
+    >>> updates.round(6)  # the gradient over the curvature
+    Array([1., 1.], dtype=float64)
     """
     check_between("rtol", rtol, 0, 1, "the usual value is 0.5")
     check_at_least_zero("damping", damping)
@@ -127,6 +136,14 @@ def newton_cg(
     ------
     ValueError
         As `scale_by_newton_cg`.
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> bowl = gdx.problems.quadratic([1.0, 10.0], start=[1.0, 1.0])
+    >>> path = gdx.trajectory(bowl, gdx.optimizers.newton_cg(rtol=1e-3), jax.random.key(0), num_steps=2)
+    >>> bool(path.loss[-1] < 1e-9)
+    True
     """
     direction = scale_by_newton_cg(rtol=rtol, max_iterations=max_iterations, damping=damping)
     return keep_dtypes(optax.chain(direction, optax.scale_by_learning_rate(step_size)))

@@ -39,6 +39,14 @@ def backtracking(
     Returns
     -------
     optax.GradientTransformationExtraArgs
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> bowl = gdx.problems.quadratic([10.0], start=[1.0])
+    >>> path = gdx.trajectory(bowl, gdx.optimizers.backtracking(1e3), jax.random.key(0), num_steps=3)
+    >>> bool((path.loss[1:] < path.loss[:-1]).all())  # though the step size is far beyond 2/10
+    True
     """
     search = optax.scale_by_backtracking_linesearch(
         max_trials, slope_rtol=slope_rtol, decrease_factor=decrease_factor, increase_factor=increase_factor
@@ -76,6 +84,14 @@ def strong_wolfe(
     ------
     ValueError
         If concrete constants are out of order; traced ones cannot be checked.
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> bowl = gdx.problems.quadratic([10.0], start=[1.0])
+    >>> path = gdx.trajectory(bowl, gdx.optimizers.strong_wolfe(1e-3), jax.random.key(0), num_steps=3)
+    >>> bool((path.loss[1:] < 0.9 * path.loss[:-1]).all())  # though the step size is far too small
+    True
     """
     if not isinstance(slope_rtol, Tracer) and not isinstance(curv_rtol, Tracer) and not slope_rtol < curv_rtol:
         raise ValueError(f"slope_rtol: {slope_rtol} is not below curv_rtol = {curv_rtol}; pass 1e-4 and 0.9")
@@ -83,7 +99,7 @@ def strong_wolfe(
     return optax.chain(optax.sgd(step_size), search)
 
 
-@functools.wraps(contrib.sophia)
+@functools.wraps(contrib.sophia, assigned=())  # its signature, but not its words
 def sophia(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
     """Make optax.contrib.sophia and hand it the loss as `obj_fn`, the name under which it asks for it.
 
@@ -123,6 +139,15 @@ def sophia(*args: Any, **kwargs: Any) -> optax.GradientTransformationExtraArgs:
 
     Source: Liu et al., "Sophia: a scalable stochastic second-order optimizer for language model pre-training", arXiv
     2305.14342.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax, gdx
+    >>> loss, w = lambda w: 5.0 * jnp.sum(w**2), jnp.ones(2)
+    >>> method = gdx.optimizers.sophia(0.1)
+    >>> updates, state = method.update(jax.grad(loss)(w), method.init(w), w, value_fn=loss)
+    >>> updates.round(3)  # clipped at first, to the step size, with a little weight decay
+    Array([-0.1, -0.1], dtype=float64)
     """
     inner = optax.with_extra_args_support(contrib.sophia(*args, **kwargs))
 

@@ -45,6 +45,13 @@ def textbook_rmsprop(
     Notes
     -----
     Source: Tieleman & Hinton, Neural Networks for Machine Learning, lecture 6.5, 2012, which has no eps.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> method, w = gdx.optimizers.textbook_rmsprop(0.1, decay=0.75), jnp.ones(1)
+    >>> method.update(jnp.array([3.0]), method.init(w), w)[0].round(6)  # 0.1 / sqrt(1 - 0.75)
+    Array([-0.2], dtype=float64)
     """
     check_coefficient("decay", decay)
     check_at_least_zero("eps", eps, "the usual value is 1e-8")

@@ -34,6 +34,16 @@ def animate(found: Comparison, *, title: str | None = None, num_frames: int = 50
     -------
     matplotlib.animation.FuncAnimation
         `.save("paths.gif", writer="pillow")` writes it.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.compare`.
+
+    >>> import pathlib, tempfile
+    >>> path = pathlib.Path(tempfile.mkdtemp(), "paths.gif")
+    >>> gdx.plots.animate(found, num_frames=2, hold=0).save(path)
+    >>> path.exists()
+    True
     """
     from matplotlib.animation import FuncAnimation
 

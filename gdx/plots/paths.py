@@ -68,6 +68,14 @@ def trajectories(
     Returns
     -------
     (Axes, Axes)
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.compare`.
+
+    >>> paths_axes, heights_axes = gdx.plots.trajectories(found)
+    >>> heights_axes.get_yscale()
+    'log'
     """
     left, right = new_axes() if axes is None else axes
     draw(left, right, found)
@@ -86,6 +94,13 @@ def headline(found: Comparison) -> str:
     Returns
     -------
     str
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.compare`.
+
+    >>> print(gdx.plots.headline(found))
+    ravine: 50 steps from (-3.5, -0.5)
     """
     x, y = found.start
     return f"{found.landscape.name}: {found.num_steps} steps from ({x:g}, {y:g})"

@@ -45,6 +45,14 @@ def stability(found: Stability, *, title: str = "", figure: Figure | None = None
     -------
     (Axes, Axes, Axes, Axes)
         Losses, the step sizes that matter below them, the margin, the causes.
+
+    Examples
+    --------
+    Continues the example of `gdx.stability`.
+
+    >>> curve, *others = gdx.plots.stability(found)
+    >>> curve.get_xscale()
+    'log'
     """
     listed = places(found)
     upper_height = CURVE_HEIGHT + ROW_HEIGHT * (len(listed) + 5)

@@ -68,6 +68,14 @@ def transition(
     ------
     ValueError
         If there are fewer than two step sizes, or not as many as the runs have.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> runs_axes, shares_axes = gdx.plots.transition(step_sizes, runs, edge)
+    >>> runs_axes.get_ylabel()
+    'gradient norm over the tail'
     """
     step_sizes = np.asarray(step_sizes, float)
     if step_sizes.ndim != 1 or step_sizes.size < 2 or len(runs.stopped) != step_sizes.size:

@@ -24,6 +24,15 @@ class Known(NamedTuple):
     """What is known of a problem in closed form, without any optimizer.
 
     A threshold follows from it for every optimizer: `curvature_threshold(family) / min_sharpness`.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> known = gdx.problems.quartic().known
+    >>> known.min_sharpness, known.minimum
+    (2.0, 0.0)
+    >>> gdx.Known(min_sharpness=3.0).minimum is None
+    True
     """
 
     min_sharpness: float | None = None
@@ -45,6 +54,13 @@ class Epochs(NamedTuple):
 
     Drawing an order costs many steps, reading one costs nothing: a sweep draws orders where runs enter and reads them
     in the step. Called as `epochs(key, step)` it does both, like any other `batches`.
+
+    Examples
+    --------
+    >>> import jax, numpy as np, gdx
+    >>> epochs = gdx.problems.minibatches(np.arange(6.0), 2)
+    >>> isinstance(epochs, gdx.problems.Epochs), epochs.num_steps
+    (True, 3)
     """
 
     order: Callable[[chex.PRNGKey, jax.Array], jax.Array]
@@ -110,6 +126,15 @@ class Problem(NamedTuple):
     """A loss and the way to start on it, as pure functions.
 
     Users build one with `gdx.problem` or `gdx.stateful_problem`.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> problem = gdx.problem(jnp.ones(2), lambda w: jnp.sum(w**2))
+    >>> params, model_state = problem.init(jax.random.key(0))
+    >>> loss, model_state = problem.loss(params, model_state, None)
+    >>> float(loss)
+    2.0
     """
 
     init: Callable[[chex.PRNGKey], tuple[chex.ArrayTree, chex.ArrayTree]]
@@ -158,10 +183,13 @@ def problem(
 
     Examples
     --------
-    >>> import jax, gdx
+    >>> import jax, optax, gdx
     >>> hyperbola = gdx.problem(
     ...     lambda key: jax.random.normal(key, (2,)), lambda w: 0.5 * (w[0] * w[1] - 1.0) ** 2
     ... )
+    >>> path = gdx.trajectory(hyperbola, optax.sgd(0.1), jax.random.key(0), num_steps=100)
+    >>> bool(path.loss[-1] < 1e-6)
+    True
     """
     _require_callable("loss", loss)
     start = _as_init(init)
@@ -203,6 +231,19 @@ def stateful_problem(
     Returns
     -------
     Problem
+
+    Examples
+    --------
+    A model that counts how often it was asked.
+
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> counting = gdx.stateful_problem(
+    ...     lambda key: (jnp.ones(2), {"count": jnp.zeros(())}),
+    ...     lambda w, state: (jnp.sum(w**2), {"count": state["count"] + 1}),
+    ... )
+    >>> loss, state = counting.loss(*counting.init(jax.random.key(0)), None)
+    >>> float(loss), float(state["count"])
+    (2.0, 1.0)
     """
     _require_callable("init", init)
     _require_callable("loss", loss)

@@ -44,6 +44,14 @@ def minibatches(
     ------
     ValueError
         If the arrays differ in length, or the batch size is no whole number from 1 to M.
+
+    Examples
+    --------
+    >>> import jax, numpy as np, gdx
+    >>> batches = gdx.problems.minibatches(np.arange(6.0), 2)
+    >>> rows, weights = batches(jax.random.key(0), 0)
+    >>> rows.shape, weights.tolist(), batches.num_steps
+    ((2,), [0.5, 0.5], 3)
     """
     data, num_examples = _examples(data)
     size = _checked_size(batch_size, num_examples)
@@ -127,6 +135,9 @@ def with_keys(batches: Callable[[chex.PRNGKey, jax.Array], Any]) -> Callable[[ch
     ...     return jnp.sum(weights * ((x * kept) @ w - y) ** 2)
     >>> data = jnp.ones((8, 3)), jnp.ones(8)
     >>> noisy = gdx.problem(jnp.zeros(3), loss, batches=gdx.problems.with_keys(gdx.problems.minibatches(data, 4)))
+    >>> batch, key = noisy.batches(jax.random.key(0), 0)
+    >>> key.shape
+    ()
     """
     if not callable(batches):
         raise ValueError(
@@ -182,10 +193,14 @@ def finite_sum(
 
     Examples
     --------
+    >>> import jax.numpy as jnp, numpy as np, gdx
+    >>> x, y = np.eye(4, 3), np.ones(4)
     >>> def losses(w, rows):
     ...     x, y = rows
     ...     return 0.5 * (x @ w - y) ** 2
     >>> one_at_a_time = gdx.problems.finite_sum(jnp.zeros(3), losses, (x, y), batch_size=1)
+    >>> float(one_at_a_time.full_loss(jnp.zeros(3), ()))
+    0.5
     """
     data, _ = _examples(data)
 

@@ -21,7 +21,15 @@ from gdx.records import record
 
 @record
 class ProblemEntry(NamedTuple):
-    """A named problem and how to look at it where nobody says otherwise."""
+    """A named problem and how to look at it where nobody says otherwise.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> entry = gdx.problems.catalogue()["digits-mlp"]
+    >>> entry.num_steps, entry.repeats, entry.criterion
+    (300, 4, 'trains')
+    """
 
     make: Callable[..., Problem]
     """`make() -> Problem`, with keywords for data."""
@@ -53,6 +61,12 @@ def catalogue() -> dict[str, ProblemEntry]:
     -------
     dict
         Name to `ProblemEntry`, in the order of a first reading.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> list(gdx.problems.catalogue())[:3]
+    ['linear-network', 'quadratic', 'scalar-factorization']
     """
     whitened = functools.partial(linear_network, (3, 3, 3), singular_values=(1.0, 0.6, 0.3))
     real = {"num_steps": 5000, "num_points": 40, "repeats": 4, "tolerance": 1e-4, "rtol": 1e-3}

@@ -40,6 +40,12 @@ def scalar_factorization(target: float = 1.0, start: ArrayLike | None = None) ->
     ------
     ValueError
         If the target is not above 0.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> gdx.curvature_threshold(optax.sgd) / gdx.problems.scalar_factorization(target=4.0).known.min_sharpness
+    0.25
     """
     known = None
     if not isinstance(target, Tracer):
@@ -78,6 +84,12 @@ def chain(depth: int, target: float = 1.0, start: ArrayLike | None = None) -> Pr
     ------
     ValueError
         If the depth is below 2, the target not above 0, or the start of another length.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> gdx.curvature_threshold(optax.sgd) / gdx.problems.chain(3).known.min_sharpness  # 2/3
+    0.6666666666666666
     """
     if not isinstance(depth, int) or depth < 2:
         raise ValueError(f"depth: {depth!r} is no whole number of at least 2; a single factor is a quadratic")
@@ -131,6 +143,13 @@ def linear_network(
     ------
     ValueError
         If there are fewer than two matrices, a width below 1, or too many or negative singular values.
+
+    Examples
+    --------
+    >>> import jax, optax, gdx
+    >>> problem = gdx.problems.linear_network(widths=(4, 4, 4))
+    >>> round(gdx.curvature_threshold(optax.sgd) / problem.known.min_sharpness, 6)
+    0.659006
     """
     widths = tuple(int(width) for width in widths)
     if len(widths) < 3 or min(widths) < 1:

@@ -74,12 +74,15 @@ def from_flax(
 
     Examples
     --------
-    >>> import flax.linen as nn, jax.numpy as jnp, numpy as np, gdx
+    >>> import flax.linen as nn, jax, jax.numpy as jnp, numpy as np, gdx
     >>> model = nn.Sequential([nn.Dense(8), nn.tanh, nn.Dense(1)])
     >>> def loss(model, batch):
     ...     return jnp.mean((model(batch["x"]) - batch["y"]) ** 2)
     >>> batches = [{"x": np.ones((4, 3), np.float32), "y": np.ones((4, 1), np.float32)}]
     >>> problem = gdx.problems.from_flax(model, loss, batches)
+    >>> params, model_state = problem.init(jax.random.key(0))
+    >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+    41
     """
     from flax import linen as nn
 
@@ -140,11 +143,14 @@ def from_nnx(
     Examples
     --------
     >>> from flax import nnx
-    >>> import jax.numpy as jnp, numpy as np, gdx
+    >>> import jax, jax.numpy as jnp, numpy as np, gdx
     >>> def loss(model, batch):
     ...     return jnp.mean((model(batch["x"]) - batch["y"]) ** 2)
     >>> batches = [{"x": np.ones((4, 3), np.float32), "y": np.ones((4, 1), np.float32)}]
     >>> problem = gdx.problems.from_nnx(lambda rngs: nnx.Linear(3, 1, rngs=rngs), loss, batches)
+    >>> params, model_state = problem.init(jax.random.key(0))
+    >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+    4
     """
     from flax import nnx
 
@@ -217,12 +223,15 @@ def from_haiku(
 
     Examples
     --------
-    >>> import haiku as hk, jax.numpy as jnp, numpy as np, gdx
+    >>> import haiku as hk, jax, jax.numpy as jnp, numpy as np, gdx
     >>> model = hk.transform(lambda x: hk.nets.MLP([8, 1])(x))
     >>> def loss(model, batch):
     ...     return jnp.mean((model(batch["x"]) - batch["y"]) ** 2)
     >>> batches = [{"x": np.ones((4, 3), np.float32), "y": np.ones((4, 1), np.float32)}]
     >>> problem = gdx.problems.from_haiku(model, loss, batches)
+    >>> params, model_state = problem.init(jax.random.key(0))
+    >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+    41
     """
     import haiku as hk
 
@@ -313,6 +322,9 @@ def from_equinox(
     ...     return jnp.mean((jax.vmap(model)(batch["x"]) - batch["y"]) ** 2)
     >>> batches = [{"x": np.ones((4, 3), np.float32), "y": np.ones((4, 1), np.float32)}]
     >>> problem = gdx.problems.from_equinox(lambda key: eqx.nn.MLP(3, 1, 8, 1, key=key), loss, batches)
+    >>> params, model_state = problem.init(jax.random.key(0))
+    >>> sum(leaf.size for leaf in jax.tree.leaves(params))
+    41
     """
     import equinox as eqx
 

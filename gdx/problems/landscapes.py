@@ -51,6 +51,12 @@ def ravine(start: ArrayLike | None = None) -> Problem:
     """Half of u^2 + 50 v^2, with u and v turned by 30 degrees: every step is for the walls, none for the floor.
 
     Gradient descent converges below step size 2/50.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> gdx.curvature_threshold(optax.sgd) / gdx.problems.ravine().known.min_sharpness
+    0.04
     """
     cosine, sine = math.cos(ANGLE), math.sin(ANGLE)
 
@@ -74,7 +80,15 @@ RAVINE = Landscape(
 
 @of_a_start
 def rosenbrock(start: ArrayLike | None = None) -> Problem:
-    """(1 - x)^2 + 100 (y - x^2)^2, condition 2508 at its minimum (1, 1)."""
+    """(1 - x)^2 + 100 (y - x^2)^2, condition 2508 at its minimum (1, 1).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> problem = gdx.problems.rosenbrock()
+    >>> float(problem.loss(jnp.ones(2), (), None)[0]), round(problem.known.min_sharpness, 1)
+    (0.0, 1001.6)
+    """
     sharpness = largest_eigenvalue(802.0, -400.0, 200.0)
     return surface(ROSENBROCK, start, lambda x, y: (1 - x) ** 2 + 100 * (y - x**2) ** 2, sharpness)
 
@@ -97,6 +111,12 @@ def beale(start: ArrayLike | None = None) -> Problem:
     """Sum over i = 1, 2, 3 of (c_i - x (1 - y^i))^2 with c = 1.5, 2.25, 2.625.
 
     Its only minimum is (3, 1/2). Runs from x below 0 may follow a valley to infinity, where the loss sinks to 0.45.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> float(gdx.problems.beale().loss(jnp.array([3.0, 0.5]), (), None)[0])
+    0.0
     """
 
     def loss(x, y):
@@ -122,6 +142,12 @@ def himmelblau(start: ArrayLike | None = None) -> Problem:
     """(x^2 + y - 11)^2 + (x + y^2 - 7)^2: four minima of value 0 and different curvature.
 
     The flattest minimum is the one at (-2.805, 3.131).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> float(gdx.problems.himmelblau().loss(jnp.array([3.0, 2.0]), (), None)[0])
+    0.0
     """
     hessians = ((12 * x**2 + 4 * y - 42, 4 * (x + y), 12 * y**2 + 4 * x - 26) for x, y in HIMMELBLAU_MINIMA)
     sharpness = min(largest_eigenvalue(*entries) for entries in hessians)
@@ -143,7 +169,14 @@ HIMMELBLAU = Landscape(
 
 @of_a_start
 def booth(start: ArrayLike | None = None) -> Problem:
-    """(x + 2y - 7)^2 + (2x + y - 5)^2: a quadratic with curvatures 2 and 18 and its minimum at (1, 3)."""
+    """(x + 2y - 7)^2 + (2x + y - 5)^2: a quadratic with curvatures 2 and 18 and its minimum at (1, 3).
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> float(gdx.problems.booth().loss(jnp.array([1.0, 3.0]), (), None)[0])
+    0.0
+    """
     return surface(BOOTH, start, lambda x, y: (x + 2 * y - 7) ** 2 + (2 * x + y - 5) ** 2, 18.0)
 
 
@@ -163,6 +196,12 @@ def saddle(start: ArrayLike | None = None) -> Problem:
     """x^2 - y^2, without a lower bound: whoever gets away from the saddle at 0 goes to infinity.
 
     Without `known`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> float(gdx.problems.saddle().loss(jnp.array([1.0, 3.0]), (), None)[0])
+    -8.0
     """
     return surface(SADDLE, start, lambda x, y: x**2 - y**2)
 
@@ -183,6 +222,13 @@ def monkey_saddle(start: ArrayLike | None = None) -> Problem:
     """x^3 - 3 x y^2, without a lower bound; at the saddle the Hessian is 0, so that methods slow down before it.
 
     Without `known`.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> loss = gdx.problems.monkey_saddle().loss
+    >>> float(loss(jnp.array([1.0, 0.0]), (), None)[0]), float(loss(jnp.array([-1.0, 0.0]), (), None)[0])
+    (1.0, -1.0)
     """
     return surface(MONKEY_SADDLE, start, lambda x, y: x**3 - 3 * x * y**2)
 
@@ -200,7 +246,14 @@ MONKEY_SADDLE = Landscape(
 
 @of_a_start
 def double_well(start: ArrayLike | None = None) -> Problem:
-    """(x^2 - 1)^2 / 4 + y^2 / 2: minima at (-1, 0) and (1, 0), a saddle between them."""
+    """(x^2 - 1)^2 / 4 + y^2 / 2: minima at (-1, 0) and (1, 0), a saddle between them.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> gdx.problems.double_well().known.min_sharpness
+    2.0
+    """
     return surface(DOUBLE_WELL, start, lambda x, y: 0.25 * (x**2 - 1) ** 2 + 0.5 * y**2, 2.0)
 
 
@@ -219,7 +272,15 @@ DOUBLE_WELL = Landscape(
 
 @of_a_start
 def plateau(start: ArrayLike | None = None) -> Problem:
-    """A well q / (1 + q) with q = x^2 + 4 y^2: its gradient fades as the cube of the distance from the well at 0."""
+    """A well q / (1 + q) with q = x^2 + 4 y^2: its gradient fades as the cube of the distance from the well at 0.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> loss = gdx.problems.plateau().loss
+    >>> [round(float(loss(jnp.array([x, 0.0]), (), None)[0]), 3) for x in (0.0, 1.0, 10.0)]
+    [0.0, 0.5, 0.99]
+    """
 
     def loss(x, y):
         squared = x**2 + 4 * y**2
@@ -245,6 +306,12 @@ def rippled_bowl(start: ArrayLike | None = None) -> Problem:
     """Sum over x and y of z^2 + sin(pi z)^2: a bowl of period-1 ripples, nine minima, the lowest at 0.
 
     `known.min_sharpness` is that of the four outermost minima, which are flatter than the lowest.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> round(gdx.problems.rippled_bowl().known.min_sharpness, 3)
+    18.155
     """
 
     def loss(x, y):
@@ -274,5 +341,11 @@ def landscape_catalogue() -> dict[str, Landscape]:
     -------
     dict
         Name to `Landscape`, in the order of this file.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> list(gdx.problems.landscape_catalogue())[:3]
+    ['ravine', 'rosenbrock', 'beale']
     """
     return {row.name: row for row in globals().values() if isinstance(row, Landscape)}

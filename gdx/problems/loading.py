@@ -110,6 +110,8 @@ def from_batches(
     ...     return jnp.mean((batch["x"] @ w - batch["y"]) ** 2)
     >>> loader = ({"x": np.eye(3) + i, "y": np.ones(3)} for i in range(4))
     >>> fit = gdx.problems.from_batches(loss, jnp.zeros(3), loader)
+    >>> fit.batches.num_steps  # an epoch
+    4
     """
     if not callable(loss):
         raise ValueError(

@@ -44,6 +44,13 @@ def digits_mlp(
     ------
     ValueError
         If a width is below 1, `examples` is outside [1, 1797], or the batch size is not from 1 to the number of them.
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> params, _ = gdx.problems.digits_mlp(hidden=(16,)).init(jax.random.key(0))
+    >>> sum(leaf.size for leaf in jax.tree.leaves(params))  # 64 * 16 + 16 + 16 * 10 + 10
+    1210
     """
     hidden = tuple(int(width) for width in hidden)
     if any(width < 1 for width in hidden):

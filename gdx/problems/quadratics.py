@@ -35,6 +35,13 @@ def quadratic(eigenvalues: ArrayLike, start: ArrayLike | None = None) -> Problem
     ------
     ValueError
         If the eigenvalues are not a vector of finite numbers.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> problem = gdx.problems.quadratic([1.0, 3.0, 10.0])
+    >>> problem.known.min_sharpness
+    10.0
     """
     if np.ndim(eigenvalues) != 1 or np.size(eigenvalues) == 0:
         raise ValueError(

@@ -55,6 +55,14 @@ def least_squares(
     ValueError
         If shapes do not fit, values are not finite, a column is constant and so cannot be scaled, l2 is negative, or
         the batch size is not from 1 to M.
+
+    Examples
+    --------
+    >>> import numpy as np, gdx
+    >>> x = np.array([[1.0, 0.0], [0.0, 3.0]])
+    >>> problem = gdx.problems.least_squares(x, np.ones(2), scale=None)
+    >>> round(problem.known.min_sharpness, 6)  # largest eigenvalue of x^T x / 2
+    5.061553
     """
     inputs, outputs = _arrays(features, targets, scale, constant)
     _check_l2(l2)
@@ -118,6 +126,14 @@ def logistic_regression(
     ValueError
         If shapes do not fit, values are not finite, a column is constant and so cannot be scaled, there are fewer than
         two classes, l2 is negative, or the batch size is not from 1 to M.
+
+    Examples
+    --------
+    >>> import numpy as np, gdx
+    >>> x, labels = np.array([[-1.0], [0.5], [1.0], [-0.5]]), np.array([0, 0, 1, 1])
+    >>> problem = gdx.problems.logistic_regression(x, labels, l2=0.1)
+    >>> round(problem.known.chance, 6)  # ln 2
+    0.693147
     """
     inputs, labels = _arrays(features, labels, scale, constant)
     _check_l2(l2)

@@ -30,7 +30,15 @@ NAMED = 5
 
 @record
 class ScalingState(NamedTuple):
-    """What a fit found, one number a column."""
+    """What a fit found, one number a column.
+
+    Examples
+    --------
+    >>> import numpy as np, gdx
+    >>> state = gdx.problems.standardise.fit(np.array([[1.0], [3.0]]))
+    >>> state.offset, state.spread
+    (array([2.]), array([1.]))
+    """
 
     offset: Float[np.ndarray, " F"]
     """What is subtracted."""
@@ -200,16 +208,39 @@ def _median_and_quartiles(columns, span):
 
 
 standardise = _scaling(_mean_and_deviation)
-"""To mean 0 and standard deviation 1 (of all M, without Bessel's correction). One far outlier squeezes the rest."""
+"""To mean 0 and standard deviation 1 (of all M, without Bessel's correction). One far outlier squeezes the rest.
+
+Examples
+--------
+>>> import numpy as np, gdx
+>>> data = np.array([[0.0], [1.0], [2.0], [5.0]])
+>>> gdx.problems.standardise.apply(gdx.problems.standardise.fit(data), data)[:, 0].round(3).tolist()
+[-1.069, -0.535, 0.0, 1.604]
+"""
 
 min_max = _scaling(_minimum_and_range)
-"""To [0, 1] on the data of the fit; others may leave it. The most easily squeezed by an outlier."""
+"""To [0, 1] on the data of the fit; others may leave it. The most easily squeezed by an outlier.
+
+Examples
+--------
+>>> import numpy as np, gdx
+>>> data = np.array([[0.0], [1.0], [2.0], [5.0]])
+>>> gdx.problems.min_max.apply(gdx.problems.min_max.fit(data), data)[:, 0].tolist()
+[0.0, 0.2, 0.4, 1.0]
+"""
 
 robust = _scaling(_median_and_quartiles)
 """To median 0 and distance 1 between the quartiles (linearly interpolated), which outliers hardly move.
 
 A column that varies while its quartiles coincide, such as a rare indicator or a pixel that is mostly blank, is divided
 by its range instead, so that it stays within [-1, 1]; scikit-learn's RobustScaler leaves it in its own unit.
+
+Examples
+--------
+>>> import numpy as np, gdx
+>>> data = np.array([[0.0], [1.0], [2.0], [5.0]])
+>>> gdx.problems.robust.apply(gdx.problems.robust.fit(data), data)[:, 0].tolist()
+[-0.75, -0.25, 0.25, 1.75]
 """
 
 SCALINGS: dict[str, Scaling] = {"standard": standardise, "minmax": min_max, "robust": robust}

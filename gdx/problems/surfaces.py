@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 
 @record
 class Landscape(NamedTuple):
-    """A named surface and how to look at it where nobody says otherwise."""
+    """A named surface and how to look at it where nobody says otherwise.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> landscape = gdx.problems.landscape_catalogue()["rosenbrock"]
+    >>> landscape.window, landscape.minima.tolist()
+    ((-2.0, 2.0, -1.0, 3.0), [[1.0, 1.0]])
+    """
 
     name: str
     """In `gdx list landscapes`."""

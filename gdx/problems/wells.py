@@ -33,6 +33,12 @@ def quartic(start: chex.Numeric | None = None) -> Problem:
     Gradient descent converges up to step size 1, ends in a 2-cycle up to sqrt(5) - 1, doubles its period on
     the way to chaos at 1.30228346, and stays bounded exactly where |w0| < sqrt(1 + 2/step_size), up to 2.
     `known.tail_gradient_norm` holds up to sqrt(5) - 1, for starts that stay bounded.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> gdx.curvature_threshold(optax.sgd) / gdx.problems.quartic().known.min_sharpness
+    1.0
     """
 
     def tail_gradient_norm(step_size):
@@ -50,6 +56,12 @@ def hard_partner(start: chex.Numeric | None = None) -> Problem:
 
     Gradient descent converges exactly where |x0| < sqrt(2/step_size - 1). The only 2-cycle, at
     +-sqrt(2/step_size - 1), is unstable; it is the boundary of the basin.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> gdx.problems.hard_partner().known.min_sharpness
+    1.0
     """
 
     def tail_gradient_norm(step_size):

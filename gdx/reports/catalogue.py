@@ -27,6 +27,13 @@ def catalogue_table(title: str, lines: Mapping[str, tuple[str, ...]], columns: S
     Returns
     -------
     rich.table.Table
+
+    Examples
+    --------
+    >>> from gdx.reports import catalogue_table
+    >>> table = catalogue_table("problems", {"quartic": ("a double well",)}, ["what it is"])
+    >>> table.row_count
+    1
     """
     table = new_table(title, "name", *columns, text=True)
     for name, rest in lines.items():
@@ -45,6 +52,14 @@ def hyperparameters(taken: Mapping[str, Hyperparameter]) -> str:
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> import gdx
+    >>> from gdx.reports import hyperparameters
+    >>> print(hyperparameters(gdx.optimizers.catalogue()["momentum"].hyperparameters))
+    momentum 0.9, [0, 1)
+    nesterov false, true or false
     """
 
     def default(value):

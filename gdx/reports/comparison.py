@@ -21,6 +21,14 @@ def comparison_json(found: Comparison, files: Sequence[str]) -> dict[str, Any]:
     Returns
     -------
     dict
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.compare`.
+
+    >>> from gdx.reports import comparison_json
+    >>> [path["optimizer"] for path in comparison_json(found, [])["paths"]]
+    ['sgd', 'momentum']
     """
     return {
         "landscape": found.landscape.name,

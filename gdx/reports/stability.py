@@ -55,6 +55,14 @@ def stability_json(found: Stability, settings: Mapping[str, Any], files: Sequenc
     dict
         Fields as in `gdx.Stability`, those of records inside it as dicts; an upper end of a bracket that is infinite
         (null in JSON) is where the scan ended.
+
+    Examples
+    --------
+    Continues the example of `gdx.stability`.
+
+    >>> from gdx.reports import stability_json
+    >>> stability_json(found, {}, [])["verdict"]
+    'safe'
     """
     values = {name: _plain(value) for name, value in found._asdict().items() if name != "runs"}
     values["curve"]["verdicts"] = [
@@ -77,6 +85,14 @@ def stability_tables(found: Stability, settings: Mapping[str, Any]) -> list[Any]
     -------
     list
         Things that rich prints.
+
+    Examples
+    --------
+    Continues the example of `gdx.reports.stability_html`.
+
+    >>> from gdx.reports import stability_tables
+    >>> len(stability_tables(found, settings)) > 0
+    True
     """
     # Names of parameters may have brackets, which rich would take for its own.
     from rich.text import Text
@@ -102,6 +118,17 @@ def stability_html(found: Stability, settings: Mapping[str, Any], figure: bytes 
     -------
     str
         HTML.
+
+    Examples
+    --------
+    Continues the example of `gdx.stability`.
+
+    >>> from gdx.reports import stability_html
+    >>> settings = {"problem": "digits", "optimizer": "adam", "scale": None, "batch_size": 64, "replacement": False}
+    >>> settings |= {"hyperparameters": {}, "repeats": 3, "num_steps": 100, "precision": "float32"}
+    >>> page = stability_html(found, settings, b"the bytes of a PNG")
+    >>> page.startswith("<!")
+    True
     """
     image = figure if isinstance(figure, bytes) else pathlib.Path(figure).read_bytes()
     heading, advice = title(settings), " ".join(found.advice)

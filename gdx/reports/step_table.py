@@ -24,6 +24,14 @@ def step_table_json(found: StepTable, settings: Mapping[str, Any]) -> dict[str, 
     Returns
     -------
     dict
+
+    Examples
+    --------
+    Continues the example of `gdx.step_table`.
+
+    >>> from gdx.reports import step_table_json
+    >>> sorted(step_table_json(table, {}))[:3]
+    ['cost_unit', 'crossings', 'first_failure']
     """
     return {
         **settings,
@@ -51,6 +59,17 @@ def step_table_tables(found: StepTable, settings: Mapping[str, Any]) -> list[Any
     -------
     list
         Things that rich prints.
+
+    Examples
+    --------
+    Continues the example of `gdx.step_table`.
+
+    >>> from gdx.reports import step_table_tables
+    >>> settings = {"problem": "quartic", "optimizer": "sgd", "scale": None, "batch_size": None, "hyperparameters": {}}
+    >>> settings |= {"repeats": 1, "num_steps": 2_000, "precision": "float64"}
+    >>> settings |= {"criterion": "converged", "tolerance": 1e-6}
+    >>> len(step_table_tables(table, settings)) > 0
+    True
     """
     table = new_table("step sizes", "", "step size", "+-", "cost", "what it means")
     table.columns[-1].justify = "left"

@@ -40,6 +40,14 @@ def transition_json(
     Returns
     -------
     dict
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.transition`.
+
+    >>> from gdx.reports import transition_json
+    >>> sorted(transition_json(found, {}, []))[:4]
+    ['crossings', 'estimate', 'files', 'first_failure']
     """
     edge = found.edge
     return {
@@ -97,6 +105,17 @@ def transition_tables(found: Transition, settings: Mapping[str, Any], gain: Scal
     -------
     list
         Things that rich prints.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.transition`.
+
+    >>> from gdx.reports import transition_tables
+    >>> settings = {"problem": "bowl", "optimizer": "sgd", "scale": None, "batch_size": None, "hyperparameters": {}}
+    >>> settings |= {"repeats": 2, "num_steps": 500, "precision": "float64"}
+    >>> settings |= {"criterion": "converged", "tolerance": 1e-6}
+    >>> len(transition_tables(found, settings))
+    9
     """
     parts: list[RenderableType] = [_headline(settings)]
     edge = found.edge
@@ -141,6 +160,14 @@ def edge_attributes(edge: Edge | None, interrupted: bool = False) -> dict[str, A
     Returns
     -------
     dict
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> from gdx.reports import edge_attributes
+    >>> edge_attributes(edge)["estimate_kind"], sorted(edge_attributes(edge))[:3]
+    ('linear', ['estimate', 'estimate_error', 'estimate_kind'])
     """
     if edge is None:
         return {"status": "interrupted"}
@@ -166,6 +193,13 @@ def title(settings: Mapping[str, Any]) -> str:
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> from gdx.reports import title
+    >>> settings = {"problem": "quartic", "optimizer": "sgd", "scale": None, "batch_size": None, "hyperparameters": {}}
+    >>> title(settings | {"repeats": 8, "num_steps": 500})
+    'quartic under sgd: 8 starts, 500 steps'
     """
     features = {"none": ", features raw", "minmax": ", features min-max", "robust": ", features robust"}
     data = features.get(settings["scale"], "")

@@ -27,6 +27,12 @@ def to_json(values: Any) -> str:
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> from gdx.reports import to_json
+    >>> to_json({"edge": 0.5, "estimate": float("nan")})
+    '{"edge": 0.5, "estimate": null}'
     """
     return json.dumps(_plain(values), allow_nan=False)
 
@@ -79,6 +85,12 @@ def versions() -> dict[str, str]:
     -------
     dict
         Versions of gdx and of what it computes with, by name.
+
+    Examples
+    --------
+    >>> from gdx.reports import versions
+    >>> sorted(versions())
+    ['gdx', 'jax', 'jaxlib', 'numpy', 'optax']
     """
     return {name: importlib.import_module(name).__version__ for name in ("gdx", "jax", "jaxlib", "optax", "numpy")}
 

@@ -27,6 +27,14 @@ def verification_json(found: Verification) -> dict[str, Any]:
     -------
     dict
         With `rows`, a dict each.
+
+    Examples
+    --------
+    Continues the example of `gdx.verify`.
+
+    >>> from gdx.reports import verification_json
+    >>> sorted(verification_json(found))
+    ['device', 'fast', 'num_failed', 'num_rows', 'rows', 'seconds', 'seed']
     """
     return {
         "seed": found.seed,
@@ -51,6 +59,14 @@ def verification_table(found: Verification) -> Table:
     -------
     rich.table.Table
         Claims in the order of the study; what is known of a failed one stands below it.
+
+    Examples
+    --------
+    Continues the example of `gdx.verify`.
+
+    >>> from gdx.reports import verification_table
+    >>> verification_table(found).row_count == len(found.rows)
+    True
     """
     from rich.text import Text
 
@@ -82,5 +98,13 @@ def verification_line(found: Verification) -> str:
     Returns
     -------
     str
+
+    Examples
+    --------
+    Continues the example of `gdx.verify`.
+
+    >>> from gdx.reports import verification_line
+    >>> verification_line(found).split(",")[0]
+    '1 rows'
     """
     return f"{len(found.rows)} rows, {len(found.failed)} failed, {found.seconds:.0f} s on {found.device}"

@@ -92,6 +92,16 @@ def preconditioner(
     the count of updates is set back by one for the reading. The bias correction of a first moment is not part of P: it
     is what is left of the count's influence where eps alone divides. Where that does not tell (no eps; AdaBelief, whose
     eps is in the moment; RAdam before it divides), P of the first few dozen steps is too small by 1 - b1^t.
+
+    Examples
+    --------
+    After one step along gradients of 4 and 1/2, RMSProp divides by their size.
+
+    >>> import functools, jax.numpy as jnp, optax, gdx
+    >>> family, params = functools.partial(optax.rmsprop, decay=0.75), jnp.ones(2)
+    >>> _, opt_state = family(0.1).update(jnp.array([4.0, 0.5]), family(0.1).init(params), params)
+    >>> gdx.preconditioner(family, opt_state, params).round(3)
+    Array([2.  , 0.25], dtype=float64)
     """
     return make_reader(family, params).read(opt_state, params)
 

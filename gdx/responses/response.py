@@ -48,7 +48,15 @@ _STAND_IN = np.zeros((2, 2))
 
 @record
 class Response(NamedTuple):
-    """What an optimizer that is linear in the gradients, its preconditioner held fixed, makes of the past."""
+    """What an optimizer that is linear in the gradients, its preconditioner held fixed, makes of the past.
+
+    Examples
+    --------
+    >>> import functools, optax, gdx
+    >>> response = gdx.responses.measure_response(functools.partial(optax.sgd, momentum=0.5))
+    >>> response.gradient[:4].round(6), response.is_preconditioned
+    (array([1.   , 0.5  , 0.25 , 0.125]), False)
+    """
 
     gradient: Float[np.ndarray, "... J"]
     """h_0, h_1, ...: P times the update that follows a unit gradient, over minus the step size, float64. Where it
@@ -86,6 +94,12 @@ def impulse_response(family: Callable[[Any], optax.GradientTransformation]) -> F
     ------
     ValueError
         As `curvature_threshold`.
+
+    Examples
+    --------
+    >>> import functools, optax, gdx
+    >>> gdx.responses.impulse_response(functools.partial(optax.sgd, momentum=0.5))[:4].round(6)
+    array([1.   , 0.5  , 0.25 , 0.125])
     """
     return of_gradients_alone(measure_response(family))
 
@@ -155,6 +169,12 @@ def measure_response(
     Everything is tried at 256 successive steps after a burn-in of 2048 or more, at steps beyond 10,000 and 1,000,000 if
     the state counts them, with impulses and with noise of three sizes, at rest and while the parameters move. What
     shows nowhere there, as a bound on gradients of 1e7, cannot be seen.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> gdx.responses.measure_response(optax.adam).is_preconditioned
+    True
     """
     return remembered(_MEASURED, family, params, lambda: _measured(checked_family(family), params))
 

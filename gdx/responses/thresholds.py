@@ -58,6 +58,13 @@ def curvature_threshold(
     -----
     Any step size serves for measuring a linear optimizer; 1 is used, and 1/2 checks the proportionality. The
     thresholds of Adam and its kin are those of arXiv 2207.14484.
+
+    Examples
+    --------
+    >>> import functools, optax, gdx
+    >>> families = optax.sgd, functools.partial(optax.sgd, momentum=0.9), optax.adam
+    >>> [round(gdx.curvature_threshold(family), 6) for family in families]
+    [2.0, 3.8, 38.0]
     """
     return threshold_of(measure_response(family, params))
 
@@ -79,6 +86,12 @@ def threshold_of(response: Response) -> float:
     ------
     ValueError
         If the updates depend on the parameters.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> round(gdx.responses.threshold_of(gdx.responses.measure_response(optax.sgd)), 6)
+    2.0
     """
     of_gradients_alone(response)
     return step_at(response, 1.0)
@@ -123,6 +136,12 @@ def critical_step(
     -----
     With d_j the measured response to the parameters, it is the smallest positive real value of
     (1 - z) / (lam H(z) / P + D(z)) on the unit circle without z = 1.
+
+    Examples
+    --------
+    >>> import functools, optax, gdx
+    >>> round(gdx.critical_step(functools.partial(optax.adamw, weight_decay=0.1), 10.0), 6)  # 3.8 / (1 + 0.19)
+    3.193277
     """
     if not (np.isfinite(sharpness) and sharpness >= 0):
         raise ValueError(f"sharpness: {sharpness} is outside [0, inf); where curvature is negative no step is stable")
@@ -153,6 +172,13 @@ def step_at(response: Response, sharpness: float) -> float:
     -------
     float
         As `critical_step`.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> response = gdx.responses.measure_response(optax.sgd)
+    >>> round(gdx.responses.step_at(response, 10.0), 6)
+    0.2
     """
     if response.cycle is not None:
         return critical_of(response.cycle, sharpness)

@@ -11,7 +11,15 @@ import numpy as np
 from jax.core import Tracer
 
 Schedule = Callable[[Any], jax.Array]
-"""`count -> step size`; elementwise where `count` is an array."""
+"""`count -> step size`; elementwise where `count` is an array.
+
+Examples
+--------
+>>> import gdx
+>>> schedule: gdx.schedules.Schedule = gdx.schedules.harmonic(0.5)
+>>> float(schedule(4))
+0.1
+"""
 
 INSIDE = {
     "(0, inf)": lambda value: (value > 0) & (value < np.inf),

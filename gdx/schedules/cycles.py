@@ -54,6 +54,13 @@ def cosine_restarts(
 
     Source: Loshchilov & Hutter, "SGDR: stochastic gradient descent with warm restarts", arXiv 1608.03983, whose height
     is the same in every cycle (`decay` 1).
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.cosine_restarts(1.0, period=10, multiplier=2)
+    >>> [round(float(schedule(count)), 6) for count in (0, 5, 10, 20, 30)]
+    [1.0, 0.5, 1.0, 0.5, 1.0]
     """
 
     def formula(steps, step_size, period, multiplier, decay, alpha):
@@ -95,6 +102,13 @@ def triangular(low: ArrayLike, high: ArrayLike, half_period: ArrayLike, decay: A
     optax has no namesake.
 
     Source: Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.triangular(0.0, 1.0, half_period=4)
+    >>> [float(schedule(count)) for count in (0, 2, 4, 8)]
+    [0.0, 0.5, 1.0, 0.0]
     """
 
     def formula(steps, low, high, half_period, decay):
@@ -137,6 +151,13 @@ def exp_range(low: ArrayLike, high: ArrayLike, half_period: ArrayLike, gamma: Ar
     optax has no namesake. Only the height decays, where in the paper both boundaries fall.
 
     Source: Smith, "Cyclical learning rates for training neural networks", arXiv 1506.01186.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.exp_range(0.0, 1.0, half_period=2, gamma=0.5)
+    >>> [round(float(schedule(count)), 6) for count in (0, 1, 2, 4, 6)]
+    [0.0, 0.25, 0.25, 0.0, 0.015625]
     """
 
     def formula(steps, low, high, half_period, gamma):
@@ -190,6 +211,13 @@ def one_cycle(
 
     Source: Smith & Topin, "Super-convergence: very fast training of neural networks using large learning rates", arXiv
     1708.07120. Its cycle is of straight lines, as in `linear_one_cycle`; the cosines are optax's.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.one_cycle(1.0, 100)
+    >>> [round(float(schedule(count)), 6) for count in (0, 30, 100)]
+    [0.04, 1.0, 4e-06]
     """
 
     def formula(steps, step_size, num_steps, pct_start, div_factor, final_div_factor):
@@ -246,6 +274,13 @@ def linear_one_cycle(
 
     Source: Smith & Topin, "Super-convergence: very fast training of neural networks using large learning rates", arXiv
     1708.07120.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.linear_one_cycle(1.0, 100)
+    >>> [round(float(schedule(count)), 6) for count in (0, 30, 85, 100)]
+    [0.04, 1.0, 0.04, 4e-06]
     """
 
     def formula(steps, step_size, num_steps, pct_start, pct_final, div_factor, final_div_factor):

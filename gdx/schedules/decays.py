@@ -33,6 +33,13 @@ def constant(step_size: ArrayLike) -> Schedule:
     Notes
     -----
     Equals `optax.constant_schedule`, except that an array of counts gives as many step sizes, all floating.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.constant(0.5)
+    >>> [float(schedule(count)) for count in (0, 100)]
+    [0.5, 0.5]
     """
     return make_schedule(lambda steps, step_size: step_size + 0 * steps, step_size=step_size)
 
@@ -59,6 +66,13 @@ def harmonic(step_size: ArrayLike) -> Schedule:
     -----
     optax has no namesake. The step sizes sum to infinity and their squares do not, as Robbins and Monro ask. Source:
     Robbins & Monro, "A stochastic approximation method", Annals of Mathematical Statistics 22, 1951.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.harmonic(1.0)
+    >>> [float(schedule(count)) for count in (0, 1, 3)]
+    [1.0, 0.5, 0.25]
     """
     return make_schedule(lambda steps, step_size: step_size / (steps + 1), step_size=step_size)
 
@@ -87,6 +101,13 @@ def inverse_time(step_size: ArrayLike, tau: ArrayLike) -> Schedule:
     -----
     optax has no namesake. Source: Darken & Moody, "Note on learning rate schedules for stochastic optimization", NIPS
     3, 1990.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.inverse_time(1.0, tau=100.0)
+    >>> [float(schedule(count)) for count in (0, 100, 300)]
+    [1.0, 0.5, 0.25]
     """
     return make_schedule(
         lambda steps, step_size, tau: step_size * (tau / (steps + tau)),
@@ -118,6 +139,13 @@ def hyperbolic(a: ArrayLike, b: ArrayLike, c: ArrayLike = 0.0) -> Schedule:
     Notes
     -----
     optax has no namesake. With `c` 0 it is `inverse_time(a / b, b)`.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.hyperbolic(10.0, 5.0, c=0.5)
+    >>> [float(schedule(count)) for count in (0, 5)]
+    [2.5, 1.5]
     """
     return make_schedule(lambda steps, a, b, c: a / (steps + b) + c, a=a, b=b, c=c)
 
@@ -162,6 +190,13 @@ def exponential_decay(
     Equals `optax.exponential_decay`. It departs where optax puts up with a number: a rate or `num_steps` of 0 (a
     constant there), a negative `begin` (0 there) and growth without an `end` are refused. Stairs fall exactly at
     multiples of `num_steps`; optax's, a rounded division, may fall one step late.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.exponential_decay(1.0, decay_rate=0.5, num_steps=10)
+    >>> [round(float(schedule(count)), 6) for count in (0, 10, 20)]
+    [1.0, 0.5, 0.25]
     """
     if not isinstance(staircase, bool):
         raise ValueError(f"staircase: {staircase!r} is no switch; pass True or False")
@@ -224,6 +259,13 @@ def polynomial_decay(
     Equals `optax.polynomial_schedule` and, with power 1, `optax.linear_schedule`. It departs where optax puts up with a
     number: a `num_steps` of 0 or below (a constant there) and a negative `begin` (0 there) are refused. It ends exactly
     at `end`, which optax may miss by a rounding error.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.polynomial_decay(1.0, 100, power=2.0)
+    >>> [round(float(schedule(count)), 6) for count in (0, 50, 100)]
+    [1.0, 0.25, 0.0]
     """
 
     def formula(steps, step_size, num_steps, power, end, begin):
@@ -257,6 +299,13 @@ def step_decay(step_size: ArrayLike, factor: ArrayLike, every: ArrayLike) -> Sch
     -----
     Equals `optax.exponential_decay(step_size, every, factor, staircase=True)`, except that the drops fall exactly at
     multiples of `every`; optax's, a rounded division, may fall one step late.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.step_decay(1.0, factor=0.5, every=10)
+    >>> [float(schedule(count)) for count in (0, 9, 10, 20)]
+    [1.0, 1.0, 0.5, 0.25]
     """
 
     def formula(steps, step_size, factor, every):
@@ -291,6 +340,13 @@ def cosine_annealing(step_size: ArrayLike, num_steps: ArrayLike, alpha: ArrayLik
     -----
     Equals `optax.cosine_decay_schedule` with its `exponent` left at 1. Source: Loshchilov & Hutter, "SGDR: stochastic
     gradient descent with warm restarts", arXiv 1608.03983: one cycle.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.cosine_annealing(1.0, 100, alpha=0.1)
+    >>> [round(float(schedule(count)), 6) for count in (0, 50, 100)]
+    [1.0, 0.55, 0.1]
     """
 
     def formula(steps, step_size, num_steps, alpha):

@@ -57,6 +57,13 @@ def linear_warmup(schedule: Callable[[Any], Any], num_steps: ArrayLike, start: A
     optax's constant stays at `start` for ever.
 
     Source: Goyal et al., "Accurate, large minibatch SGD: training ImageNet in 1 hour", arXiv 1706.02677, section 2.2.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> schedule = gdx.schedules.linear_warmup(gdx.schedules.harmonic(1.0), 10)
+    >>> [round(float(schedule(count)), 6) for count in (0, 5, 10, 11)]
+    [0.0, 0.5, 1.0, 0.5]
     """
     if not callable(schedule):
         raise ValueError(f"schedule: {schedule!r} is not callable; for a fixed step size pass constant(step_size)")
@@ -118,6 +125,9 @@ def warmup_cosine(
     --------
     >>> import optax, gdx
     >>> family = lambda step_size: optax.adamw(gdx.schedules.warmup_cosine(step_size, 1_000, warmup=100))
+    >>> schedule = gdx.schedules.warmup_cosine(1.0, 1_000, warmup=100)
+    >>> [round(float(schedule(count)), 6) for count in (0, 50, 100, 550, 1_000)]
+    [0.0, 0.5, 1.0, 0.5, 0.0]
     """
 
     def formula(steps, step_size, num_steps, warmup, alpha, start):

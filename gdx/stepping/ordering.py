@@ -25,6 +25,14 @@ def batch_of(problem: Problem, state: TrainState) -> Any:
     Returns
     -------
     Any
+
+    Examples
+    --------
+    >>> import jax, numpy as np, optax, gdx
+    >>> problem = gdx.problems.least_squares(np.eye(4), np.ones(4), batch_size=2)
+    >>> state = gdx.train_step(problem, optax.sgd).init(0.1, jax.random.key(0))
+    >>> jax.tree.map(np.shape, gdx.stepping.batch_of(problem, state))
+    (((2, 4), (2,)), (2,))
     """
     if problem.batches is None or state.key is None:
         return None

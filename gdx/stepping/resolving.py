@@ -13,7 +13,15 @@ from gdx.problems.base import Problem
 from gdx.responses.families import as_transformation
 
 Family = Callable[[Any], optax.GradientTransformation]
-"""A callable `hyperparams -> optax transformation`; a step size or a pytree of numbers goes in."""
+"""A callable `hyperparams -> optax transformation`; a step size or a pytree of numbers goes in.
+
+Examples
+--------
+>>> import optax, gdx
+>>> family: gdx.stepping.Family = lambda h: optax.sgd(h["step_size"], momentum=h["momentum"])
+>>> isinstance(family({"step_size": 0.1, "momentum": 0.9}), optax.GradientTransformation)
+True
+"""
 
 
 def resolve_problem(problem: Problem | Callable[[Any], Problem], hyperparams: Any) -> Problem:
@@ -34,6 +42,13 @@ def resolve_problem(problem: Problem | Callable[[Any], Problem], hyperparams: An
     ------
     ValueError
         If it is neither.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> bowl = lambda h: gdx.problems.quadratic([h["curvature"]])
+    >>> gdx.stepping.resolve_problem(bowl, {"curvature": 5.0}).known.min_sharpness
+    5.0
     """
     here = problem
     if callable(problem) and not isinstance(problem, Problem):
@@ -62,6 +77,12 @@ def transformation_of(family: Family, hyperparams: Any) -> optax.GradientTransfo
     ------
     ValueError
         If it is no callable, or what comes back is no transformation.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> isinstance(gdx.stepping.transformation_of(optax.sgd, 0.1), optax.GradientTransformationExtraArgs)
+    True
     """
     if not callable(family):
         raise ValueError(
@@ -101,6 +122,12 @@ def told_by(look: Callable[..., Any], *shapes: Any) -> Any:
     Returns
     -------
     What it returns.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> gdx.stepping.told_by(lambda x: x.shape, jnp.ones((3, 2)))
+    (3, 2)
     """
     told = []
     jax.eval_shape(lambda *args: told.append(look(*args)), *shapes)

@@ -13,7 +13,15 @@ if TYPE_CHECKING:
 
 @record
 class Orders(NamedTuple):
-    """The orders of some consecutive epochs, drawn ahead."""
+    """The orders of some consecutive epochs, drawn ahead.
+
+    Examples
+    --------
+    Continues the example of `gdx.stepping.batch_of`.
+
+    >>> int(state.orders.first_epoch), state.orders.joined.shape
+    (0, (4,))
+    """
 
     first_epoch: jax.Array
     """int32."""
@@ -23,7 +31,15 @@ class Orders(NamedTuple):
 
 @record
 class TrainState(NamedTuple):
-    """Everything one run is made of."""
+    """Everything one run is made of.
+
+    Examples
+    --------
+    Continues the example of `gdx.train_step`.
+
+    >>> int(state.step), state.params.shape, float(state.hyperparams)
+    (100, (), 0.1)
+    """
 
     hyperparams: Any
     """What the family takes: a step size or a pytree of numbers; never changes."""
@@ -46,6 +62,13 @@ class View(NamedTuple):
     """What a step shows of itself: where it started from, and what it does there.
 
     What nobody looks at costs nothing: it is computed anyway, and dropped where it is compiled.
+
+    Examples
+    --------
+    Continues the example of `gdx.train_step`.
+
+    >>> view.loss.shape, bool(abs(view.update[-1]) < 1e-6)  # of all 100 steps
+    ((100,), True)
     """
 
     params: chex.ArrayTree

@@ -27,7 +27,16 @@ if TYPE_CHECKING:
 
 @record
 class TrainStep(NamedTuple):
-    """A pure pair, and what may be taken out of it."""
+    """A pure pair, and what may be taken out of it.
+
+    Examples
+    --------
+    >>> import jax, optax, gdx
+    >>> step = gdx.train_step(gdx.problems.quadratic([2.0], start=[1.0]), optax.sgd)
+    >>> state, view = jax.jit(step.update)(step.init(0.25, jax.random.key(0)))
+    >>> float(state.params[0]), float(view.loss)
+    (0.5, 1.0)
+    """
 
     init: Callable[[Any, chex.PRNGKey], TrainState]
     """`init(hyperparams, key) -> state`."""
@@ -69,9 +78,12 @@ def train_step(problem: Problem | Callable[[Any], Problem], family: Family, *, b
 
     Examples
     --------
+    >>> import jax, optax, gdx
     >>> step = gdx.train_step(gdx.problems.quartic(), optax.sgd)
     >>> state = step.init(0.1, jax.random.key(0))
     >>> state, view = jax.lax.scan(lambda s, _: step.update(s), state, length=100)
+    >>> bool(view.loss[-1] < 1e-9)
+    True
     """
 
     def init(hyperparams, key):
@@ -139,6 +151,14 @@ def evaluation(
     Returns
     -------
     callable
+
+    Examples
+    --------
+    >>> import jax, optax, gdx
+    >>> problem = gdx.problems.quadratic([2.0], start=[1.0])
+    >>> state = gdx.train_step(problem, optax.sgd).init(0.1, jax.random.key(0))
+    >>> [float(value) for value in gdx.stepping.evaluation(problem)(state)]  # loss and gradient norm
+    [1.0, 2.0]
     """
 
     def evaluate(state):
@@ -177,6 +197,15 @@ def frozen_params(
     ------
     ValueError
         If the optimizer moves nothing at all.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax, gdx
+    >>> problem = gdx.problem({"x": jnp.ones(1), "y": jnp.ones(1)}, lambda w: jnp.sum(w["x"] * w["y"]))
+    >>> family = lambda h: optax.chain(optax.masked(optax.set_to_zero(), {"x": True, "y": False}), optax.sgd(h))
+    >>> state = gdx.train_step(problem, family).init(0.1, jax.random.key(0))
+    >>> gdx.stepping.frozen_params(problem, family, state)
+    {'x': array([ True]), 'y': array([False])}
     """
 
     def look(state):
@@ -210,6 +239,12 @@ def gradient_norm(gradient: chex.ArrayTree, frozen: chex.ArrayTree | None = None
     -------
     array
         A number.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> float(gdx.stepping.gradient_norm({"x": jnp.array([3.0]), "y": jnp.array([4.0])}))
+    5.0
     """
     leaves = [leaf for leaf in jax.tree.leaves(without_frozen(gradient, frozen)) if leaf.size]
     dtype = functools.reduce(jnp.promote_types, [leaf.dtype for leaf in leaves], jnp.float32)
@@ -241,6 +276,13 @@ def search_failed(opt_state: optax.OptState) -> jax.Array | None:
     -------
     bool array or None
         None where there is nothing that can fail.
+
+    Examples
+    --------
+    >>> import jax.numpy as jnp, gdx
+    >>> state = gdx.optimizers.wolfe().init(jnp.ones(1))
+    >>> bool(gdx.stepping.search_failed(state))
+    False
     """
     found = [flag for _, flag in optax.tree.get_all_with_path(opt_state, "failed")]
     found += [error > 0 for _, error in optax.tree.get_all_with_path(opt_state, "decrease_error")]

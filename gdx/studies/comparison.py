@@ -30,7 +30,14 @@ SURFACE_POINTS = 201
 
 @record
 class Contestant(NamedTuple):
-    """An optimizer to compare."""
+    """An optimizer to compare.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> gdx.studies.Contestant("sgd", optax.sgd, 0.05).step_size
+    0.05
+    """
 
     name: str
     """In the picture and the table."""
@@ -42,7 +49,15 @@ class Contestant(NamedTuple):
 
 @record
 class Path(NamedTuple):
-    """One optimizer's way."""
+    """One optimizer's way.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.compare`.
+
+    >>> found.paths[0].label, found.paths[0].params.shape, found.paths[0].left_at
+    ('sgd, step 0.02', (51, 2), None)
+    """
 
     name: str
     """Of the optimizer."""
@@ -67,7 +82,15 @@ class Path(NamedTuple):
 
 @record
 class Comparison(NamedTuple):
-    """Everything that a picture of the paths needs."""
+    """Everything that a picture of the paths needs.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.compare`.
+
+    >>> found.landscape.name, found.num_steps, len(found.paths)
+    ('ravine', 50, 2)
+    """
 
     landscape: Landscape
     """What the paths lead over."""
@@ -129,6 +152,14 @@ def compare(
     -----
     A step size chosen on the very run that is shown flatters every method alike. It says what a method can do on this
     landscape, not what it does untuned.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> contestants = [gdx.studies.Contestant(name, gdx.optimizers.family(name), 0.02) for name in ("sgd", "momentum")]
+    >>> found = gdx.studies.compare(gdx.problems.landscape_catalogue()["ravine"], contestants, num_steps=50)
+    >>> [bool(path.loss[-1] < path.loss[0]) for path in found.paths]
+    [True, True]
     """
     num_steps = check_horizon("num_steps", landscape.num_steps if num_steps is None else num_steps, "pass a number")
     # Of every path the place, the loss and the gradient norm.

@@ -37,7 +37,16 @@ SETTLED = 1e-3
 
 @record
 class Prediction(NamedTuple):
-    """One predicted step size."""
+    """One predicted step size.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.predict`.
+
+    >>> entry = predictions.entries[0]
+    >>> entry.name, round(entry.threshold, 6), round(entry.curvature, 6)
+    ('closed_form', 2.0, 10.0)
+    """
 
     name: str
     """ "closed_form", "minimum" or "start"."""
@@ -55,7 +64,15 @@ class Prediction(NamedTuple):
 
 @record
 class Predictions(NamedTuple):
-    """All predictions of one problem and optimizer, and why there are no more."""
+    """All predictions of one problem and optimizer, and why there are no more.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.predict`.
+
+    >>> [entry.name for entry in predictions.entries]
+    ['closed_form', 'start']
+    """
 
     entries: tuple[Prediction, ...]
     """One a curvature; empty where none can be had."""
@@ -83,6 +100,14 @@ def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions
         "closed_form" where the problem knows its flattest minimum; "minimum" where it does not and a minimum can be
         found with Newton steps on a dense Hessian; "start" always, since it needs no minimum. None of them where
         the optimizer has no threshold before training, as Adam's preconditioner does not exist yet.
+
+    Examples
+    --------
+    >>> import jax, optax, gdx
+    >>> keys = jax.random.split(jax.random.key(0), 2)
+    >>> predictions = gdx.studies.predict(gdx.problems.quadratic([1.0, 10.0]), optax.sgd, keys)
+    >>> round(predictions.entries[0].value, 6)
+    0.2
     """
     if problem.batches is not None and problem.full_loss is None:
         return Predictions((), None, "the curvature of a loss over batches is not one number")
@@ -146,6 +171,12 @@ def minimum_sharpness(problem: Problem, key: chex.PRNGKey, scale: chex.ArrayTree
         None where the problem is too large, or no minimum was found: a gradient that is not small after all
         steps, negative curvature there, an eigenvalue that sinks for as long as one steps nearer, as of a quartic, or
         a kink there, where the Hessian on one side says nothing of the other.
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> round(gdx.studies.minimum_sharpness(gdx.problems.quartic(), jax.random.key(0)), 6)
+    2.0
     """
     from scipy import optimize
 

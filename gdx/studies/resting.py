@@ -37,7 +37,16 @@ LATE = 10
 
 @record
 class Look(NamedTuple):
-    """What the Hessian says of a place."""
+    """What the Hessian says of a place.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.transition`.
+
+    >>> look = found.places[0].look
+    >>> round(look.smallest, 3), round(look.largest, 3)
+    (1.0, 10.0)
+    """
 
     smallest: float
     """Eigenvalue; NaN where parameters or second derivatives are not finite."""
@@ -65,7 +74,16 @@ class Look(NamedTuple):
 
 @record
 class Place(NamedTuple):
-    """Where runs came to rest; those that ended at one loss are taken together."""
+    """Where runs came to rest; those that ended at one loss are taken together.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.transition`.
+
+    >>> place = found.places[0]
+    >>> place.number, place.loss < 1e-9
+    (79, True)
+    """
 
     loss: float
     """Last one of the run that was looked at."""
@@ -98,6 +116,15 @@ def places_of_rest(
     tuple of Place
         At most four, those where most runs ended, ascending in loss. Empty with batches, and where no run came to
         rest. Of each the run at the largest step size is made again, side by side.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.transition`.
+
+    >>> at = found.edge.step_sizes
+    >>> places = gdx.studies.places_of_rest(problem, optax.sgd, keys, at, found.edge.runs, 500)
+    >>> len(places), places[0].loss < 1e-9
+    (1, True)
     """
     if problem.batches is not None:
         return ()
@@ -252,9 +279,11 @@ def curvature_at_rest(problem: Problem, params: chex.ArrayTree, *, rtol: float =
 
     Examples
     --------
-    >>> run = gdx.sweep(problem, optax.sgd, num_steps=1_000, observers={"end": gdx.observers.last_params})
-    >>> runs = run(step_sizes, keys)
-    >>> gdx.studies.curvature_at_rest(problem, runs.observed["end"])
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> double_well = gdx.problems.double_well()
+    >>> ends = jnp.array([[[0.0, 0.0], [1.0, 0.0]]])  # [S, R, D]: a saddle and a minimum
+    >>> gdx.studies.curvature_at_rest(double_well, ends).round(6)
+    array([[-1.,  1.]])
     """
     _, state = jax.eval_shape(problem.init, jax.random.key(0))
     if jax.tree.leaves(state):

@@ -16,7 +16,16 @@ CLOSE = 0.05
 
 @record
 class StepRow(NamedTuple):
-    """One of the step sizes."""
+    """One of the step sizes.
+
+    Examples
+    --------
+    Continues the example of `gdx.step_table`.
+
+    >>> row = table.rows[0]
+    >>> row.name, row.meaning
+    ('curvature at the start', 'stability, if curvature stayed as it is at the start')
+    """
 
     name: str
     """Which of the step sizes."""

@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 @record
 class Trajectory(NamedTuple):
-    """The whole history of one run, from the start to after its last step."""
+    """The whole history of one run, from the start to after its last step.
+
+    Examples
+    --------
+    Continues the example of `gdx.trajectory`.
+
+    >>> path.params.shape, path.loss.shape, bool(path.gradient_norm[-1] < 1e-6)
+    ((101,), (101,), True)
+    """
 
     params: chex.ArrayTree
     """Leaves [T + 1, ...]."""
@@ -59,7 +67,10 @@ def trajectory(
 
     Examples
     --------
+    >>> import jax, optax, gdx
     >>> path = gdx.trajectory(gdx.problems.quartic(), optax.sgd(0.1), jax.random.key(0), num_steps=100)
+    >>> round(abs(float(path.params[-1])), 6)
+    1.0
     """
     num_steps = check_horizon("num_steps", num_steps, "pass the number of updates")
     if not isinstance(transformation, optax.GradientTransformation):

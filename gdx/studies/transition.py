@@ -41,7 +41,15 @@ OTHERS = ("stable", "bounded")
 
 @record
 class Transition(NamedTuple):
-    """Everything that a picture and a report of a transition need."""
+    """Everything that a picture and a report of a transition need.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.transition`.
+
+    >>> found.grid.shape, found.runs.steps.shape, found.interrupted
+    ((8,), (197, 2), False)
+    """
 
     runs: Runs
     """Every run, leaves [P, R]: of the grid, of what it grew by, and of what was refined around the edges."""
@@ -143,6 +151,14 @@ def transition(
         If an argument is out of range.
     KeyboardInterrupt
         On Ctrl-C before any run was finished.
+
+    Examples
+    --------
+    >>> import jax, optax, gdx
+    >>> problem, keys = gdx.problems.quadratic([1.0, 10.0]), jax.random.split(jax.random.key(0), 2)
+    >>> found = gdx.studies.transition(problem, optax.sgd, keys=keys, num_steps=500, num_points=8)
+    >>> round(found.edge.estimate.value, 6), round(found.predictions.entries[0].value, 6)
+    (0.2, 0.2)
     """
     started = time.perf_counter()
     if criterion is not None:
@@ -210,6 +226,14 @@ def default_step_sizes(predictions: Predictions, num_points: int) -> Float[np.nd
     array or None
         From 0.4 to 1.6 times a closed form; otherwise from a tenth of the smallest to ten times the largest
         prediction; None without predictions.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.predict`.
+
+    >>> grid = gdx.studies.default_step_sizes(predictions, 16)
+    >>> grid.shape, bool(grid[0] < 0.2 < grid[-1])
+    ((16,), True)
     """
     values = {entry.name: entry.value for entry in predictions.entries}
     if not values:
@@ -234,6 +258,14 @@ def verdict_counts(runs: Runs, criterion: str = "converged") -> dict[str, list[i
     -------
     dict
         Lower-case name of the verdict to its counts, one a step size.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> counts = gdx.studies.verdict_counts(runs)
+    >>> counts["converged"], counts["diverged"]
+    ([2, 2, 0, 0], [0, 0, 2, 2])
     """
     names = TrainingVerdict if criterion == "trains" else Verdict
     codes = np.asarray(training_verdicts(runs) if criterion == "trains" else verdicts(runs))
@@ -251,6 +283,13 @@ def limit_of(edge: Edge) -> str:
     Returns
     -------
     str
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> gdx.studies.limit_of(edge)
+    'the horizon: no run fails before the last success, and between the two runs are unfinished'
     """
     first, last = edge.first_failure, edge.last_success
     if math.isnan(first.upper):

@@ -41,6 +41,15 @@ class Interrupted(KeyboardInterrupt):
         Where: the step sizes [S], or the hyperparameters of the sweep.
     edge : Edge or None
         What can be read off them so far, where an edge was looked for.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> try:
+    ...     raise gdx.Interrupted(None)  # a sweep raises it on Ctrl-C, with its Runs
+    ... except gdx.Interrupted as interrupted:
+    ...     isinstance(interrupted, KeyboardInterrupt), interrupted.runs
+    (True, None)
     """
 
     def __init__(self, runs: Runs, step_sizes: Any = None, edge: Any = None):
@@ -65,6 +74,13 @@ class Sweep:
         Time spent compiling so far.
     step_bytes : int or None
         Bytes of all that one step of one run computes; None until the first check or call.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> isinstance(run, gdx.Sweep), run.num_steps, run.compile_seconds > 0
+    (True, 1000, True)
     """
 
     def __init__(self, problem: Any, family: Family, choices: Choices, slots: int | None, workers: int | None):
@@ -249,8 +265,10 @@ def sweep(
 
     Examples
     --------
-    >>> run = gdx.sweep(gdx.problems.quartic(), optax.sgd, num_steps=2_000)
-    >>> runs = run(jnp.geomspace(0.1, 1.5, 64), jax.random.split(jax.random.key(0), 8))
+    Continues the example of `gdx`; nothing is compiled for other numbers.
+
+    >>> gdx.converged(run(jnp.geomspace(0.1, 1.0, 5), keys)).sum(axis=1)
+    array([2, 2, 2, 0, 0])
     """
     check_process()
     num_steps = check_horizon("num_steps", num_steps)

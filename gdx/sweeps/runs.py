@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
-from gdx.records import record
+from gdx.records import legend, record
 
 STEP_SIZES = ("step_size", "learning_rate", "lr")
 """Names by which a step size is known among several hyperparameters."""
@@ -18,8 +18,17 @@ if TYPE_CHECKING:
     Fact = jax.Array | np.ndarray
 
 
+@legend
 class Stop(enum.IntEnum):
-    """Why a run ended."""
+    """Why a run ended.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> [gdx.Stop(int(code)).name for code in runs.stopped[:, 0]]
+    ['HORIZON', 'HORIZON', 'BLOWN_UP', 'BLOWN_UP']
+    """
 
     UNFINISHED = 0
     """It did not: the sweep was interrupted."""
@@ -60,6 +69,14 @@ class Stopping(NamedTuple):
     a full loss is judged, from one evaluation to the next. A budget of steps is `num_steps`.
     With either of them every step is watched. `steps` and `last_loss` are then those of that step exactly; the
     facts of the tail are about the whole window that it stands in, and observers see that window to its end.
+
+    Examples
+    --------
+    >>> import jax, optax, gdx
+    >>> stopping = gdx.Stopping(gradient_norm=1e-3)  # ends a run at the first such step
+    >>> run = gdx.sweep(gdx.problems.quadratic([2.0], start=[1.0]), optax.sgd, num_steps=1_000, stopping=stopping)
+    >>> bool(run([0.25], jax.random.split(jax.random.key(0), 1)).steps.max() < 100)
+    True
     """
 
     converged: bool = False
@@ -98,6 +115,15 @@ class Runs(NamedTuple):
     The tail is the last W steps before the run ended, also when it retired early. A run that stopped being finite or
     blew up has no tail: NaN, and 0 for `loss_rises`. Lanes leave between blocks of steps only, so `steps` of a run that
     retired early as converged or repeating counts to the end of its block.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> runs.steps.shape, runs.steps[0].tolist()
+    ((4, 2), [1000, 1000])
+    >>> bool((runs.last_loss[0] < runs.first_loss[0]).all())
+    True
     """
 
     stopped: Fact

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.problems.base import Problem
-from gdx.records import sharing
+from gdx.records import legend, sharing
 from gdx.sweeps import Runs, Stop
 from gdx.verdicts.rest import Verdict, evidence, namespace, verdicts
 from gdx.verdicts.training import TrainingVerdict, training_verdicts
@@ -21,16 +21,35 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Int8
 
 
+@legend
 class Answer(enum.IntEnum):
-    """How a run answers a criterion."""
+    """How a run answers a criterion.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> [gdx.Answer(int(code)).name for code in gdx.answers(runs)[:, 0]]
+    ['MET', 'MET', 'FAILED', 'FAILED']
+    """
 
     FAILED = 0
+    """The run does not meet it, and a longer horizon would not help."""
     MET = 1
+    """The run meets it."""
     UNDECIDED = 2
     """Merely unfinished: no failure."""
 
 
 CRITERIA = ("converged", "stable", "bounded", "improved", "trains")
+"""Names of the ready-made criteria, each a function of its own: `gdx.converged`, `gdx.stable` and so on.
+
+Examples
+--------
+>>> from gdx.verdicts import CRITERIA
+>>> CRITERIA
+('converged', 'stable', 'bounded', 'improved', 'trains')
+"""
 
 Criterion = str | Callable[[Runs], Any]
 """A name among `CRITERIA`, or a function `runs -> answers`."""
@@ -68,6 +87,16 @@ def answers(runs: Runs, criterion: Criterion = "converged", tolerance: float | N
     ------
     ValueError
         If there is no such criterion, or a function gives no answers [S, R].
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> gdx.answers(runs, lambda runs: runs.last_loss < 1e-9)  # 1 met, 0 failed, see gdx.Answer
+    array([[1, 1],
+           [1, 1],
+           [0, 0],
+           [0, 0]], dtype=int8)
     """
     check_criterion(criterion)
     xp, facts = namespace(runs)
@@ -147,6 +176,14 @@ def default_criterion(problem: Any, runs: Runs, tolerance: float | None = None) 
         root of machine precision of the way from the median first loss to it: "converged" if at least half of them
         have converged, "trains" if most are still moving. The small gradient of a network that died, at a larger loss,
         so never makes "converged" the choice.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> from gdx.verdicts import default_criterion
+    >>> default_criterion(problem, runs)
+    'converged'
     """
     if isinstance(problem, Problem):
         if problem.batches is not None:
@@ -188,31 +225,70 @@ def trains(runs: Runs) -> Bool[Array, "S R"]:
     """Whether a run reached, late, a loss nearer to the best of all runs than to that of learning nothing.
 
     So all runs of a problem that there are belong together; see `training_verdicts`.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> gdx.trains(runs)[:, 0]
+    array([ True,  True, False, False])
     """
     return answers(runs, "trains") == Answer.MET
 
 
 @_to_a_tolerance
 def converged(runs: Runs, tolerance: float | None = None) -> Bool[Array, "S R"]:
-    """Whether the gradient norm stayed at or below the tolerance over the whole tail."""
+    """Whether the gradient norm stayed at or below the tolerance over the whole tail.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> gdx.converged(runs)[:, 0], gdx.converged(runs, tolerance=1e-30)[:, 0]
+    (array([ True,  True, False, False]), array([False, False, False, False]))
+    """
     return answers(runs, "converged", tolerance) == Answer.MET
 
 
 @_to_a_tolerance
 def stable(runs: Runs, tolerance: float | None = None) -> Bool[Array, "S R"]:
-    """Whether a run has converged, or its loss did not rise once in the tail."""
+    """Whether a run has converged, or its loss did not rise once in the tail.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> gdx.stable(runs)[:, 0]
+    array([ True,  True, False, False])
+    """
     return answers(runs, "stable", tolerance) == Answer.MET
 
 
 @_of_facts_alone
 def bounded(runs: Runs) -> Bool[Array, "S R"]:
-    """Whether a run did not diverge within its horizon; a slow diverger looks bounded until it shows."""
+    """Whether a run did not diverge within its horizon; a slow diverger looks bounded until it shows.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> gdx.bounded(runs)[:, 0]
+    array([ True,  True, False, False])
+    """
     return answers(runs, "bounded") == Answer.MET
 
 
 @_of_facts_alone
 def improved(runs: Runs) -> Bool[Array, "S R"]:
-    """Whether the mean loss over the tail is below the first loss."""
+    """Whether the mean loss over the tail is below the first loss.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> gdx.improved(runs)[:, 0]
+    array([ True,  True, False, False])
+    """
     return answers(runs, "improved") == Answer.MET
 
 
@@ -228,6 +304,15 @@ def check_criterion(criterion: Criterion) -> None:
     ------
     ValueError
         With the names that do.
+
+    Examples
+    --------
+    >>> from gdx.verdicts import check_criterion
+    >>> check_criterion("converged")
+    >>> check_criterion("convergd")
+    Traceback (most recent call last):
+        ...
+    ValueError: criterion: 'convergd' is unknown; choose from converged, ...
     """
     if not callable(criterion) and criterion not in CRITERIA:
         raise ValueError(
@@ -248,6 +333,14 @@ def criterion_name(criterion: Criterion) -> str:
     -------
     str
         A function's own name.
+
+    Examples
+    --------
+    >>> from gdx.verdicts import criterion_name
+    >>> def halved(runs):
+    ...     return runs.last_loss < runs.first_loss / 2
+    >>> criterion_name("trains"), criterion_name(halved)
+    ('trains', 'halved')
     """
     if isinstance(criterion, str):
         return criterion

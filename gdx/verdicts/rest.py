@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.checks import check_number
+from gdx.records import legend
 from gdx.sweeps import Runs, Stop
 from gdx.sweeps.state import is_bad
 
@@ -29,8 +30,17 @@ ROUNDING = 1000.0
 """Machine epsilons of the first loss, or of the first gradient norm, below which nothing is told from rounding."""
 
 
+@legend
 class Verdict(enum.IntEnum):
-    """What became of a run."""
+    """What became of a run.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> [gdx.Verdict(int(code)).name for code in gdx.verdicts(runs)[:, 0]]
+    ['CONVERGED', 'CONVERGED', 'DIVERGED', 'DIVERGED']
+    """
 
     CONVERGED = 0
     """The gradient norm stayed at or below the tolerance over the whole tail, and the horizon's second half does not
@@ -111,6 +121,16 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
 
     Without gradients nothing can be called converged or settling, without cycles nothing aperiodic; such runs are
     undecided.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> gdx.verdicts(runs)  # codes of gdx.Verdict
+    array([[0, 0],
+           [0, 0],
+           [4, 4],
+           [4, 4]], dtype=int8)
     """
     xp, facts = namespace(runs)
     seen = evidence(xp, facts, tolerance)

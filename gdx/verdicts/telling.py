@@ -43,6 +43,17 @@ def told(runs: Runs) -> str:
     Returns
     -------
     str
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> from gdx.verdicts import told
+    >>> print(told(runs))
+    Runs [4, 2]: 8 runs at step sizes 0.1 .. 1, of up to 1000 steps
+    verdicts: 4 converged, 4 diverged
+    as training: 4 trained, 4 blown up
+    best loss: 5.82418e-47 at step size 0.1; at the start 4.49369, the median of all
     """
     if not runs.is_concrete:
         return repr(runs)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.records import record
+from gdx.records import legend, record
 from gdx.sweeps import Runs
 from gdx.verdicts.rest import evidence, namespace
 
@@ -31,8 +31,17 @@ LEAP = 2.0
 """Times the usual largest loss of trained runs that a burst exceeds, which leaves out the noise of batches."""
 
 
+@legend
 class TrainingVerdict(enum.IntEnum):
-    """What became of a run as training."""
+    """What became of a run as training.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> [gdx.TrainingVerdict(int(code)).name for code in gdx.training_verdicts(runs)[:, 0]]
+    ['TRAINED', 'TRAINED', 'BLOWN_UP', 'BLOWN_UP']
+    """
 
     TRAINED = 0
     """Its late loss is below halfway between that of learning nothing and the best of the sweep."""
@@ -51,7 +60,17 @@ class TrainingVerdict(enum.IntEnum):
 
 @record
 class TrainingLevel(NamedTuple):
-    """What the runs of one sweep are held against, numbers."""
+    """What the runs of one sweep are held against, numbers.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> from gdx.verdicts import training_level
+    >>> level = training_level(runs)
+    >>> bool(level.best < level.halfway < level.chance)
+    True
+    """
 
     chance: Any
     """Loss of learning nothing."""
@@ -88,6 +107,13 @@ def training_verdicts(runs: Runs) -> Int8[Array, "S R"]:
     above, but for one that still falls and is nearer to halfway than to chance. Where there is no one step size, or no
     start trains, it is dead if its loss was once worse than at the start and no longer falls, too slow if it never was
     and either falls or has hardly moved, as a network may that died at once, and otherwise undecided.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> [gdx.TrainingVerdict(int(code)).value for code in gdx.training_verdicts(runs)[:, 0]]
+    [0, 0, 4, 4]
     """
     xp, facts = namespace(runs)
     level = training_level(runs)
@@ -155,6 +181,14 @@ def training_level(runs: Runs) -> TrainingLevel:
     the plateau, if there is one, to which the runs at the largest step sizes come back whatever their start. Starts may
     lie far above chance, so that a dead network has "improved" on them. Parameters of zero that fit perfectly, as the
     minimum of a quadratic, are no chance.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> from gdx.verdicts import training_level
+    >>> bool(training_level(runs).best < 1e-9)
+    True
     """
     xp, facts = namespace(runs)
     seen = evidence(xp, facts, None)

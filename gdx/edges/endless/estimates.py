@@ -6,12 +6,21 @@ import enum
 import math
 from typing import NamedTuple
 
-from gdx.records import record
+from gdx.records import legend, record
 from gdx.wording import with_bar
 
 
+@legend
 class EstimateKind(enum.Enum):
-    """What ends convergence at an edge; it belongs to a problem and a start, not to the problem."""
+    """What ends convergence at an edge; it belongs to a problem and a start, not to the problem.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> edge.estimate.kind.value
+    'linear'
+    """
 
     LINEAR = "linear"
     """The minimum loses its stability on a loss that is quadratic all the way: beyond it the run grows without
@@ -36,6 +45,13 @@ class Estimate(NamedTuple):
     Where a minimum that stands alone loses its stability, it is the step size at which the largest eigenvalue of the
     whole step, linearised there, passes the unit circle; elsewhere it is extrapolated from the cycles above the edge,
     or bisected. It is given only where the sweep's own bracket, widened by what a finite horizon shifts it, holds it.
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> round(edge.estimate.value, 6), edge.estimate.error < 1e-6, edge.estimate.kind.name
+    (0.38, True, 'LINEAR')
     """
 
     value: float

@@ -23,7 +23,15 @@ MARGIN = 0.01
 
 @record
 class LineSearchState(NamedTuple):
-    """What a line search remembers from step to step."""
+    """What a line search remembers from step to step.
+
+    Examples
+    --------
+    Continues the example of `gdx.optimizers.scale_by_wolfe`.
+
+    >>> float(state.step_size), bool(state.failed), int(state.num_evaluations)
+    (0.1, False, 2)
+    """
 
     step_size: jax.Array
     """Accepted last, the first trial of the next search."""

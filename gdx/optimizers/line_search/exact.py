@@ -43,6 +43,14 @@ def scale_by_exact_search(
 
     Source: Cauchy, "Methode generale pour la resolution des systemes d'equations simultanees", 1847; Nocedal & Wright,
     Numerical Optimization, section 3.3.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> loss, w = lambda w: 5.0 * jnp.sum(w**2), jnp.ones(1)
+    >>> method, gradient = gdx.optimizers.scale_by_exact_search(), jax.grad(loss)(w)
+    >>> method.update(-gradient, method.init(w), w, value=loss(w), grad=gradient, value_fn=loss)[0].round(6)
+    Array([-1.], dtype=float64)
     """
     pair = searching(lambda along, first_trial: minimise_along(along, first_trial, max_trials, tolerance), 1.0)
     return keep_dtypes(optax.GradientTransformationExtraArgs(*pair))
@@ -67,6 +75,14 @@ def steepest_descent(
     Returns
     -------
     optax.GradientTransformationExtraArgs
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> bowl = gdx.problems.quadratic([1.0, 10.0], start=[10.0, 1.0])
+    >>> path = gdx.trajectory(bowl, gdx.optimizers.steepest_descent(), jax.random.key(0), num_steps=3)
+    >>> (path.loss[1:] / path.loss[:-1]).round(6)  # from the worst start, (9 / 11)^2 at every step
+    Array([0.669421, 0.669421, 0.669421], dtype=float64)
     """
     exact = scale_by_exact_search(tolerance=tolerance, max_trials=max_trials)
     return keep_dtypes(optax.chain(optax.scale(-1.0), exact, optax.scale_by_learning_rate(step_size, flip_sign=False)))

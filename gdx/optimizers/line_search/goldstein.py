@@ -58,6 +58,15 @@ def scale_by_goldstein(
 
     Source: Nocedal & Wright, Numerical Optimization, section 3.1. They give the bounds, not how to search; the bracket
     and its parabolas are gdx's.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> loss, w = lambda w: 5.0 * jnp.sum(w**2), jnp.ones(1)
+    >>> method, gradient = gdx.optimizers.scale_by_goldstein(), jax.grad(loss)(w)
+    >>> updates, state = method.update(-gradient, method.init(w), w, value=loss(w), grad=gradient, value_fn=loss)
+    >>> bool(loss(w + updates) < 0.5 * loss(w)), bool(state.failed)
+    (True, False)
     """
     check_positive("first_step", first_step)
     check_between("c", c, 0, 0.5)
@@ -97,5 +106,13 @@ def goldstein(
     ------
     ValueError
         As `scale_by_goldstein`.
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> bowl = gdx.problems.quadratic([1.0, 10.0], start=[1.0, 1.0])
+    >>> path = gdx.trajectory(bowl, gdx.optimizers.goldstein(1e-6), jax.random.key(0), num_steps=3)
+    >>> bool((path.loss[1:] < path.loss[:-1]).all())
+    True
     """
     return optax.chain(optax.scale(-1.0), scale_by_goldstein(step_size, c=c, max_trials=max_trials))

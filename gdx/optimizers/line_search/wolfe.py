@@ -67,6 +67,15 @@ def scale_by_wolfe(
 
     Source: Nocedal & Wright, Numerical Optimization, section 3.1; the bracket is that of Lewis & Overton, "Nonsmooth
     optimization via quasi-Newton methods", 2013, with interpolation between its bisections.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, gdx
+    >>> loss, w = lambda w: 5.0 * jnp.sum(w**2), jnp.ones(1)
+    >>> method, gradient = gdx.optimizers.scale_by_wolfe(), jax.grad(loss)(w)
+    >>> updates, state = method.update(-gradient, method.init(w), w, value=loss(w), grad=gradient, value_fn=loss)
+    >>> bool(loss(w + updates) < loss(w)), bool(0 < state.step_size < 0.2)
+    (True, True)
     """
     check_positive("first_step", first_step)
     check_between("c1", c1, 0, 1)
@@ -108,5 +117,13 @@ def wolfe(
     ------
     ValueError
         As `scale_by_wolfe`.
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> bowl = gdx.problems.quadratic([1.0, 10.0], start=[1.0, 1.0])
+    >>> path = gdx.trajectory(bowl, gdx.optimizers.wolfe(1e6), jax.random.key(0), num_steps=3)
+    >>> bool((path.loss[1:] < path.loss[:-1]).all())
+    True
     """
     return optax.chain(optax.scale(-1.0), scale_by_wolfe(step_size, c1=c1, c2=c2, max_trials=max_trials))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import enum
 from typing import TYPE_CHECKING, NamedTuple
 
-from gdx.records import record
+from gdx.records import legend, record
 from gdx.studies.stability.found import Margin
 
 if TYPE_CHECKING:
@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
 
+@legend
 class Kind(enum.Enum):
-    """What is changed, from the smallest change to the largest: of those that save, the first is to blame."""
+    """What is changed, from the smallest change to the largest: of those that save, the first is to blame.
+
+    Examples
+    --------
+    Continues the example of `gdx.autopsy`.
+
+    >>> found.blame.kind.name
+    'BATCH'
+    """
 
     WIDTH = "width of numbers"
     """The same batches, steps and formulas in wider numbers: only rounding and overflow are taken away."""
@@ -36,7 +45,15 @@ class Kind(enum.Enum):
 
 @record
 class Tried(NamedTuple):
-    """One thing changed, and what became of the run with it."""
+    """One thing changed, and what became of the run with it.
+
+    Examples
+    --------
+    Continues the example of `gdx.autopsy`.
+
+    >>> found.blame.saves, found.blame.batch
+    (True, 7)
+    """
 
     kind: Kind | None
     """What was changed; None for nothing, and for changes that show something but could be no remedy."""
@@ -63,7 +80,15 @@ class Tried(NamedTuple):
 
 @record
 class Autopsy(NamedTuple):
-    """Why a run blew up within a few steps, as far as changing one thing at a time can tell."""
+    """Why a run blew up within a few steps, as far as changing one thing at a time can tell.
+
+    Examples
+    --------
+    Continues the example of `gdx.autopsy`.
+
+    >>> found.has_spike, found.blame.batch
+    (True, 7)
+    """
 
     has_spike: bool
     """Whether the loss of the unchanged run, on batches held fixed, rises by more than noise at all."""

@@ -100,8 +100,18 @@ def autopsy(
 
     Examples
     --------
-    >>> found = gdx.autopsy(loss, optax.adam(1e-2), params=params, opt_state=opt_state, batches=batches)
-    >>> print(found)
+    The labels of one batch are garbage.
+
+    >>> import jax.numpy as jnp, numpy as np, optax, gdx
+    >>> inputs = np.random.default_rng(1).normal(size=(12, 16, 4))
+    >>> targets = inputs.sum(axis=-1)
+    >>> targets[7] *= -300
+    >>> def squares(w, batch):
+    ...     return jnp.mean((batch[0] @ w - batch[1]) ** 2)
+    >>> sgd, w = optax.sgd(0.05), jnp.full(4, 0.9)
+    >>> found = gdx.autopsy(squares, sgd, params=w, opt_state=sgd.init(w), batches=(inputs, targets))
+    >>> found.blame.name
+    'batch 7 left out'
     """
     began = time.perf_counter()
     tell = progress or (lambda *args: None)

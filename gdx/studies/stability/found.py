@@ -7,7 +7,7 @@ import math
 from typing import TYPE_CHECKING, NamedTuple
 
 from gdx.edges import Bracket
-from gdx.records import record
+from gdx.records import legend, record
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,8 +16,17 @@ if TYPE_CHECKING:
     from gdx.sweeps import Runs
 
 
+@legend
 class StepVerdict(enum.Enum):
-    """Of the step size that a job is run with."""
+    """Of the step size that a job is run with.
+
+    Examples
+    --------
+    Continues the example of `gdx.stability`.
+
+    >>> found.verdict.value
+    'safe'
+    """
 
     SAFE = "safe"
     """Every start trains, also at step sizes half as large again."""
@@ -31,19 +40,37 @@ class StepVerdict(enum.Enum):
     """Nobody said which it is, or nothing trains, or the two roads disagree."""
 
 
+@legend
 class Reached(enum.Enum):
-    """How far the budget went."""
+    """How far the budget went.
+
+    Examples
+    --------
+    Continues the example of `gdx.stability`.
+
+    >>> found.reached.value
+    'runs over the whole horizon'
+    """
 
     CURVATURE = "curvature of one batch"
     """Nothing was trained."""
     SHORT_RUNS = "runs over a part of the horizon"
     """Their edge may not be that of the whole."""
     FULL_RUNS = "runs over the whole horizon"
+    """Of as many steps as were asked for."""
 
 
 @record
 class Curve(NamedTuple):
-    """Loss against step size, as a learning-rate finder's user knows it, but of whole runs."""
+    """Loss against step size, as a learning-rate finder's user knows it, but of whole runs.
+
+    Examples
+    --------
+    Continues the example of `gdx.stability`.
+
+    >>> found.curve.losses.shape[0] == len(found.curve.step_sizes), found.curve.halfway < found.curve.chance
+    (True, True)
+    """
 
     step_sizes: Float[np.ndarray, " P"]
     """All that were run, ascending."""
@@ -61,7 +88,15 @@ class Curve(NamedTuple):
 
 @record
 class RangeTest(NamedTuple):
-    """One run of which the step size grows at every step, and where the usual rules would point."""
+    """One run of which the step size grows at every step, and where the usual rules would point.
+
+    Examples
+    --------
+    Continues the example of `gdx.stability`.
+
+    >>> sorted(found.range_test.suggestions)
+    ['minimum / 10', 'steepest', 'valley']
+    """
 
     step_sizes: Float[np.ndarray, " N"]
     """At every step, ascending."""
@@ -73,7 +108,15 @@ class RangeTest(NamedTuple):
 
 @record
 class Margin(NamedTuple):
-    """Curvature's view of one run: step size times sharpness over threshold, which is 1 at the edge of stability."""
+    """Curvature's view of one run: step size times sharpness over threshold, which is 1 at the edge of stability.
+
+    Examples
+    --------
+    Continues the example of `gdx.stability`.
+
+    >>> found.margin.margins.shape == found.margin.steps.shape
+    True
+    """
 
     step_size: float
     """Of the run."""
@@ -97,7 +140,15 @@ class Margin(NamedTuple):
 
 @record
 class Cause(NamedTuple):
-    """One thing changed, and what that did to the edge."""
+    """One thing changed, and what that did to the edge.
+
+    Examples
+    --------
+    Continues the example of `gdx.stability`.
+
+    >>> all(cause.factor > 0 for cause in found.causes if cause.is_sure)
+    True
+    """
 
     name: str
     """What was changed."""
@@ -121,7 +172,15 @@ class Cause(NamedTuple):
 
 @record
 class Trust(NamedTuple):
-    """What the second road said: the same runs in a plain jitted optax loop, which shares nothing with the sweep."""
+    """What the second road said: the same runs in a plain jitted optax loop, which shares nothing with the sweep.
+
+    Examples
+    --------
+    Continues the example of `gdx.stability`.
+
+    >>> found.trust.num_agree <= found.trust.num_runs
+    True
+    """
 
     num_runs: int
     """Made again."""
@@ -135,7 +194,15 @@ class Trust(NamedTuple):
 
 @record
 class Stability(NamedTuple):
-    """How large the step of one job may be, how close it is, why it blows up and what would help."""
+    """How large the step of one job may be, how close it is, why it blows up and what would help.
+
+    Examples
+    --------
+    Continues the example of `gdx.stability`.
+
+    >>> found.largest_step.lower > 0.03, found.good.lower < found.best < found.good.upper
+    (True, True)
+    """
 
     step_size: float | None
     """The present one."""

@@ -111,9 +111,11 @@ def stability(
 
     Examples
     --------
+    >>> import optax, gdx
     >>> digits = gdx.problems.logistic_regression("digits", batch_size=64)
-    >>> found = gdx.stability(digits, optax.adam, step_size=0.03, num_steps=100, budget=20.0)
-    >>> print(found)
+    >>> found = gdx.stability(digits, optax.adam, step_size=0.03, num_steps=100, budget=60.0)
+    >>> found.verdict.name, 1 < found.headroom < 100
+    ('SAFE', True)
     """
     num_steps = check_count("num_steps", num_steps, "pass the horizon in steps")
     check_number("budget", budget, 0, math.inf, "pass seconds")

@@ -43,6 +43,12 @@ def verification_checks() -> list[Check]:
     Returns
     -------
     list
+
+    Examples
+    --------
+    >>> from gdx.studies.verification import verification_checks
+    >>> sum(check.number for check in verification_checks())
+    160
     """
     return [check for subject in SUBJECTS for check in subject.checks()]
 
@@ -87,7 +93,8 @@ def verify(
 
     Examples
     --------
-    >>> found = gdx.studies.verify(seed=1, only="threshold")
+    >>> import gdx
+    >>> found = gdx.verify(seed=1, only="threshold-descent")
     >>> found.failed
     ()
     """

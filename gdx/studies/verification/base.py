@@ -21,7 +21,15 @@ if TYPE_CHECKING:
 
 @record
 class Check(NamedTuple):
-    """One closed form and the way to measure it, at any number of random parameter values."""
+    """One closed form and the way to measure it, at any number of random parameter values.
+
+    Examples
+    --------
+    >>> from gdx.studies.verification import verification_checks
+    >>> check = verification_checks()[0]
+    >>> check.name, check.kind
+    ('threshold-descent', 'threshold')
+    """
 
     name: str
     """Its rows are called name-1, name-2, ..."""
@@ -50,7 +58,16 @@ class Check(NamedTuple):
 
 @record
 class Claim(NamedTuple):
-    """One row: a closed form at one set of parameter values, beside its measurement."""
+    """One row: a closed form at one set of parameter values, beside its measurement.
+
+    Examples
+    --------
+    Continues the example of `gdx.verify`.
+
+    >>> row = found.rows[0]
+    >>> row.error <= row.bound
+    True
+    """
 
     name: str
     """Of the row; `only` finds it by that."""
@@ -78,7 +95,15 @@ class Claim(NamedTuple):
 
 @record
 class Verification(NamedTuple):
-    """All rows, and what it takes to repeat them."""
+    """All rows, and what it takes to repeat them.
+
+    Examples
+    --------
+    Continues the example of `gdx.verify`.
+
+    >>> found.seed, len(found.rows) > 0, all(row.passed for row in found.rows)
+    (1, True, True)
+    """
 
     rows: tuple[Claim, ...]
     """One a claim."""
