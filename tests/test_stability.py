@@ -449,3 +449,10 @@ def test_a_change_moves_the_edge_only_beyond_where_starts_train_and_fail_in_turn
     assert not _is_sure(cause(1.4, 1.4), control, 1.0, 1.2)
     assert _is_sure(cause(0.5, 0.5), control, 1.0, 1.2)
     assert not _is_sure(cause(0.5, 0.5), control, 1.0, 10.0)
+
+
+def test_features_that_were_standardised_over_more_rows_are_left_alone():
+    digits = gdx.problems.digits_mlp(examples=256, batch_size=32)
+    assert "features standardised" not in variants_of(digits, keys(1)[0])
+    raw = gdx.problems.logistic_regression("breast-cancer", scale=None, batch_size=32)
+    assert "features standardised" in variants_of(raw, keys(1)[0])

@@ -22,8 +22,9 @@ MOST_BATCHES = 64
 """From which means and standard deviations of features are taken."""
 CONSTANT = 1e-6
 """Standard deviation over the largest value up to which a feature never varies, but for rounding."""
-UNEVEN = 2.0
-"""Ratio of two features' standard deviations, or of a mean to its own, from which features count as unscaled."""
+UNEVEN = 3.0
+"""Ratio of the largest standard deviation to the median, or of a mean to its own or that, from which features count as
+unscaled."""
 
 
 def variants_of(problem: Problem, key: chex.PRNGKey) -> dict[str, Callable[[], Problem]]:
@@ -128,8 +129,9 @@ def _features(problem, key):
     varies = deviation > CONSTANT * np.max(np.abs(rows), axis=0)
     if not np.all(np.isfinite(rows)) or not varies.any():
         return None
-    spread = np.max(deviation[varies]) / np.min(deviation[varies])
-    is_uneven = max(spread, np.max(np.abs(mean[varies]) / deviation[varies])) > UNEVEN
+    # Features that hardly ever vary make no curvature: the largest are held against the median.
+    usual = np.sort(deviation[varies])[(np.count_nonzero(varies) - 1) // 2]
+    is_uneven = max(np.max(deviation) / usual, np.max(np.abs(mean) / np.maximum(deviation, usual))) > UNEVEN
     return (tables[0], mean, np.where(varies, deviation, np.inf)) if is_uneven else None
 
 
