@@ -1,4 +1,12 @@
-"""How close a running job is to its edge, watched from inside of its optimizer."""
+"""How close a running job is to its edge, watched from inside of its optimizer.
+
+The updates stay what they are; the state tells the margin, 1 at the edge. With mini-batches write `loss(params,
+batch)` and pass `batch=` to `update`; a quarter of the training batch is enough. The margin follows the sharpness
+from below, a few measurements behind; at `every=10` it costs 24 to 33 % of a training step for all of the batch and 9
+to 21 % for a quarter (an MLP of 1e6 parameters, bench/margin.py). A step size given as a number is in the state: one
+compiled training step serves all of them, and whoever wants another later changes it there,
+`state._replace(step_size=...)`, or in the optimizer's own state where that carries one.
+"""
 
 from __future__ import annotations
 
