@@ -58,6 +58,7 @@ What can be trusted, and what not. Where a test or a benchmark holds a statement
   of workers; they may depend on the kind of device and the number of cores. `gdx.sweep` says what is guaranteed.
 - Optimizers that divide by running second moments have no prediction before training, since their threshold belongs
   to the Hessian as their preconditioner bends it; `gdx edge` and `gdx.edge_margin` read that once there is one.
+- `gdx transition` tells where runs came to rest: at which losses, and whether curvature is positive there.
 - What takes longer than two seconds shows a bar on a terminal; `progress=False` turns it off, a function of your own
   takes its place.
 """

@@ -35,7 +35,7 @@ SLOW = (
     "gdx.studies.",
     "gdx.sweeps.runs.Stopping",
 )
-SLOW_PACKAGES = ("gdx.edges", "gdx.optimizers", "gdx.problems", "gdx.studies")
+SLOW_PACKAGES = ("gdx.edges", "gdx.observers", "gdx.optimizers", "gdx.problems", "gdx.studies")
 """Those whose own docstring sweeps."""
 
 
