@@ -4,11 +4,12 @@ A family is any callable `step_size -> optax transformation`. `gdx.sweep` runs o
 starts at once, `gdx.critical_step_size` finds where the runs' verdict changes, `gdx.curvature_threshold` says what
 theory expects. `gdx.stability` puts all of it to work on a training job, `gdx.autopsy` on one that blew up,
 `gdx.edge_margin` inside a running one. What each package holds is told by its own docstring, as in
-`help(gdx.problems)`.
+`help(gdx.problems)`; beside those that are names here there are `gdx.edges`, `gdx.sweeps`, `gdx.stepping`,
+`gdx.verdicts` and `gdx.reports`.
 
 Examples
 --------
-Other examples of gdx stand alone or say which one they continue; many continue this one.
+Other examples of gdx stand alone or say which one they continue; many continue this one. All are run in float64.
 
 >>> import functools
 >>> import jax, jax.numpy as jnp, numpy as np, optax, gdx
