@@ -22,7 +22,10 @@ from gdx.cli.verify import verify
 
 __all__ = ["app", "main"]
 
-app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=gdx.__doc__)
+SAYS = (gdx.__doc__ or "").partition("\n")[0]
+"""The rest of it is for Python."""
+
+app = typer.Typer(add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, help=SAYS)
 app.command("list")(list_names)
 app.command()(transition)
 app.command()(trajectory)

@@ -1,4 +1,24 @@
-"""Questions that a person asks, each answered by composing the rest."""
+"""Questions that a person asks, each answered by composing the rest.
+
+A study is one file here with two lines in this one. It returns values, draws and saves nothing, and a test holds its
+answer to a closed form.
+
+Examples
+--------
+One to copy, as `basins.py`:
+
+>>> from typing import NamedTuple
+>>> import jax, numpy as np, optax, gdx
+>>> class Basins(NamedTuple):
+...     step_sizes: np.ndarray  # [S]
+...     share: np.ndarray  # [S], in [0, 1]
+>>> def basins(problem, family, step_sizes, keys, *, num_steps) -> Basins:
+...     runs = gdx.sweep(problem, family, num_steps=num_steps)(step_sizes, keys)
+...     return Basins(np.asarray(step_sizes), np.asarray(gdx.converged(runs)).mean(axis=1))
+>>> keys = jax.random.split(jax.random.key(0), 2)
+>>> basins(gdx.problems.quadratic([1.0]), optax.sgd, [0.5, 2.5], keys, num_steps=500).share
+array([1., 0.])
+"""
 
 from gdx.studies.autopsy import Autopsy, autopsy
 from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size

@@ -34,7 +34,7 @@ class Answer(enum.IntEnum):
     """
 
     FAILED = 0
-    """The run does not meet it, and a longer horizon would not help."""
+    """The run does not meet it, and is not merely unfinished."""
     MET = 1
     """The run meets it."""
     UNDECIDED = 2

@@ -109,6 +109,9 @@ def stability(
     where that one says otherwise there is no number. Causes are not asserted: every one of them is the same sweep with
     one thing changed, held against a control beside it.
 
+    `gdx stability my_module:problem --step-size 0.03` asks the same on the command line; `gdx.plots.stability(found)`
+    draws the answer, with loss against step size as a learning-rate finder shows it.
+
     Examples
     --------
     >>> import optax, gdx
