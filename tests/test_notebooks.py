@@ -63,6 +63,16 @@ def test_a_committed_notebook_is_valid_and_keeps_its_pictures(path):
 
 
 @each_notebook
+def test_a_committed_notebook_opens_with_the_picture_that_it_ends_in(path):
+    notebook = read(path)
+    first = notebook.cells[0]
+    pictures = [output["data"]["image/png"] for output in outputs_of(notebook) if "image/png" in output.get("data", {})]
+    assert first.cell_type == "markdown"
+    assert "](attachment:picture.png)" in first.source
+    assert "".join(first.attachments["picture.png"]["image/png"].split()) == "".join(pictures[-1].split())
+
+
+@each_notebook
 def test_a_committed_notebook_was_executed_once_from_top_to_bottom(path):
     counts = [cell.execution_count for cell in read(path).cells if cell.cell_type == "code"]
     assert counts == list(range(1, len(counts) + 1))

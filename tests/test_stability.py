@@ -301,6 +301,13 @@ def test_layers_are_told_apart_by_name_and_neighbours_taken_together_where_there
     assert [leaf for leaves in many.values() for leaf in leaves] == list(range(20))
 
 
+def test_a_list_of_layers_is_as_many_groups_and_not_one():
+    layer = {"w": jnp.ones(1), "b": jnp.ones(1)}
+    groups = groups_of({"hidden": [layer, layer], "out": layer})
+    assert groups == {"hidden[0]": [0, 1], "hidden[1]": [2, 3], "out": [4, 5]}
+    assert list(groups_of({"weights": [jnp.ones(1), jnp.ones(1)], "bias": jnp.ones(1)})) == ["bias", "weights"]
+
+
 def test_batches_of_half_the_size_keep_the_scale_of_the_loss():
     # Rows of one batch that are all alike, so that halves add up.
     alike = gdx.problem(

@@ -126,8 +126,11 @@ def groups_of(params: chex.ArrayTree) -> dict[str, list[int]]:
         depth += 1
     groups: dict[str, list[int]] = {}
     for i, path in enumerate(paths):
+        # A list of layers is as many layers, not one.
+        listed = len(path) > depth + 2 and _is_index(path[depth + 1])
         name = jax.tree_util.keystr(path[depth : depth + 1], simple=True) or "all"
-        groups.setdefault(f"[{name}]" if name.isdigit() else name, []).append(i)
+        name = f"[{name}]" if name.isdigit() else name
+        groups.setdefault(f"{name}[{_plain(path[depth + 1])}]" if listed else name, []).append(i)
     names = list(groups)
     if len(names) <= MOST_GROUPS:
         return groups
@@ -137,6 +140,14 @@ def groups_of(params: chex.ArrayTree) -> dict[str, list[int]]:
         name = part[0] if len(part) == 1 else f"{part[0]} to {part[-1]}"
         joined[name] = [leaf for one in part for leaf in groups[one]]
     return joined
+
+
+def _plain(key):
+    return jax.tree_util.keystr((key,), simple=True)
+
+
+def _is_index(key):
+    return _plain(key).isdigit()
 
 
 def _keywords(family):
