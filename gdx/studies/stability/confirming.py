@@ -124,21 +124,28 @@ class _Again:
         return Trust(len(self._said), agree, sizes, note)
 
 
-def range_test(train: Callable[..., Any], key: Any) -> RangeTest:
-    """Make a learning-rate range test, a plain run whose step size grows at every step.
+def range_test(train: Callable[..., Any], keys: Any) -> RangeTest:
+    """Make a learning-rate range test, a plain run whose step size grows at every step, from a few starts.
 
     Parameters
     ----------
     train
         As `losses_of` makes it.
-    key
-        Of the start.
+    keys
+        Of the starts, [R].
 
     Returns
     -------
     RangeTest
-        Of fewer steps where the horizon is shorter.
+        Of the first start; of fewer steps where the horizon is shorter.
     """
     step_sizes = np.geomspace(*RANGE)
-    losses = smoothed(train(step_sizes, key))
-    return RangeTest(step_sizes[: len(losses)], losses, suggestions(step_sizes, losses))
+    every = [smoothed(train(step_sizes, key)) for key in keys[:MOST_STARTS]]
+    each = [suggestions(step_sizes, losses) for losses in every]
+    ranges = {name: _finite_range([one[name] for one in each]) for name in each[0]}
+    return RangeTest(step_sizes[: len(every[0])], every[0], each[0], ranges)
+
+
+def _finite_range(values):
+    finite = [value for value in values if math.isfinite(value)]
+    return (min(finite), max(finite)) if finite else (math.nan, math.nan)

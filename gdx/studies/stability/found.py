@@ -104,6 +104,8 @@ class RangeTest(NamedTuple):
     """Smoothed, of the batch at every step; up to where it was four times the best."""
     suggestions: dict[str, float]
     """"steepest", "valley", "minimum / 10": step sizes, NaN where a rule finds none."""
+    ranges: dict[str, tuple[float, float]] = {}  # noqa: RUF012
+    """Smallest and largest of the same over the starts: what one such run hangs on."""
 
 
 @record
@@ -133,9 +135,11 @@ class Margin(NamedTuple):
     note: str
     """Why there is none, where there is none."""
     first: float = math.nan
-    """At the start; NaN where measuring the curvature anew, by Lanczos, does not find what was followed."""
+    """At `first_step`; NaN where measuring the curvature anew, by Lanczos, does not find what was followed."""
     late: float = math.nan
     """Median over the last third of the run; NaN where the same holds at its end."""
+    first_step: int = 0
+    """The first look at which a schedule lets the whole step size through; 0 without one."""
 
 
 @record

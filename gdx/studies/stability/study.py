@@ -20,7 +20,7 @@ from gdx.studies.stability.answering import EDGE, answer_of, without_runs
 from gdx.studies.stability.causes import measure_causes
 from gdx.studies.stability.changes import Changes, changes_of
 from gdx.studies.stability.clock import Clock
-from gdx.studies.stability.confirming import NOT_YET, confirm, range_test
+from gdx.studies.stability.confirming import MOST_STARTS, NOT_YET, confirm, range_test
 from gdx.studies.stability.found import Stability
 from gdx.studies.stability.plain import losses_of
 from gdx.studies.stability.scanning import NOTHING, Reading, read, scan
@@ -32,7 +32,7 @@ from gdx.sweeps.inputs import check_keys
 if TYPE_CHECKING:
     import chex
 
-CONFIRM, WATCH = 0.4, 0.4
+CONFIRM, WATCH = 0.4, 0.6
 """Shares of what is left of the budget after the scan that go into the second road, and of the rest into the margin;
 what remains is for causes."""
 NUM_STARTS = 3
@@ -159,7 +159,8 @@ def _stages(job: _Job, answer: Stability, clock: Clock, progress: Any) -> Iterat
         confirmed = confirmed._replace(largest_step=NOTHING, trust=confirmed.trust._replace(note=note))
     answer = answer_of(job.explored, found, confirmed, job.step_size, job.num_steps)
     yield answer
-    answer = answer._replace(range_test=range_test(train, keys[0]), num_trainings=answer.num_trainings + 1)
+    tests = min(keys.shape[0], MOST_STARTS)
+    answer = answer._replace(range_test=range_test(train, keys), num_trainings=answer.num_trainings + tests)
     yield answer
     clock.spend(WATCH)
     # To compile it takes about as long as the sweep did.

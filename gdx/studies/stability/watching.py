@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -31,6 +32,8 @@ LOOKS = 20
 """Measurements over a run, about; curvature is only followed where it is looked at often."""
 MOST_BATCHES = 8
 """Whose mean loss is looked at: of one batch at a time nothing could be followed."""
+WHOLE = 0.999
+"""Share of a schedule's largest step size at which a warm-up is over."""
 AGREE = 0.2
 """Relative difference from which two measurements of one curvature disagree."""
 RTOL, NUM_ITERS = 0.02, 60
@@ -73,12 +76,13 @@ def margin_of(
         start = jax.eval_shape(problem.init, key)[0]
         still, factors = unscheduled(family, start, steps)
         loss_of = _mean_loss(problem, key, num_steps)
-        run = _watched(problem, family, still, step_size, loss_of, every, int(steps[-1]) + 1)
-        last_look, vector, seen = run(key)
+        begun = int(np.argmax(factors >= WHOLE * np.max(factors)))
+        run = _watched(problem, family, still, step_size, loss_of, every, (int(steps[begun]), int(steps[-1])))
+        first_look, last_look, vector, seen = run(key)
         losses, margins, followed = (np.asarray(one, float)[steps] for one in seen)
         margins = margins * factors
-        again, first_look = _by_lanczos(still, loss_of), _first_look(problem, still, step_size, key)
-        sure = _agree(followed[0], again(first_look)), _agree(followed[-1], again(last_look))
+        again = _by_lanczos(still, loss_of)
+        sure = _agree(followed[begun], again(first_look)), _agree(followed[-1], again(last_look))
     except (ValueError, TypeError, NotImplementedError) as error:
         nothing = np.zeros(0)
         return Margin(step_size, nothing.astype(int), nothing, nothing, nothing, {}, first_line(error))
@@ -90,8 +94,9 @@ def margin_of(
         where = "at the start" if sure[1] else "at the end" if sure[0] else "at the start and at the end"
         note = f"following the curvature and measuring it anew disagree {where}"
     late = float(np.median(margins[-max(margins.size // LATE, 1) :])) if sure[1] else math.nan
-    first = float(margins[0]) if sure[0] else math.nan
-    return Margin(step_size, steps, margins, followed, losses, shares if sure[1] else {}, note, first, late)
+    first = float(margins[begun]) if sure[0] else math.nan
+    shares = shares if sure[1] else {}
+    return Margin(step_size, steps, margins, followed, losses, shares, note, first, late, int(steps[begun]))
 
 
 def _mean_loss(problem: Problem, key: chex.PRNGKey, num_steps: int) -> Callable[..., jax.Array]:
@@ -109,8 +114,11 @@ def _mean_loss(problem: Problem, key: chex.PRNGKey, num_steps: int) -> Callable[
     return loss_of
 
 
-def _watched(problem, family, still, step_size, loss_of, every, num_steps):
-    """A training run beside which the curvature is followed: `key -> (last look, all steps)`."""
+def _watched(problem, family, still, step_size, loss_of, every, looks):
+    """A training run beside which the curvature is followed: `key -> (first look, last look, vector, all steps)`.
+
+    A look is what was looked at: parameters, the model's state, and the memory of the optimizer that stands still.
+    """
     transformation = optax.with_extra_args_support(transformation_of(family, step_size))
     watched = edge_margin(still, step_size, loss_of, every)
 
@@ -120,34 +128,25 @@ def _watched(problem, family, still, step_size, loss_of, every, num_steps):
         draws = batch_key(key)
 
         def step(carry, count):
-            (params, model_state, opt_state, state), _ = carry
+            (params, model_state, opt_state, state), kept = carry
             gradient, new_state, told = _gradient(problem, params, model_state, draws, count)
             updates, opt_state = transformation.update(gradient, opt_state, params, **told)
             # Its own updates go unused: it is at the same parameters, and its memory is of the same gradients.
             state = watched.update(gradient, state, params, batch=model_state, **told)[1]
-            moved: Any = (optax.apply_updates(params, updates), new_state, opt_state, state), (params, model_state)
+            here = params, model_state, state.inner
+            pairs = zip(looks, kept, strict=True)
+            kept = [jax.tree.map(functools.partial(jnp.where, count == at), here, one) for at, one in pairs]
+            moved: Any = (optax.apply_updates(params, updates), new_state, opt_state, state), kept
             moved = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), moved, carry)
             return moved, (told["value"], moved[0][-1].margin, moved[0][-1].sharpness)
 
-        start = params, model_state
-        carry: Any = (params, model_state, transformation.init(params), watched.init(params)), start
-        (end, looked), seen = jax.lax.scan(step, carry, jnp.arange(num_steps, dtype=jnp.int32))
-        return (*looked, end[-1].inner), end[-1].vector, seen
+        state = watched.init(params)
+        kept = [(params, model_state, state.inner)] * len(looks)
+        carry: Any = (params, model_state, transformation.init(params), state), kept
+        (end, kept), seen = jax.lax.scan(step, carry, jnp.arange(looks[-1] + 1, dtype=jnp.int32))
+        return *kept, end[-1].vector, seen
 
     return run
-
-
-def _first_look(problem, still, step_size, key):
-    """What the first look saw: the start, and the memory after one update."""
-
-    @jax.jit
-    def look(key):
-        params, model_state = problem.init(key)
-        transformation = optax.with_extra_args_support(still(step_size))
-        gradient, _, told = _gradient(problem, params, model_state, batch_key(key), jnp.int32(0))
-        return params, model_state, transformation.update(gradient, transformation.init(params), params, **told)[1]
-
-    return look(key)
 
 
 def _gradient(problem, params, model_state, draws, count):

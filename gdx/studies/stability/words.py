@@ -62,7 +62,7 @@ def rows(found: Stability) -> list[tuple[str, str, str]]:
     made += _helps(found)
     if found.is_number:
         made.append(_use(found))
-    finder = ", ".join(f"{name} {size(value)}" for name, value in found.range_test.suggestions.items())
+    finder = ", ".join(_suggested(found.range_test, name) for name in found.range_test.suggestions)
     if finder:
         made.append(("a range test would say", "", finder))
     return [*made, _trust(found), _cost(found)]
@@ -121,10 +121,15 @@ def advice(found: Stability) -> tuple[str, ...]:
     saving = [cause for cause in found.causes if cause.saves] if found.verdict is StepVerdict.BEYOND else []
     helps = saving or [cause for cause in found.causes if cause.is_sure and cause.factor > 1]
     if helps:
-        best = helps[0]
+        # What saves the present step size by no more than chance comes after what surely moves the edge.
+        best = max(helps, key=lambda cause: cause.is_sure)
         what = "saves the present step size and " if best.saves and found.verdict is StepVerdict.BEYOND else ""
         by = f"at least {size(best.factor)}x" if best.note == AT_LEAST else f"{size(best.factor)}x"
         second = f"Of what was changed, {best.name} {what}moves the edge the most, {by}."
+        if not best.is_sure:
+            second = (
+                f"Of what was changed, {best.name} saves the present step size; chance moves the edge as far ({by})."
+            )
     elif any(math.isfinite(cause.factor) for cause in found.causes):
         second = f"Nothing that was changed moves the edge up by more than {NOTABLE:g}x, or than chance does."
     else:
@@ -188,11 +193,12 @@ def _present(found):
         told.append(f"{size(found.best / step)}x below the best")
     text = ", ".join(told)
     if found.margin.step_size == step:
-        late, first = found.margin.late, found.margin.first
-        margins = [f"{late:.2g} late in the run"] * math.isfinite(late) + [f"{first:.2g} at step 0"] * math.isfinite(
-            first
-        )
-        text += f"; curvature margin {', '.join(margins)}" if margins else ""
+        looks = (found.margin.late, "late in the run"), (found.margin.first, f"at step {found.margin.first_step}")
+        margins = [f"{size(margin)} {when}" for margin, when in looks if math.isfinite(margin)]
+        # A network that has died sits on a plain.
+        is_idle = found.curve.chance - found.margin.losses[-1:] < CLOSE * (found.curve.chance - found.best_loss)
+        plain = ", where nothing is learned" if np.any(is_idle) else ""
+        text += f"; curvature margin {', '.join(margins)}{plain}" if margins else ""
     return f"you, at {size(step)}", "", text
 
 
@@ -207,7 +213,7 @@ def _helps(found):
             continue
         tail = ", saves the present step size" if saves else ""
         bound = "at least " if cause.note == AT_LEAST else ""
-        at = f"{size(cause.largest_step.lower)} against {size(cause.largest_step.lower / cause.factor)}"
+        at = f"{size(cause.largest_step.lower)} against {size(cause.largest_step.lower / cause.factor)} beside it"
         text = f"edge {bound}{size(cause.factor)}x, {at}{tail}"
         made.append((f"with {cause.name}", "", text))
     if others:
@@ -235,6 +241,12 @@ def _use(found):
 def _range(pair):
     lower, upper = (size(end) for end in pair)
     return lower if lower == upper else f"{lower} to {upper}"
+
+
+def _suggested(test, name):
+    low, high = test.ranges.get(name, (math.nan, math.nan))
+    by_start = f" ({size(low)} to {size(high)} by start)" if high > NOTABLE * low else ""
+    return f"{name} {size(test.suggestions[name])}{by_start}"
 
 
 def _trust(found):
