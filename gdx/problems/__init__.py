@@ -10,6 +10,7 @@ from gdx.problems.landscapes import *  # noqa: F403  (it says itself which lands
 from gdx.problems.landscapes import landscape_catalogue
 from gdx.problems.loading import epochs_of, from_batches
 from gdx.problems.networks import digits_mlp
+from gdx.problems.parameterisations import LayerScales, layer_scales, mlp
 from gdx.problems.quadratics import quadratic
 from gdx.problems.regression import least_squares, logistic_regression
 from gdx.problems.scaling import Scaling, ScalingState, min_max, robust, standardise
@@ -20,6 +21,7 @@ __all__ = [
     "Epochs",
     "Known",
     "Landscape",
+    "LayerScales",
     "Problem",
     "ProblemEntry",
     "Scaling",
@@ -36,11 +38,13 @@ __all__ = [
     "from_nnx",
     "hard_partner",
     "landscape_catalogue",
+    "layer_scales",
     "least_squares",
     "linear_network",
     "logistic_regression",
     "min_max",
     "minibatches",
+    "mlp",
     "problem",
     "quadratic",
     "quartic",
