@@ -29,6 +29,7 @@ ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "identity": lambda x: x,
 }
 CLASSES = ("digits", "breast-cancer")
+LOSSES = ("cross-entropy", "square")
 BASE_WIDTH = 64
 
 
@@ -118,6 +119,7 @@ def mlp(
     optimizer: str = "sgd",
     base_width: int = BASE_WIDTH,
     activation: str = "tanh",
+    loss: str | None = None,
     bias: bool = True,
     scale: str | None = "standard",
     batch_size: int | None = None,
@@ -133,8 +135,8 @@ def mlp(
     Parameters
     ----------
     data
-        "digits" or "breast-cancer"; or features [M, F] and targets [M], whole numbers from 0 for classes, which are
-        learned by cross-entropy, or floating ones, which are learned by half the mean square.
+        "digits" or "breast-cancer"; or features [M, F] and targets [M], whole numbers from 0 for classes, or
+        floating ones.
     width, depth
         Size of every hidden layer, and their number.
     parameterisation
@@ -150,6 +152,9 @@ def mlp(
         normal(0, 1 / fan in). Only powers of width / base_width are added, as Yang et al. 2022 have it ("base shapes").
     activation
         "tanh", "relu", "gelu" or "identity", which makes it a deep linear network.
+    loss
+        "cross-entropy", the default for classes; or "square", the only one for floating targets: half the squared
+        distance from the target, or from 1 at the class and 0 elsewhere.
     bias
         Whether layers have biases.
     scale
@@ -193,9 +198,18 @@ def mlp(
     falls as 1/width and width^-1/2, and not in muP. Networks of finite width need not be there yet: measure it with
     `gdx transfer`. Adam's eps is beside a gradient of w, which falls as fast as width^-2 in muP: keep it small.
     """
-    inputs, targets, chance = _examples(data, scale)
+    inputs, targets = _examples(data, scale)
     is_classes = np.issubdtype(targets.dtype, np.integer)
-    num_outputs = int(targets.max()) + 1 if is_classes else 1
+    loss = ("cross-entropy" if is_classes else "square") if loss is None else loss
+    if loss not in LOSSES or (loss == "cross-entropy" and not is_classes):
+        raise ValueError(
+            f"loss: {loss!r} does not suit {targets.dtype} targets; pass cross-entropy for classes, or square"
+        )
+    if loss == "square":
+        # One column a class, or the one target there is.
+        targets = np.eye(int(targets.max()) + 1)[targets] if is_classes else targets[:, None]
+    num_outputs = targets.shape[1] if loss == "square" else int(targets.max()) + 1
+    chance = float(np.sum(np.var(targets, axis=0))) / 2 if loss == "square" else entropy(targets)
     depth = check_count("depth", depth, "pass the number of hidden layers")
     widths = (inputs.shape[1], *[width] * depth, num_outputs)
     made = layer_scales(widths, parameterisation, optimizer=optimizer, base_width=base_width)
@@ -207,9 +221,9 @@ def mlp(
 
     def losses(layers, rows):
         outputs = _outputs(layers, rows[0], scales, ACTIVATIONS[activation])
-        if is_classes:
+        if loss == "cross-entropy":
             return optax.softmax_cross_entropy_with_integer_labels(outputs, rows[1])
-        return 0.5 * (outputs[:, 0] - rows[1]) ** 2
+        return 0.5 * jnp.sum((outputs - rows[1].astype(outputs.dtype)) ** 2, axis=1)
 
     known = Known(source="best constant prediction", chance=chance) if chance > 0 else None
     start = _start(widths, scales, bias)
@@ -244,7 +258,7 @@ def _outputs(layers, inputs, scales, activate):
 
 
 def _examples(data, scale):
-    """Features [M, F], targets [M], and the loss of the best constant prediction."""
+    """Features [M, F] and targets [M]."""
     if isinstance(data, str):
         if data not in CLASSES:
             raise ValueError(f"data: {data!r} is unknown; choose {' or '.join(CLASSES)}, or pass features and targets")
@@ -259,7 +273,7 @@ def _examples(data, scale):
             "pass [M, F] and [M]"
         )
     if not np.issubdtype(targets.dtype, np.integer):
-        return inputs, targets.astype(float), float(np.var(targets)) / 2
+        return inputs, targets.astype(float)
     if targets.min() < 0:
         raise ValueError("data: some class is below 0; number them from 0")
-    return inputs, targets.astype(np.int32), entropy(targets)
+    return inputs, targets.astype(np.int32)

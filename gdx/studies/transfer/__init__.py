@@ -3,5 +3,4 @@
 from gdx.studies.transfer.found import Cell, Law, LinearCell, Transfer
 from gdx.studies.transfer.study import transfer
 
-
 __all__ = ["Cell", "Law", "LinearCell", "Transfer", "transfer"]

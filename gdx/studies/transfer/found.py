@@ -30,10 +30,10 @@ class Cell(NamedTuple):
     """Factor between the starts' own largest step sizes that train."""
     best: float
     """Step size at which the worst start reaches the lowest loss, among those at which every start trains."""
-    best_spread: float
-    """Factor between the starts' own best step sizes."""
     best_loss: float
     """Median there, of the mean loss over the last tenth."""
+    bests: Float[np.ndarray, " R"]
+    """Step size at which each start by itself reaches its lowest loss; NaN where it never trains."""
     good: Bracket
     """Smallest and largest step size around the best that is not at the edge and as good as it."""
     curve: Curve

@@ -18,7 +18,6 @@ from gdx.sweeps import sweep
 
 if TYPE_CHECKING:
     import chex
-    from jaxtyping import Float
 
 NUM_STEPS = 1_000
 RTOL = 1e-3

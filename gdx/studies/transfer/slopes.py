@@ -113,13 +113,17 @@ def _edge_and_error(cell):
 
 
 def _best_and_error(cell):
-    """The best step size stands on a grid, differs between starts, and may be one of many that are as good."""
-    at = int(np.searchsorted(cell.curve.step_sizes, cell.best))
-    if not math.isfinite(cell.best) or at in (0, len(cell.curve.step_sizes) - 1):
+    """Geometric mean of the starts' own bests, which stand on a grid and differ from start to start."""
+    if not math.isfinite(cell.best) or not np.all(np.isfinite(cell.bests)):
         return math.nan, math.nan
-    grid = _uniform(cell.curve.step_sizes[at - 1], cell.curve.step_sizes[at + 1]) / 2
-    as_good = _uniform(*cell.good) if cell.good.lower > 0 else 0.0
-    return cell.best, math.hypot(max(grid, as_good), _of_spread(cell.best_spread))
+    own, sizes = np.log(cell.bests), np.log(cell.curve.step_sizes)
+    at = np.searchsorted(sizes, own)
+    if at.min() == 0 or at.max() == len(sizes) - 1:
+        # Where the scan ended there may be a better one beyond.
+        return math.nan, math.nan
+    grid = float(np.mean(sizes[at + 1] - sizes[at - 1])) / 2 / math.sqrt(12)
+    sampling = float(np.std(own, ddof=1)) / math.sqrt(len(own)) if len(own) > 1 else 0.0
+    return math.exp(float(np.mean(own))), math.hypot(grid, sampling)
 
 
 def _with_error(pair: Bracket, spread):
@@ -148,4 +152,4 @@ def _verdict(slope, error, axis, num_points):
         return "transfers", ""
     if reach <= CLEAR and not low <= 0 <= high:
         return f"{'falls' if slope < 0 else 'rises'} as {axis}^{slope:+.2f}", ""
-    return "", f"the spread leaves {axis}^{low:+.2f} to {axis}^{high:+.2f}"
+    return "", f"open: {low:+.2f} to {high:+.2f}"

@@ -70,6 +70,7 @@ def transfer(
     optimizer: str | None = None,
     data: Any = "digits",
     activation: str = "tanh",
+    loss: str | None = None,
     batch_size: int | None = 64,
     base_width: int | None = None,
     keys: chex.PRNGKey | None = None,
@@ -89,7 +90,7 @@ def transfer(
     optimizer
         Which table of muP suits the family, "sgd" or "adam". By default it is measured: updates that are proportional
         to the gradient, or that do not change if any entry of it is multiplied by a number.
-    data, activation, batch_size
+    data, activation, loss, batch_size
         As in `gdx.problems.mlp`.
     base_width
         Width at which all parameterisations are one and the same network; by default the smallest.
@@ -126,7 +127,7 @@ def transfer(
     widths = _counts("widths", widths)
     keys = check_keys(jax.random.split(jax.random.key(0), NUM_STARTS) if keys is None else keys)
     job = _Job(
-        {"data": data, "activation": activation, "batch_size": batch_size},
+        {"data": data, "activation": activation, "loss": loss, "batch_size": batch_size},
         tuple(dict.fromkeys(parameterisations)),
         optimizer_of(family) if optimizer is None else optimizer,
         base_width=check_count("base_width", base_width or min(widths), "pass a width"),
@@ -289,7 +290,7 @@ def _answer(explored, found: Reading, confirmed, names):
         edge=confirmed.largest_step,
         spread=found.spread,
         best=float(found.step_sizes[best]) if has_best else math.nan,
-        best_spread=_best_spread(found),
+        bests=_own_bests(found),
         best_loss=float(middle[best]) if has_best else math.nan,
         good=good_steps(found, confirmed.largest_step),
         curve=Curve(
@@ -299,10 +300,8 @@ def _answer(explored, found: Reading, confirmed, names):
     )
 
 
-def _best_spread(found):
-    """Factor between the step sizes at which each start by itself reaches its lowest loss."""
+def _own_bests(found):
+    """Step sizes at which each start by itself reaches its lowest loss; NaN for one that never trains."""
     trained = (found.codes == TrainingVerdict.TRAINED) & np.isfinite(found.losses)
-    if not trained.any(axis=0).all():
-        return math.nan
     own = found.step_sizes[np.argmin(np.where(trained, found.losses, np.inf), axis=0)]
-    return float(own.max() / own.min())
+    return np.where(trained.any(axis=0), own, np.nan)
