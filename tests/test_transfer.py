@@ -45,14 +45,17 @@ def random_examples(number=12, features=5):
     return np.asarray(drawn), np.arange(number) % 3
 
 
-def trained(problem, family, num_steps, key):
-    params, _ = problem.init(key)
-    transformation = family
-    state = transformation.init(params)
-    for _ in range(num_steps):
+def trained(problem, transformation, num_steps, key):
+    @jax.jit
+    def step(params, state):
         gradient = jax.grad(lambda params: problem.loss(params, (), None)[0])(params)
         updates, state = transformation.update(gradient, state, params)
-        params = optax.apply_updates(params, updates)
+        return optax.apply_updates(params, updates), state
+
+    params, _ = problem.init(key)
+    state = transformation.init(params)
+    for _ in range(num_steps):
+        params, state = step(params, state)
     return params
 
 
@@ -96,9 +99,9 @@ def test_a_step_size_a_layer_trains_the_same_network_as_factors_do():
         return tuple({"weights": c * layer["weights"], "bias": b * layer["bias"]} for layer, c, b in pairs)
 
     after = effective(trained(factored, optax.sgd(step_size), 4, jax.random.key(1)))
-    params = effective(start)
+    params, slope = effective(start), jax.jit(jax.grad(lambda params: plain.loss(params, (), None)[0]))
     for _ in range(4):
-        gradient = jax.grad(lambda params: plain.loss(params, (), None)[0])(params)
+        gradient = slope(params)
         rates = [{"weights": c**2, "bias": b**2} for c, b in zip(scales.weights, scales.biases, strict=True)]
         params = jax.tree.map(lambda p, g, r: p - step_size * r * g, params, gradient, tuple(rates))
     jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-12), after, params)
@@ -193,7 +196,10 @@ def test_the_table_that_suits_an_optimizer_is_measured():
 
 def test_the_closed_form_is_of_plain_gradient_descent_alone():
     assert is_gradient_descent(optax.sgd)
-    decayed = lambda h: optax.chain(optax.add_decayed_weights(1e-3), optax.sgd(h))
+
+    def decayed(h):
+        return optax.chain(optax.add_decayed_weights(1e-3), optax.sgd(h))
+
     for family in (functools.partial(optax.sgd, momentum=0.5), optax.adam, decayed):
         assert not is_gradient_descent(family)
 
@@ -255,12 +261,12 @@ def test_a_power_with_its_bar_is_a_verdict_and_a_wide_one_is_none():
 
 
 def cell(name, width, edge, depth=2, note=""):
-    """A network whose best step size is a fifth of its edge."""
-    step_sizes = edge * 2.0 ** np.arange(-5, 4)
-    heights = np.array([2.0, 1.0, 0.4, 0.2, 0.4, 0.9, 2.3, 2.3, np.nan])
-    codes = np.array([TrainingVerdict.TOO_SLOW] + [TrainingVerdict.TRAINED] * 5 + [TrainingVerdict.DEAD] * 3, np.int8)
+    """A network whose best step size is half of its edge."""
+    step_sizes = edge * 2.0 ** (np.arange(-6, 3) / 2)
+    heights = np.array([2.0, 1.0, 0.2, 0.4, 0.6, 0.9, 1.0, 2.3, np.nan])
+    codes = np.array([TrainingVerdict.TOO_SLOW] + [TrainingVerdict.TRAINED] * 6 + [TrainingVerdict.DEAD] * 2, np.int8)
     curve = Curve(step_sizes, heights[:, None] * [0.99, 1.0, 1.01], np.repeat(codes[:, None], 3, 1), 2.5, 2.3, 1.25)
-    best = edge / 4
+    best = edge / 2
     bracket = Bracket(edge, 1.2 * edge) if not note else Bracket(math.nan, math.nan)
     return Cell(
         name,

@@ -28,6 +28,9 @@ def transfer(
     assignments: Assignments = None,
     table: Annotated[str | None, typer.Option(help="of muP, sgd or adam; by default measured on the optimizer")] = None,
     activation: Annotated[str, typer.Option(help="tanh, relu, gelu or identity")] = "tanh",
+    loss: Annotated[
+        str, typer.Option(help="square, or cross-entropy, under which classes that separate have no edge in wide nets")
+    ] = "square",
     base_width: Annotated[
         int | None, typer.Option(help="where all parameterisations are one network; the smallest by default")
     ] = None,
@@ -49,12 +52,13 @@ def transfer(
             "depths": _counts("depths", depths),
             "parameterisations": tuple(name.strip() for name in parameterisations.split(",")),
             "activation": activation,
+            "loss": loss,
             "batch_size": batch_size,
             "num_steps": check_count("num-steps", num_steps, "pass the horizon in steps"),
         }
         repeats = check_count("repeats", repeats, "pass at least 1")
         settings = {
-            "problem": f"{data} network",
+            "problem": f"{data} network, {loss} loss,",
             "optimizer": optimizer,
             "hyperparameters": hyperparameters,
             "repeats": repeats,

@@ -95,7 +95,10 @@ def _draw_all_losses(figure, panels, found, names):
     if is_log:
         label_log(panels[0].yaxis, floor, TOP * chance)
     panels[0].set_ylabel(f"loss, mean of the last tenth\nof {found.num_steps} steps, median of {found.repeats} starts")
-    panels[-1].legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
+    by_label = dict(pair[::-1] for panel in panels for pair in zip(*panel.get_legend_handles_labels(), strict=True))
+    panels[-1].legend(
+        by_label.values(), by_label.keys(), loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False
+    )
 
 
 def _draw_loss(panel, cell, colour, label, top):
@@ -201,4 +204,5 @@ def _finish(panel, axis, sizes, heights):
         low, high = min(heights) / ROOM, max(heights) * ROOM
         panel.set_ylim(low, high)
         label_log(panel.yaxis, low, high)
-    panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8, frameon=False)
+    if panel.get_legend_handles_labels()[0]:
+        panel.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize=8, frameon=False)

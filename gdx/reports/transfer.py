@@ -92,9 +92,7 @@ def _cell_json(cell):
 
 
 def _cells(found):
-    table = new_table(
-        "largest and best step sizes", "network", "every start trains to", "starts", "best", "loss", "as good"
-    )
+    table = new_table("largest and best step sizes", "network", "edge", "starts", "best", "loss", "as good")
     for cell in found.cells:
         table.add_row(
             f"{cell.parameterisation} {cell.width}x{cell.depth}",
@@ -114,11 +112,11 @@ def _span(pair):
 
 
 def _laws(found):
-    table = new_table("which transfers", "step size, as a power", "of", "exponent", "+-", "verdict", text=True)
+    table = new_table("which transfers", "step size, as a power", "of", "exponent", "verdict", text=True)
     for law in (*found.laws, *found.linear_laws):
-        numbers = (f"{law.slope:+.2f}", f"{law.error:.2f}") if math.isfinite(law.slope) else ("none", "")
+        exponent = f"{round(law.slope, 2) + 0.0:+.2f} +- {law.error:.2f}" if math.isfinite(law.slope) else "none"
         table.add_row(
-            f"{law.parameterisation}, {law.of}", law.axis + _where(found, law), *numbers, law.verdict or law.note
+            f"{law.parameterisation}, {law.of}", law.axis + _where(found, law), exponent, law.verdict or law.note
         )
     return table
 
@@ -134,7 +132,8 @@ def _notes(found):
     """How to read both tables, and what became of numbers that are not there."""
     again = sum(cell.trust.num_runs for cell in found.cells), sum(cell.trust.num_agree for cell in found.cells)
     how = (
-        "starts: factor between the starts' own edges. best: of the worst start; its exponent is of the starts' own. "
+        "edge: up to it every start trains. starts: factor between the starts' own edges. "
+        "best: of the worst start; its exponent is of the starts' own. "
         "as good: away from the edge, every start as close to the best loss. open: what two standard errors leave. "
         f"{again[1]} of {again[0]} plain optax runs at edges and bests come to the same verdict; an edge is where both "
         "do."

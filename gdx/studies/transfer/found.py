@@ -70,7 +70,7 @@ class Law(NamedTuple):
     parameterisation: str
     """Of the networks."""
     of: str
-    """"edge", "best", "linear edge" (measured) or "linear, predicted" (closed form)."""
+    """"edge", "best", "linear edge", which is measured, or "closed form" beside it."""
     axis: str
     """"width" or "depth"."""
     at: int

@@ -102,7 +102,7 @@ def linear_laws_of(cells: Sequence[LinearCell]) -> tuple[Law, ...]:
         spreads = [float(np.max(cell.predicted) / np.min(cell.predicted)) for cell in mine]
         measured = [_with_error(cell.edge, spread) for cell, spread in zip(mine, spreads, strict=True)]
         predicted = [(float(np.min(cell.predicted)), _of_spread(one)) for cell, one in zip(mine, spreads, strict=True)]
-        for of, pairs in (("linear edge", measured), ("linear, predicted", predicted)):
+        for of, pairs in (("linear edge", measured), ("closed form", predicted)):
             values, errors = zip(*pairs, strict=True)
             found.append(law_of(name, of, "width", 1, widths, values, errors))
     return tuple(found)
