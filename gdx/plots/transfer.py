@@ -48,7 +48,7 @@ def transfer(found: Transfer, *, title: str = "", figure: Figure | None = None) 
         import matplotlib.pyplot as plt
 
         figure = plt.figure(figsize=(12, 8.4), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1, 1.15))
+    above, below = np.ravel(figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.15)))
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     losses = list(np.ravel(above.subplots(1, len(names), sharex=True, sharey=True, squeeze=False)))
     _draw_all_losses(above, losses, found, names)

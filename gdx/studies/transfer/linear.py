@@ -72,9 +72,9 @@ def predicted_edge(params: Any, scales: LayerScales, target: float = TARGET) -> 
     first, second = (float(factor) for factor in scales.weights)
     w1, w2 = (np.asarray(layer["weights"], float).ravel() for layer in params)
     product = first * second
-    size = product * (w1 @ w1) + product * (w2 @ w2)
+    size = product * float(w1 @ w1 + w2 @ w2)
     # c2/c1 |c1 w1|^2 = c1 c2 |w1|^2, and the same for the other.
-    inner = size**2 + 16 * target * (target - product * (w1 @ w2))
+    inner = size**2 + 16 * target * (target - product * float(w1 @ w2))
     root = 8 / (size + math.sqrt(inner)) if inner >= 0 else math.inf
     return min(root, 1 / target) / product
 

@@ -39,9 +39,9 @@ def law_of(
         does, which is -1/2 and beyond: all of that interval is within a quarter of 0. That it falls or rises is said
         where the interval is no wider than that and 0 lies outside.
     """
-    values, errors = np.asarray(values, float), np.asarray(errors, float)
     seen = np.isfinite(values) & np.isfinite(errors)
-    x, y, u = np.log(np.asarray(sizes, float)[seen]), np.log(values[seen]), errors[seen]
+    x, y = np.log(np.asarray(sizes, float)[seen]), np.log(np.asarray(values, float)[seen])
+    u = np.asarray(errors, float)[seen]
     if len(x) < 2:
         note = f"there is a number at {len(x)} of {len(seen)} {axis}s"
         return Law(parameterisation, of, axis, at, math.nan, math.nan, len(x), "", note)

@@ -279,6 +279,7 @@ def _cell(job, run, width, depth, name, before):
     explore(explored, around_best, progress)
     found = read(explored)
     confirmed = confirm(losses_of(problem, job.family, job.num_steps), job.keys, found, job.clock)
+    assert explored.runs is not None
     made = int(np.count_nonzero(np.asarray(explored.runs.stopped) != Stop.UNFINISHED)) + confirmed.trust.num_runs
     return _answer(explored, found._replace(best=confirmed.best), confirmed, (name, width, depth)), made
 
