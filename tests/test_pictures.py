@@ -96,3 +96,15 @@ def test_an_estimate_is_drawn_with_its_bar(run):
     for axis in plots.transition(edge.step_sizes, edge.runs, edge):
         spans = [patch for patch in axis.patches if patch.get_facecolor()[3] == 0.25]
         assert [np.round([one.get_x(), one.get_x() + one.get_width()], 6).tolist() for one in spans] == [[0.63, 0.67]]
+
+
+def test_heights_of_a_few_steps_are_labelled_within_a_decade():
+    place = gdx.problems.landscape_catalogue()["rosenbrock"]
+    slow = gdx.studies.Contestant("sgd", optax.sgd, 1e-5)
+    _, right = plots.trajectories(gdx.studies.compare(place, [slow], num_steps=3))
+    right.figure.canvas.draw()
+    low, high = right.get_ylim()
+    assert high < 10 * low
+    labels = [right.yaxis.get_major_formatter()(tick) for tick in right.get_yticks() if low <= tick <= high]
+    assert len(labels) >= 3
+    assert all(labels)
