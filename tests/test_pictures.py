@@ -8,6 +8,7 @@ import pytest
 
 import gdx
 from gdx import plots
+from gdx.cli.listing import list_names
 from gdx.edges.endless.estimating import no_estimate
 
 
@@ -108,3 +109,14 @@ def test_heights_of_a_few_steps_are_labelled_within_a_decade():
     labels = [right.yaxis.get_major_formatter()(tick) for tick in right.get_yticks() if low <= tick <= high]
     assert len(labels) >= 3
     assert all(labels)
+
+
+def test_every_table_of_names_fits_eighty_columns_and_a_pipe(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "80")
+    list_names(None)
+    lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
+    assert max(map(len, lines)) <= 80
+    # Nothing is cut for it: the longest names and words are there in one piece.
+    text = " ".join(lines)
+    for name in gdx.optimizers.catalogue():
+        assert f" {name} " in text, name
