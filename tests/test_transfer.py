@@ -111,9 +111,8 @@ def moved(width, name, optimizer, family, step_size, seeds=2):
     """Root mean square change of both hidden layers and the outputs after five steps."""
     scales = gdx.problems.layer_scales((64, width, width, 10), name, optimizer=optimizer, base_width=64)
     problem = gdx.problems.mlp(width=width, parameterisation=name, optimizer=optimizer, batch_size=64)
-    inputs = jnp.asarray(
-        gdx.problems.standardise(gdx.problems.data.bundled("digits").features[:64], constant="zero")[0]
-    )
+    features = gdx.problems.data.bundled("digits").features
+    inputs = jnp.asarray(gdx.problems.data.scale_features(features, "standard")[:64])
 
     def signals(layers):
         signal, found = inputs, []
