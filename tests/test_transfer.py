@@ -117,7 +117,7 @@ def moved(width, name, optimizer, family, step_size, seeds=2):
     def signals(layers):
         signal, found = inputs, []
         for at, (layer, c, b) in enumerate(zip(layers, scales.weights, scales.biases, strict=True)):
-            signal = (jnp.tanh(signal) if at else signal) @ (c * layer["weights"]) + b * layer["bias"]
+            signal = (jnp.tanh(signal) if at else signal) @ (c * layer["weights"]) + b * layer["bias"][None]
             found.append(signal)
         return found
 
