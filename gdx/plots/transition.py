@@ -42,7 +42,8 @@ def transition(
 ) -> tuple[Axes, Axes]:
     """Draw the phase transition: tail gradient norm of every run, and under it the share of each verdict.
 
-    Where the edge is one of training (criterion "trains") the height is the loss over the tail, and the verdicts are
+    Every run is a dot; of more than 32 starts those of one verdict and about one height share one, whose area is their
+    share. Where the edge is one of training (criterion "trains") the height is the loss over the tail, and the verdicts are
     those of training.
 
     Parameters
