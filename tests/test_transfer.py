@@ -307,6 +307,7 @@ def test_laws_are_fitted_against_width_and_against_depth():
     verdicts = {(law.parameterisation, law.of): law.verdict for law in laws}
     assert verdicts["standard", "edge"] == verdicts["standard", "best"] == "falls as width^-1.00"
     assert verdicts["mup", "edge"] == verdicts["ntk", "best"] == "transfers"
+    assert laws_of([cell("mup", 32, 0.5)]) == ()
     deeper = found_by_hand((1, 2, 4))
     assert deeper.law("mup", "edge", "depth").verdict == "transfers"
     assert {law.at for law in deeper.laws if law.axis == "depth"} == {32, 64, 128, 256}

@@ -43,8 +43,8 @@ def transition(
     """Draw the phase transition: tail gradient norm of every run, and under it the share of each verdict.
 
     Every run is a dot; of more than 32 starts those of one verdict and about one height share one, whose area is their
-    share. Where the edge is one of training (criterion "trains") the height is the loss over the tail, and the verdicts are
-    those of training.
+    share. Where the edge is one of training (criterion "trains") the height is the loss over the tail, and the
+    verdicts are those of training.
 
     Parameters
     ----------

@@ -68,7 +68,8 @@ def transfer_tables(found: Transfer, settings: Mapping[str, Any]) -> list[Any]:
         f"{found.base_width}, muP as for {found.optimizer}"
     )
     cost = f"cost: {counted(found.num_trainings, 'training')} of {steps}, {found.seconds:.0f} s"
-    parts = ["\n".join(textwrap.wrap(heading, WIDTH)), _cells(found), _laws(found), *_notes(found)]
+    laws = [_laws(found)] if found.laws or found.linear_laws else []
+    parts = ["\n".join(textwrap.wrap(heading, WIDTH)), _cells(found), *laws, *_notes(found)]
     if found.linear:
         parts.append(_linear(found))
         parts.append("\n".join(textwrap.wrap(LINEAR, WIDTH)))
@@ -113,6 +114,7 @@ def _span(pair):
 
 def _laws(found):
     table = new_table("which transfers", "step size, as a power", "of", "exponent", "verdict", text=True)
+    table.columns[2].no_wrap = True
     for law in (*found.laws, *found.linear_laws):
         exponent = f"{round(law.slope, 2) + 0.0:+.2f} +- {law.error:.2f}" if math.isfinite(law.slope) else "none"
         table.add_row(
@@ -125,7 +127,7 @@ def _where(found, law):
     """At which depth, or width, where there are several."""
     other = "depth" if law.axis == "width" else "width"
     several = len({getattr(cell, other) for cell in found.cells}) > 1
-    return f", {other} {law.at}" if several and not law.of.startswith("linear") else ""
+    return f", {other} {law.at}" if several and law not in found.linear_laws else ""
 
 
 def _notes(found):

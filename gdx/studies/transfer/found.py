@@ -95,8 +95,8 @@ class Transfer(NamedTuple):
     cells: tuple[Cell, ...]
     """Every network that was finished."""
     laws: tuple[Law, ...]
-    """Of edges and best step sizes, against width at every depth, and against depth at every width if there are several
-    depths."""
+    """Of edges and best step sizes: against width at every depth if there are several widths, and against depth at
+    every width if there are several depths."""
     linear: tuple[LinearCell, ...]
     """Two-layer linear networks of the same widths; empty where the closed form is not of this optimizer."""
     linear_laws: tuple[Law, ...]

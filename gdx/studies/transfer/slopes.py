@@ -57,7 +57,7 @@ def law_of(
 
 
 def laws_of(cells: Sequence[Cell]) -> tuple[Law, ...]:
-    """Fit edges and best step sizes against width, and against depth where there are several.
+    """Fit edges and best step sizes against width and against depth, where there are several.
 
     Parameters
     ----------
@@ -70,7 +70,7 @@ def laws_of(cells: Sequence[Cell]) -> tuple[Law, ...]:
     """
     found = []
     for axis, other in (("width", "depth"), ("depth", "width")):
-        if axis == "depth" and len({cell.depth for cell in cells}) < 2:
+        if len({getattr(cell, axis) for cell in cells}) < 2:
             continue
         lines = dict.fromkeys((cell.parameterisation, getattr(cell, other)) for cell in cells)
         for name, at in lines:
@@ -96,6 +96,8 @@ def linear_laws_of(cells: Sequence[LinearCell]) -> tuple[Law, ...]:
         Of the start that fails first, as for networks.
     """
     found = []
+    if len({cell.width for cell in cells}) < 2:
+        return ()
     for name in dict.fromkeys(cell.parameterisation for cell in cells):
         mine = [cell for cell in cells if cell.parameterisation == name]
         widths = [cell.width for cell in mine]
