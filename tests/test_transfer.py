@@ -352,9 +352,12 @@ def test_the_picture_has_the_verdicts_and_every_height_says_what_it_is():
 
 def test_a_picture_of_one_network_without_a_number_is_drawn():
     cells = (cell("mup", 32, 0.5, note="no number"),)
-    found = Transfer(cells, laws_of(cells), (), (), "Adam", "adam", 32, 3, 100, 20, 1.0, True)
+    found = Transfer(cells, laws_of(cells), (), (), "Adam", "adam", 32, 1, 100, 20, 1.0, True)
     losses, lower = plots.transfer(found)
     assert (len(losses), len(lower)) == (1, 2)
+    assert "median of 1 start" in losses[0].get_ylabel()
+    alone = plots.transfer(found._replace(cells=(cell("mup", 32, 0.5),)))[1]
+    assert [axis.containers[0].lines[0].get_ydata().round(3).tolist() for axis in alone] == [[0.548], [0.25]]
     plt.gcf().canvas.draw()
     plt.close("all")
 

@@ -58,7 +58,7 @@ def transfer(
         }
         repeats = check_count("repeats", repeats, "pass at least 1")
         settings = {
-            "problem": f"{data} network, {loss} loss,",
+            "problem": f"{data} network, {loss} loss",
             "optimizer": optimizer,
             "hyperparameters": hyperparameters,
             "repeats": repeats,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gdx.plots.scales import label_log
+from gdx.wording import counted
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +95,9 @@ def _draw_all_losses(figure, panels, found, names):
     panels[0].set_ylim(floor, TOP * chance)
     if is_log:
         label_log(panels[0].yaxis, floor, TOP * chance)
-    panels[0].set_ylabel(f"loss, mean of the last tenth\nof {found.num_steps} steps, median of {found.repeats} starts")
+    panels[0].set_ylabel(
+        f"loss, mean of the last tenth\nof {found.num_steps} steps, median of {counted(found.repeats, 'start')}"
+    )
     by_label = dict(pair[::-1] for panel in panels for pair in zip(*panel.get_legend_handles_labels(), strict=True))
     panels[-1].legend(
         by_label.values(), by_label.keys(), loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False
@@ -127,10 +130,11 @@ def _draw_steps(panel, found, names, axis, of):
     several = len({getattr(cell, other) for cell in found.cells}) > 1
     for at, name in enumerate(names):
         shift = _shift(at, len(names), sizes)
-        for law in (law for law in laws if law.parameterisation == name):
-            mine = [cell for cell in found.cells if (cell.parameterisation, getattr(cell, other)) == (name, law.at)]
+        for value in sorted({getattr(cell, other) for cell in found.cells if cell.parameterisation == name}):
+            law = next((law for law in laws if (law.parameterisation, law.at) == (name, value)), None)
+            mine = [cell for cell in found.cells if (cell.parameterisation, getattr(cell, other)) == (name, value)]
             points = [_point(cell, of) for cell in mine]
-            label = NAMES[name] + (f", {other} {law.at}" if several else "") + _told(law)
+            label = NAMES[name] + (f", {other} {value}" if several else "") + (_told(law) if law else "")
             x = np.array([getattr(cell, axis) for cell in mine], float)
             heights += _draw_points(panel, x, shift, points, STYLES[name], label)
     _finish(panel, axis, sizes, heights)
