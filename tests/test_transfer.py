@@ -40,6 +40,12 @@ SETTINGS = {
 }
 
 
+@pytest.fixture(autouse=True)
+def _precision_stays_as_it_is():
+    yield
+    jax.config.update("jax_enable_x64", True)
+
+
 def random_examples(number=12, features=5):
     drawn = jax.random.normal(jax.random.key(7), (number, features))
     return np.asarray(drawn), np.arange(number) % 3
@@ -371,7 +377,6 @@ def test_the_command_refuses_before_it_runs_anything():
         result = CliRunner().invoke(app, ["transfer", *arguments])
         assert (result.exit_code, result.stdout) == (2, "")
         assert words in result.stderr
-    jax.config.update("jax_enable_x64", True)
 
 
 @pytest.mark.slow
@@ -397,3 +402,17 @@ def test_interrupted_it_keeps_the_networks_that_were_finished():
     )
     assert found.interrupted
     assert [cell.width for cell in found.cells] == [8]
+
+
+def test_an_interrupted_command_shows_what_it_has_and_says_so(monkeypatch, tmp_path):
+    monkeypatch.setattr(gdx.studies, "transfer", lambda **asked: found_by_hand(interrupted=True))
+    result = CliRunner().invoke(app, ["transfer", "--out", str(tmp_path)])
+    assert result.exit_code == 130
+    assert "standard 256x2" in result.stdout
+    assert "networks so far" in result.stderr
+    assert (tmp_path / "transfer.png").exists()
+    nothing = found_by_hand()._replace(cells=(), laws=(), linear=(), linear_laws=(), interrupted=True)
+    monkeypatch.setattr(gdx.studies, "transfer", lambda **asked: nothing)
+    result = CliRunner().invoke(app, ["transfer", "--out", str(tmp_path)])
+    assert (result.exit_code, result.stdout) == (130, "")
+    assert "no network was finished" in result.stderr
