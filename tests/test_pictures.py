@@ -11,6 +11,8 @@ from gdx import plots
 from gdx.cli.listing import list_names
 from gdx.edges.endless.estimating import no_estimate
 
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
 
 @pytest.fixture(scope="module")
 def run():
