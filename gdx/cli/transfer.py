@@ -29,7 +29,8 @@ def transfer(
     table: Annotated[str | None, typer.Option(help="of muP, sgd or adam; by default measured on the optimizer")] = None,
     activation: Annotated[str, typer.Option(help="tanh, relu, gelu or identity")] = "tanh",
     loss: Annotated[
-        str, typer.Option(help="square, or cross-entropy, under which classes that separate have no edge in wide nets")
+        str,
+        typer.Option(help="square, or cross-entropy, under which a linear model of classes that separate has no edge"),
     ] = "square",
     base_width: Annotated[
         int | None, typer.Option(help="where all parameterisations are one network; the smallest by default")
