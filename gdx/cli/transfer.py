@@ -30,7 +30,7 @@ def transfer(
     activation: Annotated[str, typer.Option(help="tanh, relu, gelu or identity")] = "tanh",
     loss: Annotated[
         str,
-        typer.Option(help="square, or cross-entropy, under which a linear model of classes that separate has no edge"),
+        typer.Option(help="square, or cross-entropy, under which linear models of separable classes have no edge"),
     ] = "square",
     base_width: Annotated[
         int | None, typer.Option(help="where all parameterisations are one network; the smallest by default")

@@ -193,10 +193,10 @@ def mlp(
     b = 1/2. NTK's factors are those of Jacot, Gabriel & Hongler 2018 (arXiv 1806.07572) up to constants: theirs is
     1/sqrt(fan in) everywhere with w ~ normal(0, 1).
 
-    By counting powers, in the limit of infinite width, the largest step size of gradient descent falls as 1/width in standard
-    parameterisation, and neither in NTK, where features then stand still, nor in muP, where they move. With Adam it
-    falls as 1/width and width^-1/2, and not in muP. Networks of finite width need not be there yet: measure it with
-    `gdx transfer`. Adam's eps is beside a gradient of w, which falls as fast as width^-2 in muP: keep it small.
+    By counting powers, in the limit of infinite width, the largest step size of gradient descent falls as 1/width in
+    standard parameterisation, and neither in NTK, where features then stand still, nor in muP, where they move. With
+    Adam it falls as 1/width and width^-1/2, and not in muP. Networks of finite width need not be there yet: measure it
+    with `gdx transfer`. Adam's eps is beside a gradient of w, which falls as fast as width^-2 in muP: keep it small.
     """
     inputs, targets = _examples(data, scale)
     is_classes = np.issubdtype(targets.dtype, np.integer)
