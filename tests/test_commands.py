@@ -44,9 +44,14 @@ COMMANDS = {
         ["nonsense"],
         "nonsense",
     ),
+    "transfer": (
+        ["--widths", "4,8", "--depths", "1", "--parameterisations", "mup", "--num-steps", "20", "--repeats", "1"],
+        ["nonsense"],
+        "nonsense",
+    ),
     "verify": (["--only", CHEAP], ["--only", "nonsense"], "nonsense"),
 }
-FILES = ("stability", "transition", "trajectory")
+FILES = ("stability", "transfer", "transition", "trajectory")
 
 
 @pytest.fixture(autouse=True)
@@ -78,7 +83,7 @@ registered = pytest.mark.parametrize("name", sorted(typer.main.get_command(app).
 slow_ones = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("edge", "stability", "transition")))
+        pytest.param(name, marks=[pytest.mark.slow] * (name in ("edge", "stability", "transfer", "transition")))
         for name in sorted(typer.main.get_command(app).commands)
     ],
 )

@@ -17,6 +17,7 @@ from gdx.cli.edge import edge
 from gdx.cli.listing import list_names
 from gdx.cli.stability import stability
 from gdx.cli.trajectory import trajectory
+from gdx.cli.transfer import transfer
 from gdx.cli.transition import transition
 from gdx.cli.verify import verify
 
@@ -31,6 +32,7 @@ app.command()(transition)
 app.command()(trajectory)
 app.command()(edge)
 app.command()(stability)
+app.command()(transfer)
 app.command()(verify)
 
 

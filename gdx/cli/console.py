@@ -88,25 +88,35 @@ def show(*parts: Any, soft_wrap: bool = True) -> None:
         console.width = narrow
         if isinstance(part, Table):
             unlimited = console.options.update(max_width=sys.maxsize)
-            console.width = max(
-                narrow, _width_without_cuts(part, functools.partial(Measurement.get, console, unlimited))
-            )
+            measure = functools.partial(Measurement.get, console, unlimited)
+            console.width = _width_without_cuts(part, narrow, measure)
         console.print(part, soft_wrap=soft_wrap and isinstance(part, str), highlight=False)
 
 
-def _width_without_cuts(table, measure):
-    """Columns of a terminal on which no number, name or word of a table is cut; numbers and names then keep theirs."""
+def _width_without_cuts(table, narrow, measure):
+    """Columns of a terminal on which no number, name or word of a table is cut, the narrow one's if that will do.
+
+    Numbers and names keep their width; columns of words share what they leave, each with room for its longest word.
+    """
     wraps = [column for column in table.columns if not (column.no_wrap or column.justify == "right")]
-    words = [measure(cell).minimum for column in wraps for cell in (column.header, *column.cells)]
+    least, most = [], []
     for column in table.columns:
         column.no_wrap = not any(column is other for other in wraps)
-        cells = (column.header, *column.cells)
-        # Columns of words are narrowed alike, so each is counted with the longest word of all.
-        column.min_width = max(measure(cell).maximum for cell in cells) if column.no_wrap else max(words)
+        cells = [measure(cell) for cell in (column.header, *column.cells)]
+        if column.no_wrap:
+            column.min_width = max(cell.maximum for cell in cells)
+        else:
+            column.min_width = max(cell.minimum for cell in cells)
+            least.append(column.min_width)
+            most.append(max(cell.maximum for cell in cells))
     width = measure(table).minimum
-    for column in wraps:
+    spare, wanted = narrow - width, sum(most) - sum(least)
+    share = min(max(spare, 0) / wanted, 1.0) if wanted else 0.0
+    for column, low, high in zip(wraps, least, most, strict=True):
+        # Left to itself rich narrows all columns alike, and cuts the one with the longest word.
+        column.width = low + int(share * (high - low))
         column.min_width = None
-    return width
+    return max(narrow, width)
 
 
 def check_writable(folder: pathlib.Path, *names: str) -> None:

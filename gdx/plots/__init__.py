@@ -3,6 +3,7 @@
 from gdx.plots.animation import animate
 from gdx.plots.paths import headline, trajectories
 from gdx.plots.stability import stability
+from gdx.plots.transfer import transfer
 from gdx.plots.transition import transition
 
-__all__ = ["animate", "headline", "stability", "trajectories", "transition"]
+__all__ = ["animate", "headline", "stability", "trajectories", "transfer", "transition"]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from gdx.plots.routes import Route, marked_rows, route
+from gdx.plots.scales import label_log
 from gdx.studies import Comparison, Path
 
 if TYPE_CHECKING:
@@ -188,6 +189,7 @@ def _prepare_curves(axis, found):
     # A run that blows up must not press all others flat.
     highest = min(seen.max(), 1e3 * max(found.surface.max() - found.minimum, seen.min()))
     axis.set(ylabel="loss above the minimum", yscale="log", ylim=(seen.min() / 2, 2 * highest))
+    label_log(axis.yaxis, seen.min() / 2, 2 * highest)
     return seen.min() / 10, 10 * highest
 
 

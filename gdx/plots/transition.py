@@ -10,6 +10,7 @@ import numpy as np
 
 from gdx.edges import Edge
 from gdx.plots.palette import COLOURS, FAILURE, SUCCESS, TRAINING_COLOURS
+from gdx.plots.scales import label_log
 from gdx.sweeps import Runs
 from gdx.verdicts import training_verdicts, verdicts
 
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SMALLEST_SHOWN = 1e-16
+MOST_DOTS = 32
+"""Starts that are drawn as a dot each; of more, a dot says how many there are at its height."""
+NUM_CELLS = 40
+"""Of height, within which runs of one verdict become one dot."""
+LARGEST_DOT, SMALLEST_DOT = 60.0, 3.0
+"""Areas of a dot that is all starts, and of one that is hardly any, square points."""
 NOTABLE_SPREAD = 1.1
 """Factor between starts' own edges from which it is drawn."""
 
@@ -35,8 +42,9 @@ def transition(
 ) -> tuple[Axes, Axes]:
     """Draw the phase transition: tail gradient norm of every run, and under it the share of each verdict.
 
-    Where the edge is one of training (criterion "trains") the height is the loss over the tail, and the verdicts are
-    those of training.
+    Every run is a dot; of more than 32 starts those of one verdict and about one height share one, whose area is their
+    share. Where the edge is one of training (criterion "trains") the height is the loss over the tail, and the
+    verdicts are those of training.
 
     Parameters
     ----------
@@ -97,7 +105,7 @@ def transition(
     is_log = (norm_scale or default) == "log"
     _draw_runs(upper, step_sizes, heights, (codes, colours), is_log, inside)
     upper.set_ylabel("loss over the tail" if trains else "gradient norm over the tail")
-    _draw_shares(lower, step_sizes[is_shown], codes[is_shown], colours)
+    _draw_shares(lower, step_sizes, codes, colours, is_shown)
     if law is not None:
         fine = np.geomspace(low, high, 2000)
         values = np.array(law(fine), float)
@@ -107,11 +115,15 @@ def transition(
         # Within a decade a logarithmic axis shows hardly a number.
         axis.set_xscale("log" if high > 10 * low else "linear")
         axis.set_xlim(low, high)
+        if high > 10 * low:
+            label_log(axis.xaxis, low, high)
     _mark(upper, lower, edge, predicted)
     upper.tick_params(which="both", labelbottom=False)
     upper.set_title(title)
-    upper.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False)
-    lower.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), fontsize=8, frameon=False, reverse=True)
+    for axis, is_reversed in ((upper, False), (lower, True)):
+        if axis.get_legend_handles_labels()[0]:
+            beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "fontsize": 8, "frameon": False}
+            axis.legend(**beside, reverse=is_reversed)
     return upper, lower
 
 
@@ -126,27 +138,73 @@ def _new_axes():
 
 
 def _draw_runs(axis, step_sizes, heights, verdict_of, is_log, inside):
-    codes, colours = verdict_of
-    grid = np.broadcast_to(step_sizes[:, None], heights.shape)
+    """A dot a run, or, of many starts, a dot for those of one verdict that come to about one height."""
     shown = np.isfinite(heights)
-    largest = float(np.max(heights[inside], initial=0.0)) or 1.0
-    least = float(np.min(heights[inside & (heights > 0)], initial=largest))
-    floor = max(SMALLEST_SHOWN, 0.3 * least) if is_log else min(0.0, float(np.min(heights[inside], initial=0.0)))
-    ceiling = 3 * largest if is_log else 1.2 * largest
-    for verdict, colour in colours.items():
-        mine = (codes == verdict) & shown
-        axis.scatter(grid[mine], np.maximum(heights[mine], floor), s=16, color=colour, linewidths=0, zorder=3)
-    if not shown.all():
-        each = [colours[code] for code in codes[~shown].tolist()]
-        height = np.full(len(each), ceiling)
-        axis.scatter(grid[~shown], height, s=18, marker="^", color=each, linewidths=0, label="ended early: no tail")
+    floor, ceiling = _ends(heights, inside, is_log)
+    at = np.where(shown, np.maximum(heights, floor), ceiling)
+    draw = _draw_each if heights.shape[1] <= MOST_DOTS else _draw_groups
+    for which, marker, label in ((shown, "o", ""), (~shown, "^", "ended early: no tail")):
+        for verdict, colour in verdict_of[1].items():
+            mine = (verdict_of[0] == verdict) & which
+            if mine.any():
+                draw(axis, step_sizes, at, mine, (floor, ceiling, is_log), {"marker": marker, "color": colour})
+        if label and which.any():
+            codes, counts = np.unique(verdict_of[0][which], return_counts=True)
+            colour = verdict_of[1][codes[int(np.argmax(counts))]]
+            axis.scatter([], [], s=18, marker=marker, color=colour, linewidths=0, label=label)
+    if heights.shape[1] > MOST_DOTS:
+        axis.plot([], [], linestyle="none", label="area of a dot: share of the starts")
+    if is_log and np.any(heights[inside] < floor):
+        axis.plot([], [], linestyle="none", label=f"lowest row: at most {floor:.2g}")
     axis.set_yscale("log" if is_log else "linear")
     room = 0.03 * (ceiling - floor)
-    axis.set_ylim((floor / 2, ceiling * 2) if is_log else (floor - room, ceiling + 2 * room))
+    low, high = (floor / 2, ceiling * 2) if is_log else (floor - room, ceiling + 2 * room)
+    axis.set_ylim(low, high)
+    if not inside.any():
+        # Marks along the top alone: no height means anything.
+        axis.set_yticks([])
+        axis.set_yticks([], minor=True)
+        axis.text(0.5, 0.5, "no run has a tail", ha="center", va="center", fontsize=9, transform=axis.transAxes)
+    elif is_log:
+        label_log(axis.yaxis, low, high)
     axis.grid(alpha=0.25, linewidth=0.5)
 
 
-def _draw_shares(axis, step_sizes, codes, colours):
+def _ends(heights, inside, is_log):
+    """Lowest height of a dot, where those below are drawn too, and that of the runs that have none."""
+    largest = float(np.max(heights[inside], initial=0.0)) or 1.0
+    least = float(np.min(heights[inside & (heights > 0)], initial=largest))
+    if not is_log:
+        return min(0.0, float(np.min(heights[inside], initial=0.0))), 1.2 * largest
+    floor = max(SMALLEST_SHOWN, 0.3 * least)
+    # Where all have come to rest the largest may be below what is shown.
+    return floor, max(3 * largest, 10 * floor)
+
+
+def _draw_each(axis, step_sizes, at, mine, ends, style):
+    del ends
+    grid = np.broadcast_to(step_sizes[:, None], at.shape)
+    axis.scatter(grid[mine], at[mine], s=16 if style["marker"] == "o" else 18, linewidths=0, zorder=3, **style)
+
+
+def _draw_groups(axis, step_sizes, at, mine, ends, style):
+    """A dot in the middle of the runs of each cell of height; its area is their share of the starts."""
+    floor, ceiling, is_log = ends
+    low, high, values = (np.log(floor), np.log(ceiling), np.log(at)) if is_log else (floor, ceiling, at)
+    cells = np.floor((values - low) / (high - low) * NUM_CELLS)
+    x, y, shares = [], [], []
+    for step_size, row, own, cell in zip(step_sizes, at, mine, cells, strict=True):
+        for one in np.unique(cell[own]):
+            members = own & (cell == one)
+            x.append(step_size)
+            y.append(np.median(row[members]))
+            shares.append(members.mean())
+    areas = np.maximum(LARGEST_DOT * np.array(shares), SMALLEST_DOT)
+    axis.scatter(x, y, s=areas, linewidths=0, zorder=3, **style)
+
+
+def _draw_shares(axis, step_sizes, codes, colours, is_shown):
+    """Of all step sizes, since those beside the window reach into it; the legend names what is in it."""
     shares = np.stack([np.mean(codes == verdict, axis=1) for verdict in colours])
     # Bands reach half-way to the neighbours, on the logarithmic axis.
     middles = np.sqrt(step_sizes[1:]) * np.sqrt(step_sizes[:-1])
@@ -155,7 +213,7 @@ def _draw_shares(axis, step_sizes, codes, colours):
     for (verdict, colour), share in zip(colours.items(), shares, strict=True):
         if not share.any():
             continue
-        name = verdict.name.lower().replace("_", " ")
+        name = verdict.name.lower().replace("_", " ") if share[is_shown].any() else None
         axis.stairs(base + share, edges, baseline=base, fill=True, color=colour, label=name)
         base = base + share
     axis.set_ylim(0, 1)
@@ -197,6 +255,9 @@ def _mark_beside(upper, lower, edge):
     found = edge.estimate
     if found is not None and low <= found.value <= high:
         for axis in (upper, lower):
+            # Mostly narrower than a line.
+            bar = found.value - found.error, found.value + found.error
+            axis.axvspan(*bar, color=SUCCESS, alpha=0.25, linewidth=0, zorder=1.5)
             axis.axvline(found.value, color=SUCCESS, linestyle=(0, (1, 1)), linewidth=1.5, zorder=2.6)
         label = f"endless run {found.value:.6g} ± {found.error:.1g}"
         upper.plot([], [], color=SUCCESS, linestyle=(0, (1, 1)), linewidth=1.5, label=label)

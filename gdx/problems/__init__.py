@@ -68,6 +68,7 @@ from gdx.problems.landscapes import *  # noqa: F403  (it says itself which lands
 from gdx.problems.landscapes import landscape_catalogue
 from gdx.problems.loading import epochs_of, from_batches
 from gdx.problems.networks import digits_mlp
+from gdx.problems.parameterisations import PARAMETERISATIONS, LayerScales, layer_scales, mlp
 from gdx.problems.quadratics import quadratic
 from gdx.problems.regression import least_squares, logistic_regression
 from gdx.problems.scaling import Scaling, ScalingState, min_max, robust, standardise
@@ -75,9 +76,11 @@ from gdx.problems.surfaces import Landscape
 from gdx.problems.wells import hard_partner, quartic
 
 __all__ = [
+    "PARAMETERISATIONS",
     "Epochs",
     "Known",
     "Landscape",
+    "LayerScales",
     "Problem",
     "ProblemEntry",
     "Scaling",
@@ -94,11 +97,13 @@ __all__ = [
     "from_nnx",
     "hard_partner",
     "landscape_catalogue",
+    "layer_scales",
     "least_squares",
     "linear_network",
     "logistic_regression",
     "min_max",
     "minibatches",
+    "mlp",
     "problem",
     "quadratic",
     "quartic",

@@ -4,6 +4,7 @@ from gdx.reports.catalogue import catalogue_table, hyperparameters
 from gdx.reports.comparison import comparison_json
 from gdx.reports.stability import stability_html, stability_json, stability_tables
 from gdx.reports.step_table import step_table_json, step_table_tables
+from gdx.reports.transfer import transfer_json, transfer_tables
 from gdx.reports.transition import edge_attributes, title, transition_json, transition_tables
 from gdx.reports.values import to_json, versions
 from gdx.reports.verify import verification_json, verification_line, verification_table
@@ -20,6 +21,8 @@ __all__ = [
     "step_table_tables",
     "title",
     "to_json",
+    "transfer_json",
+    "transfer_tables",
     "transition_json",
     "transition_tables",
     "verification_json",

@@ -30,6 +30,7 @@ from gdx.studies.stability import Stability, stability
 from gdx.studies.step_reading import StepRow
 from gdx.studies.step_table import InterruptedTable, StepTable, step_table
 from gdx.studies.trajectory import Trajectory, trajectory
+from gdx.studies.transfer import Transfer, transfer
 from gdx.studies.transition import Transition, default_step_sizes, limit_of, transition, verdict_counts
 from gdx.studies.verification import Claim, Verification, verify
 
@@ -50,6 +51,7 @@ __all__ = [
     "StepRow",
     "StepTable",
     "Trajectory",
+    "Transfer",
     "Transition",
     "Verification",
     "autopsy",
@@ -65,6 +67,7 @@ __all__ = [
     "stability",
     "step_table",
     "trajectory",
+    "transfer",
     "transition",
     "verdict_counts",
     "verify",

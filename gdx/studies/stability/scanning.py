@@ -126,7 +126,7 @@ def scan(
         grid = np.concatenate([points, np.asarray(extra, float)])
         wanted = Search("trains", 1e-6, RTOL, grows=True)
         find_edge(explored, grid, wanted, progress=clock.watching(progress, "step sizes"))
-        explore(explored, _around_best, clock.watching(progress, "step sizes"))
+        explore(explored, around_best, clock.watching(progress, "step sizes"))
     except Interrupted:
         if not clock.is_over:
             clock.stop()
@@ -173,8 +173,19 @@ def _first_round(run: Sweep, along, keys, points, clock, progress):
     return explored, seconds * run.num_steps / max(float(np.max(runs.steps)), 1.0)
 
 
-def _around_best(explored):
-    """Points between wide neighbours of the best step size."""
+def around_best(explored: Exploration) -> Any:
+    """Ask for points between wide neighbours of the best step size.
+
+    Parameters
+    ----------
+    explored
+        With runs.
+
+    Returns
+    -------
+    array or list
+        Step sizes, none where all neighbours are close.
+    """
     found = read(explored)
     if found.best < 0:
         return []
