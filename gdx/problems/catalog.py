@@ -46,6 +46,11 @@ class ProblemEntry(NamedTuple):
         """Whether the problem is data whose features can be scaled."""
         return "scale" in inspect.signature(self.make).parameters
 
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the problem is a mean over examples that can be cut into batches."""
+        return "batch_size" in inspect.signature(self.make).parameters
+
 
 def catalogue() -> dict[str, ProblemEntry]:
     """Give every named problem.

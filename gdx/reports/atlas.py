@@ -246,17 +246,13 @@ def _cell(cell: Cell):
 def _flat(row: Row, cell: Cell):
     flat: dict[str, Any] = {"optimizer": row.optimizer, "group": row.group, "problem": cell.problem}
     flat |= {"threshold": row.threshold, "is_preconditioned": row.is_preconditioned, "threshold_note": row.note}
-    for name, value in _cell(cell).items():
-        if name in flat:
-            continue
-        if isinstance(getattr(cell, name), Bracket):
-            flat |= {f"{name}_{end}": getattr(getattr(cell, name), end) for end in ("lower", "upper")}
-        elif name == "best_losses":
-            flat |= dict(zip(("smallest_best_loss", "largest_best_loss"), value, strict=True))
-        elif name == "is_open":
-            flat |= dict(zip(("is_open_below", "is_open_above"), value, strict=True))
-        else:
-            flat[name] = value
+    flat |= {"smallest_best_loss": cell.best_losses[0], "largest_best_loss": cell.best_losses[1]}
+    flat |= {"is_open_below": cell.is_open[0], "is_open_above": cell.is_open[1], "width": cell.width}
+    for name, value in cell._asdict().items():
+        if isinstance(value, Bracket):
+            flat |= {f"{name}_lower": value.lower, f"{name}_upper": value.upper}
+        elif not isinstance(value, tuple):
+            flat.setdefault(name, value)
     return flat
 
 

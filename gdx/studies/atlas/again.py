@@ -53,7 +53,8 @@ def again(
     runs = [(at, int(draw.integers(keys.shape[0]))) for at in held.values()]
     edge = [int(np.searchsorted(found.step_sizes, size)) for size in cell.trains_up_to if math.isfinite(size)]
     at_edge = [(at, int(np.argmin(learned[at]))) for at in edge]
-    anywhere = [tuple(int(draw.integers(n)) for n in learned.shape) for _ in range(NUM_ANYWHERE)]
+    num_sizes, num_starts = learned.shape
+    anywhere = [(int(draw.integers(num_sizes)), int(draw.integers(num_starts))) for _ in range(NUM_ANYWHERE)]
     for run in (*runs, *at_edge, *anywhere):
         said[run] = is_same(*run)
     cell = cell._replace(num_again=len(said), num_same=sum(said.values()))
