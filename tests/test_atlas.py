@@ -19,13 +19,13 @@ from gdx.edges import Bracket
 from gdx.problems.transformers import _logits
 from gdx.studies import PROBLEMS, AtlasProblem
 from gdx.studies.atlas import Atlas, Cell, Row
-from gdx.studies.atlas import again as second_road
-from gdx.studies.atlas.measuring import RTOL, Measured
+from gdx.studies.atlas.measuring import RTOL, Measured, without_early_failure
 from gdx.studies.stability.scanning import Reading
 from gdx.verdicts.training import TrainingLevel
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
+second_road = importlib.import_module("gdx.studies.atlas.again")
 KEYS = jax.random.split(jax.random.key(3), 2)
 
 
@@ -57,7 +57,26 @@ def test_a_prediction_that_the_runs_contradict_is_told(small):
     cell = small.rows[0].cells[1]
     assert cell.predicted == pytest.approx(0.19)
     assert small.disagreements == (cell,)
-    assert any("momentum on lie: predicted 0.19" in line for line in reports.summary_lines(small))
+    line = next(line for line in reports.summary_lines(small) if line.startswith("Disagreement: momentum on lie"))
+    assert "predicted 0.19" in line
+    assert "2 of 2 plain runs end below their first loss" in line
+
+
+def test_a_stable_method_that_rises_beyond_the_bound_first_is_explained():
+    ema = gdx.optimizers.family("ema-momentum-debiased")
+    problem = bowl().make()
+    cell = Cell("ema-momentum-debiased", "bowl", predicted=3.8, agrees=False)
+    found = second_road.explain(cell, problem, ema, KEYS, 2000)
+    assert "at 3.72 2 of 2 plain runs end below their first loss, after up to" in found.edge_note
+    assert float(found.edge_note.split()[-3]) > 1e12
+
+
+def test_a_failure_below_the_best_step_size_is_no_edge():
+    cell = Cell("mine", "bowl", best_step=1.0, first_failure=Bracket(0.001, 0.003), last_success=Bracket(1.5, 1.6))
+    found = without_early_failure(cell)
+    assert math.isnan(found.first_failure.upper)
+    assert "from 0.003 on" in found.edge_note
+    assert without_early_failure(cell._replace(first_failure=Bracket(1.4, 1.6))).first_failure.upper == 1.6
 
 
 @pytest.mark.slow

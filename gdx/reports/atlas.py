@@ -166,7 +166,7 @@ def summary_lines(found: Atlas) -> list[str]:
         lines.append(f"Theory: of {len(predicted)} predicted edges {agree} lie within what was measured.")
     lines += [
         f"Disagreement: {cell.optimizer} on {cell.problem}: predicted {_size(cell.predicted)}, "
-        f"first failure {span(cell.first_failure)}, last success {span(cell.last_success)}."
+        f"first failure {span(cell.first_failure)}, last success {span(cell.last_success)}; {cell.edge_note}."
         for cell in found.disagreements
     ]
     return lines
@@ -207,10 +207,10 @@ def _line(cell: Cell):
 
 
 def _edge(cell):
-    if math.isnan(cell.first_failure.upper):
+    ends = cell.last_success.lower, cell.first_failure.upper
+    if not any(map(math.isfinite, ends)):
         return "none"
-    last = "none" if math.isnan(cell.last_success.lower) else _size(cell.last_success.lower, 3)
-    return f"{last} .. {_size(cell.first_failure.upper, 3)}"
+    return " .. ".join(_size(end, 3) or "none" for end in ends)
 
 
 def _widths(row: Row):

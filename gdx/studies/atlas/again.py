@@ -10,7 +10,7 @@ import numpy as np
 from gdx.problems import Problem
 from gdx.stepping import Family
 from gdx.studies.atlas.found import NOTHING, Cell
-from gdx.studies.atlas.measuring import Measured
+from gdx.studies.atlas.measuring import SHIFT, Measured
 from gdx.studies.stability.plain import late_loss, losses_of
 
 NUM_ANYWHERE = 16
@@ -68,3 +68,33 @@ def again(
         cell = cell._replace(best_step=nan, best_loss=nan, best_losses=(nan, nan), good=NOTHING, trains_from=nan)
         cell = cell._replace(good_note="plain optax runs at its best step sizes say otherwise")
     return cell
+
+
+def explain(cell: Cell, problem: Problem, family: Family, keys: Any, num_steps: int) -> Cell:
+    """Look at plain runs just below an edge that theory predicts and the sweep's runs contradict.
+
+    Parameters
+    ----------
+    cell
+        With `agrees` False; any other stays as it is.
+    problem, family, keys, num_steps
+        As it was measured.
+
+    Returns
+    -------
+    Cell
+        With what became of those runs in its note: a linear method may be stable and yet rise beyond the blow-up bound
+        first, and on a loss that is no quadratic a start may leave its basin.
+    """
+    if cell.agrees is not False:
+        return cell
+    step_size = cell.predicted * (1 - SHIFT)
+    train = losses_of(problem, family, num_steps)
+    losses = np.array([train(step_size, key) for key in keys])
+    with np.errstate(all="ignore"):
+        came_back = losses[:, -1] < losses[:, 0]
+        peak = float(np.max(losses / losses[:, :1]))
+    back = f"{int(came_back.sum())} of {len(losses)} plain runs end below their first loss"
+    how_far = f", after up to {peak:.1g} times that" if np.isfinite(peak) and peak > 1 else ""
+    note = f"theory says {cell.predicted:.3g}: at {step_size:.3g} {back}{how_far}"
+    return cell._replace(edge_note="; ".join(part for part in (cell.edge_note, note) if part))

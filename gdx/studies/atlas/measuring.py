@@ -14,7 +14,7 @@ from gdx.edges.starting import LIMITS, SPACING
 from gdx.exploring import Exploration, explore
 from gdx.problems import Problem
 from gdx.stepping import Family
-from gdx.studies.atlas.found import Cell
+from gdx.studies.atlas.found import NOTHING, Cell
 from gdx.studies.atlas.problems import AtlasProblem
 from gdx.studies.stability.answering import good_range
 from gdx.studies.stability.clock import Clock
@@ -102,7 +102,7 @@ def measure(
         return Measured(_without(cell, f"given up: its runs were not over within {seconds:.0f} s"), None)
     found = read(explored)
     cell = _with_edge(cell, edge_of(explored, wanted))
-    cell = _with_good(cell, found)
+    cell = without_early_failure(_with_good(cell, found))
     return Measured(cell._replace(num_runs=int(found.losses.size), seconds=clock.seconds), found)
 
 
@@ -147,9 +147,27 @@ def _with_good(cell: Cell, found: Reading) -> Cell:
         best_loss=float(np.median(losses)),
         best_losses=(float(np.min(losses)), float(np.max(losses))),
         good=good,
-        is_open=(good.lower <= sizes[0], math.isinf(found.largest_step.upper)),
+        is_open=(bool(good.lower <= sizes[0]), math.isinf(found.largest_step.upper)),
         spread=found.spread,
     )
+
+
+def without_early_failure(cell: Cell) -> Cell:
+    """Take back a first failure that lies below the best step size: the two ways to judge a run contradict each other.
+
+    Parameters
+    ----------
+    cell
+        As measured.
+
+    Returns
+    -------
+    Cell
+    """
+    if not cell.first_failure.upper < cell.best_step:
+        return cell
+    note = f"single runs fail from {cell.first_failure.upper:.2g} on, below the best step size, so it is no edge"
+    return cell._replace(first_failure=NOTHING, agrees=None, edge_note=note)
 
 
 def _why_none(found):

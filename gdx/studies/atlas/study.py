@@ -15,7 +15,7 @@ from gdx import optimizers as named
 from gdx.checks import check_count, own_rules
 from gdx.progress import shows_progress
 from gdx.responses import measure_response, threshold_of
-from gdx.studies.atlas.again import again
+from gdx.studies.atlas.again import again, explain
 from gdx.studies.atlas.found import Atlas, Cell, Row
 from gdx.studies.atlas.measuring import measure
 from gdx.studies.atlas.problems import PROBLEMS, AtlasProblem
@@ -105,7 +105,8 @@ def atlas(
                 cell = cells[pair]._replace(predicted=_predicted(row, problem))
                 task = problem, families[row.optimizer], keys, horizons[problem_name]
                 measured = measure(cell, what, *task, seconds)
-                cells[pair] = again(measured, *task, draw) if draw.uniform() < SHARE else measured.cell
+                cell = again(measured, *task, draw) if draw.uniform() < SHARE else measured.cell
+                cells[pair] = explain(cell, *task)
                 done.add(pair)
                 if callable(progress):
                     progress("optimizers x problems", len(done), total)
