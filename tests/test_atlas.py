@@ -17,7 +17,7 @@ import gdx
 from gdx import reports
 from gdx.edges import Bracket
 from gdx.problems.transformers import _logits
-from gdx.studies import PROBLEMS, AtlasProblem
+from gdx.studies import ATLAS_PROBLEMS, AtlasProblem
 from gdx.studies.atlas import Atlas, Cell, Row
 from gdx.studies.atlas.measuring import RTOL, Measured, without_early_failure
 from gdx.studies.stability.scanning import Reading
@@ -69,6 +69,16 @@ def test_a_stable_method_that_rises_beyond_the_bound_first_is_explained():
     found = second_road.explain(cell, problem, ema, KEYS, 2000)
     assert "at 3.72 2 of 2 plain runs end below their first loss, after up to" in found.edge_note
     assert float(found.edge_note.split()[-3]) > 1e12
+
+
+def test_passing_the_blow_up_bound_with_the_first_step_is_no_edge():
+    problem, adam = bowl().make(), gdx.optimizers.family("amsgrad")
+    cell = Cell("amsgrad", "bowl", "converged", best_step=0.5, first_failure=Bracket(6e5, 7e5))
+    found = second_road.explain(cell, problem, adam, KEYS, 2000)
+    assert math.isnan(found.first_failure.upper)
+    assert "blow-up bound alone" in found.edge_note
+    sgd = cell._replace(best_step=1e-4, first_failure=Bracket(0.19, 0.21))
+    assert second_road.explain(sgd, problem, gdx.optimizers.family("sgd"), KEYS, 500) == sgd
 
 
 def test_a_failure_below_the_best_step_size_is_no_edge():
@@ -164,9 +174,9 @@ def made_up():
     kinds = itertools.cycle([full, endless | {"edge_note": "no failure up to 1e+10", "predicted": math.nan}, nothing])
     rows = []
     for name, entry in gdx.optimizers.catalogue().items():
-        cells = tuple(Cell(name, problem, "trains", **next(kinds)) for problem in PROBLEMS)
+        cells = tuple(Cell(name, problem, "trains", **next(kinds)) for problem in ATLAS_PROBLEMS)
         rows.append(Row(name, entry.group, math.nan, False, "it searches, so no threshold holds", cells))
-    return Atlas(dict(PROBLEMS), tuple(rows), dict.fromkeys(PROBLEMS, 200), 3, False, 1.0)
+    return Atlas(dict(ATLAS_PROBLEMS), tuple(rows), dict.fromkeys(ATLAS_PROBLEMS, 200), 3, False, 1.0)
 
 
 def test_the_tables_of_an_atlas_say_why_wherever_a_number_is_missing():
@@ -174,7 +184,7 @@ def test_the_tables_of_an_atlas_say_why_wherever_a_number_is_missing():
     page = reports.atlas_markdown(found, {"seed": 0})
     assert "nan" not in page.lower().split("what the columns mean")[0].replace("nan.", "")
     tables = [part for part in page.split("\n\n") if part.startswith("| optimizer")]
-    assert len(tables) == 1 + len(PROBLEMS)
+    assert len(tables) == 1 + len(ATLAS_PROBLEMS)
     for table in tables:
         lines = table.splitlines()
         assert len(lines) == 2 + len(found.rows)
@@ -201,7 +211,7 @@ def test_the_csv_and_the_json_of_an_atlas_hold_a_row_a_pair():
 def test_the_picture_of_an_atlas_has_a_row_an_optimizer_and_draws_no_end_of_the_scan_as_an_edge():
     found = made_up()
     axes = gdx.plots.atlas(found, title="all")
-    assert [axis.get_title() for axis in axes] == list(PROBLEMS)
+    assert [axis.get_title() for axis in axes] == list(ATLAS_PROBLEMS)
     assert [label.get_text() for label in axes[0].get_yticklabels()] == [row.optimizer for row in found.rows]
     edges = sum(line.get_marker() == "|" and len(line.get_xdata()) for axis in axes for line in axis.lines)
     assert edges == sum(math.isfinite(cell.first_failure.upper) for cell in found.cells)

@@ -16,7 +16,9 @@ PAGE, DATA, PICTURE = "atlas.md", "atlas.csv", "atlas.png"
 
 
 def atlas(
-    problems: Annotated[str | None, typer.Option(help=f"some of {', '.join(studies.PROBLEMS)}; all by default")] = None,
+    problems: Annotated[
+        str | None, typer.Option(help=f"some of {', '.join(studies.ATLAS_PROBLEMS)}; all by default")
+    ] = None,
     optimizers: Annotated[str | None, typer.Option(help="names from gdx list, a,b; all by default")] = None,
     num_steps: Annotated[int | None, typer.Option("--steps", help="the horizon; each problem's own by default")] = None,
     repeats: Annotated[int, typer.Option(help="random starts and orders of batches")] = 3,

@@ -1,6 +1,6 @@
 """Questions that a person asks, each answered by composing the rest."""
 
-from gdx.studies.atlas import PROBLEMS, Atlas, AtlasProblem, atlas
+from gdx.studies.atlas import ATLAS_PROBLEMS, Atlas, AtlasProblem, atlas
 from gdx.studies.autopsy import Autopsy, autopsy
 from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
@@ -15,7 +15,7 @@ from gdx.studies.transition import Transition, default_step_sizes, limit_of, tra
 from gdx.studies.verification import Claim, Verification, verify
 
 __all__ = [
-    "PROBLEMS",
+    "ATLAS_PROBLEMS",
     "Atlas",
     "AtlasProblem",
     "Autopsy",

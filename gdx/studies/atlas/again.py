@@ -13,6 +13,8 @@ from gdx.studies.atlas.found import NOTHING, Cell
 from gdx.studies.atlas.measuring import SHIFT, Measured
 from gdx.studies.stability.plain import late_loss, losses_of
 
+FAR, BEYOND = 100.0, 1.5
+"""Times the best step size from which a first failure looks odd, and times that where runs beyond it are looked at."""
 NUM_ANYWHERE = 16
 """Runs made again at step sizes drawn from all, beside those that numbers rest on."""
 
@@ -71,30 +73,41 @@ def again(
 
 
 def explain(cell: Cell, problem: Problem, family: Family, keys: Any, num_steps: int) -> Cell:
-    """Look at plain runs just below an edge that theory predicts and the sweep's runs contradict.
+    """Look at plain runs, which know no blow-up bound, where an edge of convergence looks odd.
 
     Parameters
     ----------
     cell
-        With `agrees` False; any other stays as it is.
+        As measured.
     problem, family, keys, num_steps
         As it was measured.
 
     Returns
     -------
     Cell
-        With what became of those runs in its note: a linear method may be stable and yet rise beyond the blow-up bound
-        first, and on a loss that is no quadratic a start may leave its basin.
+        Where theory says otherwise, with what became of runs just below its edge: a linear method may be stable and
+        yet rise beyond the bound first, and on a loss that is no quadratic a start may leave its basin. Where the first
+        failure lies far above the best step size and runs beyond it end below their first loss all the same, without
+        that edge: a method whose first step has the length of its step size passes the bound with it, and no more.
     """
-    if cell.agrees is not False:
+    is_far = cell.criterion == "converged" and FAR * cell.best_step < cell.first_failure.upper < np.inf
+    if cell.agrees is not False and not is_far:
         return cell
-    step_size = cell.predicted * (1 - SHIFT)
+    step_size = cell.predicted * (1 - SHIFT) if cell.agrees is False else BEYOND * cell.first_failure.upper
     train = losses_of(problem, family, num_steps)
     losses = np.array([train(step_size, key) for key in keys])
     with np.errstate(all="ignore"):
-        came_back = losses[:, -1] < losses[:, 0]
+        num_back = int(np.sum(losses[:, -1] < losses[:, 0]))
         peak = float(np.max(losses / losses[:, :1]))
-    back = f"{int(came_back.sum())} of {len(losses)} plain runs end below their first loss"
     how_far = f", after up to {peak:.1g} times that" if np.isfinite(peak) and peak > 1 else ""
-    note = f"theory says {cell.predicted:.3g}: at {step_size:.3g} {back}{how_far}"
+    told = f"at {step_size:.3g} {num_back} of {len(losses)} plain runs end below their first loss{how_far}"
+    if cell.agrees is False:
+        return _noted(cell, f"theory says {cell.predicted:.3g}: {told}")
+    if num_back < len(losses):
+        return cell
+    cell = cell._replace(first_failure=NOTHING, last_success=NOTHING, edge_note="")
+    return _noted(cell, f"fails by the blow-up bound alone, no edge: {told}")
+
+
+def _noted(cell, note):
     return cell._replace(edge_note="; ".join(part for part in (cell.edge_note, note) if part))

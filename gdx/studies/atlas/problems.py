@@ -31,7 +31,7 @@ def _named(name, num_steps, criterion, line="", slots=None, **options):
     return AtlasProblem(functools.partial(entry.make, **options), line or entry.line, num_steps, criterion, slots)
 
 
-PROBLEMS = {
+ATLAS_PROBLEMS = {
     "quadratic": _named("quadratic", 2000, "converged"),
     "ravine": _named("ravine", 2000, "converged"),
     "linear-network": _named("linear-network", 2000, "converged"),

@@ -18,7 +18,7 @@ from gdx.responses import measure_response, threshold_of
 from gdx.studies.atlas.again import again, explain
 from gdx.studies.atlas.found import Atlas, Cell, Row
 from gdx.studies.atlas.measuring import measure
-from gdx.studies.atlas.problems import PROBLEMS, AtlasProblem
+from gdx.studies.atlas.problems import ATLAS_PROBLEMS, AtlasProblem
 from gdx.sweeps.inputs import check_keys
 
 if TYPE_CHECKING:
@@ -29,6 +29,8 @@ SECONDS = 240.0
 """After which a pair is given up."""
 SHARE = 0.1
 """Of all pairs, some of whose runs are made again in a plain loop."""
+KEPT = 16
+"""Pairs whose compiled programs are kept in memory."""
 NOT_REACHED = "interrupted before it was run"
 
 
@@ -49,7 +51,7 @@ def atlas(
     Parameters
     ----------
     problems
-        Names of `gdx.studies.PROBLEMS`, or problems of your own by name; all six by default.
+        Names of `gdx.studies.ATLAS_PROBLEMS`, or problems of your own by name; all six by default.
     optimizers
         Names of `gdx.optimizers.catalogue()`; all by default, at the defaults of their hyperparameters.
     num_steps
@@ -81,7 +83,16 @@ def atlas(
     the best loss to that of learning nothing, no nearer than 1.5 times to where the first start stops training.
 
     Of a seeded tenth of all pairs some runs are made again in a plain jitted optax loop; where they come out otherwise
-    there is no number but a note.
+    there is no number but a note. So it is where the two ways to judge a run, convergence and the loss that is reached,
+    contradict each other, and where runs fail by the blow-up bound alone.
+
+    Every pair is compiled by itself, which takes seconds: all of the catalogue takes an hour on 2 cores. Programs are
+    thrown away on the way with `jax.clear_caches`; what the caller had compiled is compiled again when it is called.
+
+    Examples
+    --------
+    >>> found = gdx.studies.atlas(["quadratic"], ["sgd", "momentum", "adam"])
+    >>> found.rows[1].cells[0].first_failure, found.rows[1].cells[0].predicted
     """
     chosen, families = _problems(problems), {name: named.family(name) for name in _names(optimizers)}
     if num_steps is not None:
@@ -108,6 +119,9 @@ def atlas(
                 cell = again(measured, *task, draw) if draw.uniform() < SHARE else measured.cell
                 cells[pair] = explain(cell, *task)
                 done.add(pair)
+                if len(done) % KEPT == 0:
+                    # JAX would keep every program that it ever compiled, some 50 MB a pair.
+                    jax.clear_caches()
                 if callable(progress):
                     progress("optimizers x problems", len(done), total)
     except KeyboardInterrupt:
@@ -153,7 +167,10 @@ def _code(*names):
 def _problems(wanted):
     if isinstance(wanted, Mapping):
         return dict(wanted)
-    return {name: PROBLEMS[name] for name in _known("problems", PROBLEMS if wanted is None else wanted, PROBLEMS)}
+    return {
+        name: ATLAS_PROBLEMS[name]
+        for name in _known("problems", ATLAS_PROBLEMS if wanted is None else wanted, ATLAS_PROBLEMS)
+    }
 
 
 def _names(wanted):
