@@ -19,7 +19,7 @@ from gdx.edges import Bracket
 from gdx.problems.transformers import _logits
 from gdx.studies import ATLAS_PROBLEMS, AtlasProblem
 from gdx.studies.atlas import Atlas, Cell, Row
-from gdx.studies.atlas.measuring import RTOL, Measured, without_early_failure
+from gdx.studies.atlas.measuring import RTOL, Measured, agreement, without_early_failure
 from gdx.studies.stability.scanning import Reading
 from gdx.verdicts.training import TrainingLevel
 
@@ -32,7 +32,7 @@ KEYS = jax.random.split(jax.random.key(3), 2)
 def bowl(claimed=10.0):
     problem = gdx.problems.quadratic(jnp.array([1.0, 10.0]))
     return AtlasProblem(
-        lambda: problem._replace(known=problem.known._replace(min_sharpness=claimed)), "a bowl", 500, "converged"
+        lambda: problem._replace(known=problem.known._replace(min_sharpness=claimed)), "a bowl", 500, "converged", True
     )
 
 
@@ -79,6 +79,13 @@ def test_passing_the_blow_up_bound_with_the_first_step_is_no_edge():
     assert "blow-up bound alone" in found.edge_note
     sgd = cell._replace(best_step=1e-4, first_failure=Bracket(0.19, 0.21))
     assert second_road.explain(sgd, problem, gdx.optimizers.family("sgd"), KEYS, 500) == sgd
+
+
+def test_off_quadratics_theory_is_contradicted_by_successes_beyond_it_alone():
+    cell = Cell("mine", "net", predicted=1.0, first_failure=Bracket(0.4, 0.5), last_success=Bracket(0.6, 0.7))
+    assert [agreement(cell, is_quadratic) for is_quadratic in (True, False)] == [False, True]
+    assert agreement(cell._replace(last_success=Bracket(1.1, 1.2)), False) is False
+    assert agreement(cell._replace(predicted=math.nan), False) is None
 
 
 def test_a_failure_below_the_best_step_size_is_no_edge():
@@ -194,6 +201,9 @@ def test_the_tables_of_an_atlas_say_why_wherever_a_number_is_missing():
         assert cells[2] != "none" or cells[-1], line
     for name in gdx.optimizers.catalogue():
         assert f"| {name} |" in page
+    lines = reports.atlas_table(found).splitlines()
+    assert max(map(len, lines)) <= 80
+    assert len(lines) == 3 + len(found.rows)
 
 
 def test_the_csv_and_the_json_of_an_atlas_hold_a_row_a_pair():

@@ -89,7 +89,7 @@ def catalogue() -> dict[str, ProblemEntry]:
             "tanh network 64-16-10 on the digits, full batch, real",
             **(real | {"num_steps": 300, "num_points": 32, "criterion": "trains", "rtol": None}),
         ),
-        "sonnets-transformer": ProblemEntry(
+        "sonnets": ProblemEntry(
             character_transformer,
             "one-block transformer on the characters of four sonnets, batches of 16 windows",
             num_steps=200,

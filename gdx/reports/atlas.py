@@ -9,14 +9,14 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from gdx.edges import Bracket
-from gdx.reports.values import bracket, new_table, versions
-from gdx.wording import span
+from gdx.reports.values import bracket, versions
+from gdx.wording import aligned, span
 
 if TYPE_CHECKING:
-    from rich.table import Table
-
     from gdx.studies.atlas import Atlas, Cell, Row
 
+MUCH = 1e5
+"""From where the first digit is enough in a narrow table."""
 MEANING = """
 - **threshold**: critical step size times curvature, by probe (`gdx.curvature_threshold`); "of P" where it is of the
   Hessian as the optimizer's own preconditioner bends it, which does not exist before training.
@@ -28,7 +28,7 @@ MEANING = """
   over the last tenth of the horizon), with the starts' range.
 - **good**: step sizes in a row at which every start's late loss is within 2 % of the way from the best loss to that of
   learning nothing, no nearer than 1.5 times to where the first start stops training; both ends were run, at factors of
-  2. **width** is their ratio: how forgiving the optimizer is; "or more" where the range goes on beyond all that was
+  2. **width** is their ratio: how forgiving the optimizer is; ">=" where the range goes on beyond all that was
   run, 1e-10 to 1e10.
 - **spread**: factor between the starts' own largest step sizes that train.
 - A word in place of a number says why there is none.
@@ -123,8 +123,8 @@ def atlas_json(found: Atlas, settings: Mapping[str, Any], files: Sequence[str]) 
     return {**settings, "problems": problems, "rows": rows, **told, "versions": versions(), "files": list(files)}
 
 
-def atlas_table(found: Atlas) -> Table:
-    """Lay the widths out for a terminal, a row an optimizer.
+def atlas_table(found: Atlas) -> str:
+    """Lay the widths out for a terminal of 80 columns or a pipe, a row an optimizer.
 
     Parameters
     ----------
@@ -133,13 +133,13 @@ def atlas_table(found: Atlas) -> Table:
 
     Returns
     -------
-    rich.table.Table
+    str
     """
-    table = new_table("largest / smallest good step size", "optimizer", *found.problems, "median")
-    for row in found.rows:
-        name, _, *widths = _widths(row)
-        table.add_row(name, *widths)
-    return table
+    names = [name.partition("-") for name in found.problems]
+    heading = [["", *[first + dash for first, dash, _ in names]], ["optimizer", *[last for *_, last in names]]]
+    lines = [[row.optimizer, *[_short_width(cell) for cell in row.cells]] for row in found.rows]
+    table = aligned([*heading, *lines], right=range(1, 1 + len(names)))
+    return f"largest over smallest good step size, how forgiving the optimizer is:\n{table}"
 
 
 def summary_lines(found: Atlas) -> list[str]:
@@ -163,7 +163,7 @@ def summary_lines(found: Atlas) -> list[str]:
     predicted = [cell for cell in found.cells if cell.agrees is not None]
     if predicted:
         agree = sum(bool(cell.agrees) for cell in predicted)
-        lines.append(f"Theory: of {len(predicted)} predicted edges {agree} lie within what was measured.")
+        lines.append(f"Theory: of {len(predicted)} predicted edges {agree} are borne out by the runs.")
     lines += [
         f"Disagreement: {cell.optimizer} on {cell.problem}: predicted {_size(cell.predicted)}, "
         f"first failure {span(cell.first_failure)}, last success {span(cell.last_success)}; {cell.edge_note}."
@@ -222,11 +222,19 @@ def _widths(row: Row):
 def _width(cell):
     if not math.isfinite(cell.width):
         return ""
-    return f"{_size(cell.width)}{'+' if any(cell.is_open) else ''}"
+    return f"{'>=' if any(cell.is_open) else ''}{_size(cell.width)}"
+
+
+def _short_width(cell):
+    """In six characters."""
+    if not math.isfinite(cell.width):
+        return "none"
+    return f"{'>' if any(cell.is_open) else ''}{f'{cell.width:.0e}' if cell.width >= MUCH else _size(cell.width)}"
 
 
 def _size(value, digits=2):
-    return f"{value:.{digits}g}" if math.isfinite(value) else ""
+    # Once rounded, again: 130 and not 1.3e+02.
+    return f"{float(f'{value:.{digits}g}'):g}" if math.isfinite(value) else ""
 
 
 def _num_runs(found):

@@ -101,7 +101,7 @@ def measure(
             raise
         return Measured(_without(cell, f"given up: its runs were not over within {seconds:.0f} s"), None)
     found = read(explored)
-    cell = _with_edge(cell, edge_of(explored, wanted))
+    cell = _with_edge(cell, edge_of(explored, wanted), what.is_quadratic)
     cell = without_early_failure(_with_good(cell, found))
     return Measured(cell._replace(num_runs=int(found.losses.size), seconds=clock.seconds), found)
 
@@ -110,7 +110,7 @@ def _without(cell, note):
     return cell._replace(edge_note=note, good_note=note)
 
 
-def _with_edge(cell: Cell, edge: Edge) -> Cell:
+def _with_edge(cell: Cell, edge: Edge, is_quadratic: bool) -> Cell:
     low, high = float(edge.step_sizes[0]), float(edge.step_sizes[-1])
     verb = {"converged": ("converges", "converge"), "trains": ("trains", "train")}[edge.criterion]
     if edge.status is EdgeStatus.NONE_MEETS:
@@ -125,10 +125,30 @@ def _with_edge(cell: Cell, edge: Edge) -> Cell:
     cell = cell._replace(
         criterion=edge.criterion, last_success=edge.last_success, first_failure=edge.first_failure, edge_note=note
     )
-    if not math.isfinite(cell.predicted):
-        return cell
-    agrees = edge.first_failure.lower / (1 + SHIFT) <= cell.predicted <= edge.last_success.upper * (1 + SHIFT)
-    return cell._replace(agrees=bool(agrees))
+    return cell._replace(agrees=agreement(cell, is_quadratic))
+
+
+def agreement(cell: Cell, is_quadratic: bool) -> bool | None:
+    """Say whether a predicted edge lies within what was measured.
+
+    Parameters
+    ----------
+    cell
+        With its edge.
+    is_quadratic
+        Otherwise the prediction is of the flattest minimum, beyond which no run can rest; starts may fail before.
+
+    Returns
+    -------
+    bool or None
+        None where there is nothing to compare.
+    """
+    if not (math.isfinite(cell.predicted) and math.isfinite(cell.last_success.lower)):
+        return None
+    if not is_quadratic:
+        return bool(cell.last_success.lower <= cell.predicted * (1 + SHIFT))
+    reached = cell.first_failure.lower / (1 + SHIFT) <= cell.predicted <= cell.last_success.upper * (1 + SHIFT)
+    return bool(reached)
 
 
 def _with_good(cell: Cell, found: Reading) -> Cell:
