@@ -55,8 +55,8 @@ class Cell(NamedTuple):
     spread: float = math.nan
     """Factor between the starts' own largest step sizes that train."""
     agrees: bool | None = None
-    """Whether `predicted` lies within the measured bracket, on a loss that is no quadratic whether no run succeeds beyond
-    it; None where one of them is missing."""
+    """Whether `predicted` lies within the measured bracket, or off quadratics whether no run succeeds beyond it; None
+    where one of them is missing."""
     num_runs: int = 0
     """Made for it."""
     num_again: int = 0
