@@ -80,7 +80,9 @@ def atlas(found: Atlas, *, title: str = "", figure: Figure | None = None) -> np.
     ]
     _name_groups(axes[-1], found)
     look = {"fontsize": 7.5, "title_fontsize": 10, "alignment": "left", "frameon": False}
-    figure.legend(handles=handles, loc="outside upper left", ncols=5, title=title or None, **look)
+    figure.legend(
+        handles=handles, loc="outside upper left", ncols=min(max(num_panels, 2), 5), title=title or None, **look
+    )
     figure.supxlabel("step size", fontsize=8)
     return axes
 

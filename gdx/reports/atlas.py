@@ -20,10 +20,10 @@ MUCH = 1e5
 MEANING = """
 - **threshold**: critical step size times curvature, by probe (`gdx.curvature_threshold`); "of P" where it is of the
   Hessian as the optimizer's own preconditioner bends it, which does not exist before training.
-- **edge**: last success .. first failure, over all starts: the largest step size at which some start met the criterion,
-  and the smallest at which some start failed it for too large a step. Each is a bracket between two step sizes that
-  were run, within a factor of 1.2 or so; the inner ends are shown. **predicted** is threshold / sharpness where both
-  are known before any run.
+- **last success** and **first failure**: the largest step size at which some start met the criterion, and the smallest
+  at which some start failed it for too large a step. Each was bracketed by two step sizes that were run, mostly within
+  a factor of 1.2; shown are the one that succeeded and the one that failed. **predicted** is threshold / sharpness
+  where both are known before any run; off quadratics it bounds successes alone.
 - **best**: the step size at which the worst start's late loss is the smallest, and the median late loss there (the mean
   over the last tenth of the horizon), with the starts' range.
 - **good**: step sizes in a row at which every start's late loss is within 2 % of the way from the best loss to that of
@@ -181,7 +181,10 @@ def _without_threshold(found):
     return reasons
 
 
-COLUMNS = ["optimizer", "predicted", "edge", "best at", "best loss", "good", "width", "spread", "remarks"]
+COLUMNS = (
+    "optimizer", "predicted", "last success", "first failure", "best at", "best loss", "good", "width", "spread",
+    "remarks",
+)  # fmt: skip
 
 
 def _of_problem(found, name):
@@ -196,7 +199,8 @@ def _line(cell: Cell):
     return [
         cell.optimizer,
         _size(cell.predicted),
-        _edge(cell),
+        _size(cell.last_success.lower, 3) or "none",
+        _size(cell.first_failure.upper, 3) or "none",
         _size(cell.best_step),
         loss,
         f"{_size(cell.good.lower)} .. {_size(cell.good.upper)}" if math.isfinite(cell.good.lower) else "",
@@ -204,13 +208,6 @@ def _line(cell: Cell):
         _size(cell.spread),
         "; ".join(notes),
     ]
-
-
-def _edge(cell):
-    ends = cell.last_success.lower, cell.first_failure.upper
-    if not any(map(math.isfinite, ends)):
-        return "none"
-    return " .. ".join(_size(end, 3) or "none" for end in ends)
 
 
 def _widths(row: Row):
@@ -242,7 +239,7 @@ def _num_runs(found):
 
 
 def _table(heading, lines):
-    rows = [heading, ["---"] * len(heading), *lines]
+    rows = [list(heading), ["---"] * len(heading), *lines]
     return "\n".join("| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in rows)
 
 
