@@ -19,7 +19,7 @@ from gdx.edges import Bracket
 from gdx.problems.transformers import _logits
 from gdx.studies import ATLAS_PROBLEMS, AtlasProblem
 from gdx.studies.atlas import Atlas, Cell, Row
-from gdx.studies.atlas.measuring import RTOL, Measured, agreement, without_early_failure
+from gdx.studies.atlas.measuring import RTOL, Measured, agreement, reconciled
 from gdx.studies.stability.scanning import Reading
 from gdx.verdicts.training import TrainingLevel
 
@@ -90,10 +90,11 @@ def test_off_quadratics_theory_is_contradicted_by_successes_beyond_it_alone():
 
 def test_a_failure_below_the_best_step_size_is_no_edge():
     cell = Cell("mine", "bowl", best_step=1.0, first_failure=Bracket(0.001, 0.003), last_success=Bracket(1.5, 1.6))
-    found = without_early_failure(cell)
+    found = reconciled(cell)
     assert math.isnan(found.first_failure.upper)
     assert "from 0.003 on" in found.edge_note
-    assert without_early_failure(cell._replace(first_failure=Bracket(1.4, 1.6))).first_failure.upper == 1.6
+    assert reconciled(cell._replace(first_failure=Bracket(1.4, 1.6))) == cell._replace(first_failure=Bracket(1.4, 1.6))
+    assert "neither succeed nor fail" in reconciled(cell._replace(first_failure=Bracket(90.0, 99.0))).edge_note
 
 
 @pytest.mark.slow

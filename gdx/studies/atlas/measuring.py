@@ -35,6 +35,8 @@ TOLERANCE = 1e-6
 """Of convergence."""
 MOST_BYTES = 1e10
 """That one run may compute: a hundred times what one of Adam on the largest problem does, ten of them take a minute."""
+APART = 2.0
+"""Factor between a last success and a first failure that asks for a remark."""
 SHIFT = 0.02
 """By which a finite horizon may shift an edge, relative: ln(1/tolerance) / (2 T) is .0035, momentum's is larger."""
 
@@ -102,7 +104,7 @@ def measure(
         return Measured(_without(cell, f"given up: its runs were not over within {seconds:.0f} s"), None)
     found = read(explored)
     cell = _with_edge(cell, edge_of(explored, wanted), what.is_quadratic)
-    cell = without_early_failure(_with_good(cell, found))
+    cell = reconciled(_with_good(cell, found))
     return Measured(cell._replace(num_runs=int(found.losses.size), seconds=clock.seconds), found)
 
 
@@ -172,8 +174,10 @@ def _with_good(cell: Cell, found: Reading) -> Cell:
     )
 
 
-def without_early_failure(cell: Cell) -> Cell:
-    """Take back a first failure that lies below the best step size: the two ways to judge a run contradict each other.
+def reconciled(cell: Cell) -> Cell:
+    """Take back a first failure below the best step size, where two ways to judge a run contradict each other.
+
+    Where the first failure lies far beyond the last success, say that what lies between is neither.
 
     Parameters
     ----------
@@ -184,6 +188,8 @@ def without_early_failure(cell: Cell) -> Cell:
     -------
     Cell
     """
+    if cell.first_failure.lower > APART * cell.last_success.upper and not cell.edge_note:
+        return cell._replace(edge_note="between the two, runs neither succeed nor fail within the horizon")
     if not cell.first_failure.upper < cell.best_step:
         return cell
     note = f"single runs fail from {cell.first_failure.upper:.2g} on, below the best step size, so it is no edge"
