@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 from typing import Annotated, Any
 
@@ -45,7 +46,13 @@ def atlas(
     if found.interrupted and not any(cell.num_runs for cell in found.cells):
         say("interrupted: nothing was finished yet")
         raise typer.Exit(130)
-    settings = {"seed": seed, "repeats": repeats, "precision": "float64", "backend": jax.default_backend()}
+    settings: dict[str, Any] = {
+        "seed": seed,
+        "repeats": repeats,
+        "precision": "float64",
+        "backend": jax.default_backend(),
+    }
+    settings["cores"] = os.cpu_count()
     files = written(lambda: _write(out, found, settings))
     if as_json:
         print(reports.to_json(reports.atlas_json(found, settings, files)))

@@ -160,6 +160,9 @@ def summary_lines(found: Atlas) -> list[str]:
     lines = [
         f"Second road: {runs} runs of {len(again)} pairs made again in a plain optax loop, {same} came out the same."
     ]
+    if found.interrupted:
+        unfinished = sum(not cell.num_runs for cell in found.cells)
+        lines.append(f"Unfinished: {unfinished} of {len(found.cells)} pairs have no runs.")
     predicted = [cell for cell in found.cells if cell.agrees is not None]
     if predicted:
         agree = sum(bool(cell.agrees) for cell in predicted)
@@ -212,7 +215,7 @@ def _line(cell: Cell):
 
 def _widths(row: Row):
     threshold = f"{_size(row.threshold, 4)}{' of P' if row.is_preconditioned else ''}" or "none"
-    median = _size(row.median_width) if row.median_width else "none"
+    median = (_size(row.median_width) if row.median_width else "") or "none"
     return [row.optimizer, threshold, *[_width(cell) or "none" for cell in row.cells], median]
 
 

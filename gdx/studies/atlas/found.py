@@ -90,8 +90,8 @@ class Row(NamedTuple):
 
     @property
     def median_width(self) -> float:
-        """Median over the problems of the width of the good range; a problem without one counts as 0."""
-        widths = [cell.width if math.isfinite(cell.width) else 0.0 for cell in self.cells]
+        """Median over the problems that were run of the width of the good range; one without a range counts as 0."""
+        widths = [cell.width if math.isfinite(cell.width) else 0.0 for cell in self.cells if cell.num_runs]
         return float(np.median(widths)) if widths else math.nan
 
 
