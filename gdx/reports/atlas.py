@@ -61,7 +61,7 @@ def atlas_markdown(found: Atlas, settings: Mapping[str, Any]) -> str:
         f"{len(found.rows)} optimizers at the defaults of their hyperparameters, {len(found.problems)} problems, "
         f"{found.repeats} starts each; {_num_runs(found)} runs. {made_with}.",
         "\n".join(problems),
-        "\n".join(summary_lines(found)),
+        "\n".join(f"- {line}" for line in summary_lines(found)),
         "## How forgiving: largest over smallest good step size",
         _table(["optimizer", "threshold", *found.problems, "median"], [_widths(row) for row in found.rows]),
         *[part for name in found.problems for part in (f"## {name}", _table(COLUMNS, _of_problem(found, name)))],
