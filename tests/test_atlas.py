@@ -102,7 +102,10 @@ def test_a_failure_below_the_best_step_size_is_no_edge():
 def test_thresholds_over_sharpness_lie_within_the_brackets_of_the_atlas(name):
     optimizers = ["sgd", "momentum", "nesterov", "ema-momentum", "ema-momentum-debiased", "optimistic-gradient"]
     found = gdx.studies.atlas([name], optimizers, progress=False)
-    assert [cell.agrees for cell in found.cells] == [True] * len(optimizers)
+    # Corrected for its start at 0, the mean is all of the gradient at first: runs rise beyond the blow-up bound before
+    # they would come back, and the atlas says so.
+    assert [cell.optimizer for cell in found.cells if not cell.agrees] == ["ema-momentum-debiased"]
+    assert "3 of 3 plain runs end below their first loss" in found.disagreements[0].edge_note
 
 
 def test_interrupting_an_atlas_keeps_what_was_done(monkeypatch):
