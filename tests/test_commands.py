@@ -49,9 +49,14 @@ COMMANDS = {
         ["nonsense"],
         "nonsense",
     ),
+    "atlas": (
+        ["--problems", "quadratic", "--optimizers", "sgd", "--steps", "200", "--repeats", "1"],
+        ["--problems", "nonsense"],
+        "nonsense",
+    ),
     "verify": (["--only", CHEAP], ["--only", "nonsense"], "nonsense"),
 }
-FILES = ("stability", "transfer", "transition", "trajectory")
+FILES = ("atlas", "stability", "transfer", "transition", "trajectory")
 
 
 @pytest.fixture(autouse=True)
@@ -83,7 +88,9 @@ registered = pytest.mark.parametrize("name", sorted(typer.main.get_command(app).
 slow_ones = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(name, marks=[pytest.mark.slow] * (name in ("edge", "stability", "transfer", "transition")))
+        pytest.param(
+            name, marks=[pytest.mark.slow] * (name in ("atlas", "edge", "stability", "transfer", "transition"))
+        )
         for name in sorted(typer.main.get_command(app).commands)
     ],
 )

@@ -27,10 +27,11 @@ def test_every_named_problem_starts_from_its_key_and_descends(name):
 
     @jax.jit
     def short_step(params):
-        value, gradient = jax.value_and_grad(lambda w: problem.loss(w, (), None)[0])(params)
+        batch = None if problem.batches is None else problem.batches(jax.random.key(0), jnp.int32(0))
+        value, gradient = jax.value_and_grad(lambda w: problem.loss(w, (), batch)[0])(params)
         norm = optax.tree.norm(gradient)
         moved = jax.tree.map(lambda w, g: w - 1e-4 / norm * g, params, gradient)
-        return problem.loss(moved, (), None)[0], value
+        return problem.loss(moved, (), batch)[0], value
 
     lower, value = short_step(params)
     assert lower < value

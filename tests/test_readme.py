@@ -27,7 +27,7 @@ def test_the_python_of_the_readme_runs(capsys):
 
 def test_the_pictures_of_the_readme_exist_and_are_small():
     names = re.findall(r"!\[.*?\]\((.*?)\)", README.read_text())
-    assert len(names) == 2
+    assert len(names) == 3
     for name in names:
         assert (README.parent / name).stat().st_size < 200_000
 

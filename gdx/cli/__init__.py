@@ -12,6 +12,7 @@ except ImportError as error:
     raise SystemExit(f"the command line needs {error.name}; install gdx with its extra 'lab'") from error
 
 import gdx
+from gdx.cli.atlas import atlas
 from gdx.cli.console import say, speak_plainly
 from gdx.cli.edge import edge
 from gdx.cli.listing import list_names
@@ -33,6 +34,7 @@ app.command()(trajectory)
 app.command()(edge)
 app.command()(stability)
 app.command()(transfer)
+app.command()(atlas)
 app.command()(verify)
 
 

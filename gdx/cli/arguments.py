@@ -63,7 +63,7 @@ def named_problem(
     entry = entry_of("problem", name, entries, "see gdx list, or pass my_module:my_problem")
     if scale is not None and not entry.takes_scale:
         raise ValueError(f"scale: the problem {name} has no features to scale; leave it out")
-    if batch_size is not None and not entry.takes_scale:
+    if batch_size is not None and not entry.takes_batches:
         raise ValueError(f"batch-size: the problem {name} has no examples to batch; leave it out")
     options: dict[str, Any] = {} if scale is None else {"scale": None if scale is Scale.none else scale.value}
     if batch_size is not None:

@@ -73,6 +73,7 @@ from gdx.problems.quadratics import quadratic
 from gdx.problems.regression import least_squares, logistic_regression
 from gdx.problems.scaling import Scaling, ScalingState, min_max, robust, standardise
 from gdx.problems.surfaces import Landscape
+from gdx.problems.transformers import character_transformer
 from gdx.problems.wells import hard_partner, quartic
 
 __all__ = [
@@ -87,6 +88,7 @@ __all__ = [
     "ScalingState",
     "catalogue",
     "chain",
+    "character_transformer",
     "digits_mlp",
     "epochs_of",
     "finite_sum",

@@ -15,6 +15,7 @@ from gdx.problems.landscapes import landscape_catalogue
 from gdx.problems.networks import digits_mlp
 from gdx.problems.quadratics import quadratic
 from gdx.problems.regression import least_squares, logistic_regression
+from gdx.problems.transformers import character_transformer
 from gdx.problems.wells import hard_partner, quartic
 from gdx.records import record
 
@@ -52,6 +53,11 @@ class ProblemEntry(NamedTuple):
     def takes_scale(self) -> bool:
         """Whether the problem is data whose features can be scaled."""
         return "scale" in inspect.signature(self.make).parameters
+
+    @property
+    def takes_batches(self) -> bool:
+        """Whether the problem is a mean over examples that can be cut into batches."""
+        return "batch_size" in inspect.signature(self.make).parameters
 
 
 def catalogue() -> dict[str, ProblemEntry]:
@@ -96,6 +102,14 @@ def catalogue() -> dict[str, ProblemEntry]:
             digits_mlp,
             "tanh network 64-16-10 on the digits, full batch, real",
             **(real | {"num_steps": 300, "num_points": 32, "criterion": "trains", "rtol": None}),
+        ),
+        "sonnets": ProblemEntry(
+            character_transformer,
+            "one-block transformer on the characters of four sonnets, batches of 16 windows",
+            num_steps=200,
+            num_points=32,
+            repeats=3,
+            criterion="trains",
         ),
         **{name: ProblemEntry(one.make, one.line, **(one.sweep or {})) for name, one in surfaces.items()},
     }

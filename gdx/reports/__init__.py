@@ -1,5 +1,6 @@
 """Rows, tables and JSON of what the studies found; nothing is computed here. One file a study."""
 
+from gdx.reports.atlas import atlas_csv, atlas_json, atlas_markdown, atlas_table, summary_lines
 from gdx.reports.catalogue import catalogue_table, hyperparameters
 from gdx.reports.comparison import comparison_json
 from gdx.reports.stability import stability_html, stability_json, stability_tables
@@ -10,6 +11,10 @@ from gdx.reports.values import to_json, versions
 from gdx.reports.verify import verification_json, verification_line, verification_table
 
 __all__ = [
+    "atlas_csv",
+    "atlas_json",
+    "atlas_markdown",
+    "atlas_table",
     "catalogue_table",
     "comparison_json",
     "edge_attributes",
@@ -19,6 +24,7 @@ __all__ = [
     "stability_tables",
     "step_table_json",
     "step_table_tables",
+    "summary_lines",
     "title",
     "to_json",
     "transfer_json",

@@ -20,6 +20,7 @@ One to copy, as `basins.py`:
 array([1., 0.])
 """
 
+from gdx.studies.atlas import ATLAS_PROBLEMS, Atlas, AtlasProblem, atlas
 from gdx.studies.autopsy import Autopsy, autopsy
 from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
@@ -35,6 +36,9 @@ from gdx.studies.transition import Transition, default_step_sizes, limit_of, tra
 from gdx.studies.verification import Claim, Verification, verify
 
 __all__ = [
+    "ATLAS_PROBLEMS",
+    "Atlas",
+    "AtlasProblem",
     "Autopsy",
     "BatchSizeEdges",
     "Claim",
@@ -54,6 +58,7 @@ __all__ = [
     "Transfer",
     "Transition",
     "Verification",
+    "atlas",
     "autopsy",
     "compare",
     "curvature_at_rest",

@@ -64,7 +64,7 @@ def answer_of(
         headroom=largest.lower / step_size if step_size else math.nan,
         best=best,
         best_loss=float(middle[found.best]) if found.best >= 0 else math.nan,
-        good=good_steps(found, largest),
+        good=good_range(found, largest),
         too_slow_below=float(sizes[first]) if first else math.nan,
         dead_loss=float(np.median(found.losses[beyond])) if beyond.any() else math.nan,
         blows_up_from=float(sizes[np.argmax(from_here)]) if from_here.any() else math.inf,
@@ -83,20 +83,21 @@ def answer_of(
     )
 
 
-def good_steps(found: Reading, largest: Bracket) -> Bracket:
-    """Find the step sizes in a row around the best one below the edge at which every start comes close to it.
+def good_range(found: Reading, largest: Bracket) -> Bracket:
+    """Give the step sizes in a row around the best one below the edge at which every start comes close to it.
 
     Parameters
     ----------
     found
-        What the runs say.
+        What the runs of a scan say.
     largest
-        The edge that is left after the second road.
+        Of the step sizes at which every start trains, the last one.
 
     Returns
     -------
     Bracket
-        The smallest and the largest; NaN where nothing trains.
+        Both ends are step sizes that were run; NaN where there are none. Close is within `CLOSE` of the way from the
+        best loss to that of learning nothing; what lies within `EDGE` times of the edge does not count.
     """
     if found.best < 0 or not math.isfinite(largest.lower):
         return NOTHING

@@ -18,7 +18,7 @@ from gdx.exploring import Exploration, explore, hyperparams_at
 from gdx.problems import Problem, layer_scales, mlp
 from gdx.progress import shows_progress
 from gdx.stepping import Family
-from gdx.studies.stability.answering import good_steps
+from gdx.studies.stability.answering import good_range
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.confirming import confirm
 from gdx.studies.stability.found import Curve
@@ -297,7 +297,7 @@ def _answer(explored, found: Reading, confirmed, names):
         best=float(found.step_sizes[best]) if has_best else math.nan,
         bests=_own_bests(found),
         best_loss=float(middle[best]) if has_best else math.nan,
-        good=good_steps(found, confirmed.largest_step),
+        good=good_range(found, confirmed.largest_step),
         curve=Curve(
             found.step_sizes, found.losses, found.codes, start, float(found.level.chance), float(found.level.halfway)
         ),
