@@ -56,6 +56,7 @@ COMMANDS = {
     ),
     "verify": (["--only", CHEAP], ["--only", "nonsense"], "nonsense"),
 }
+SLOW = ("atlas", "edge", "stability", "transfer", "transition")
 FILES = ("atlas", "stability", "transfer", "transition", "trajectory")
 
 

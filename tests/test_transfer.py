@@ -243,6 +243,14 @@ def test_measured_edges_of_linear_networks_are_those_of_the_closed_form():
     assert all(cell.deviation < 1e-3 for cell in cells)
 
 
+@pytest.mark.slow
+def test_in_float32_they_are_that_as_well():
+    with jax.enable_x64(False):
+        keys = jax.random.split(jax.random.key(0), 2)
+        (cells,) = measure_linear((4,), ["standard"], "sgd", 4, optax.sgd, keys, False)
+    assert cells[0].deviation < 1e-3
+
+
 def test_a_power_with_its_bar_is_a_verdict_and_a_wide_one_is_none():
     widths = np.array([32, 64, 128, 256])
     fit = functools.partial(law_of, "mup", "edge", "width", 2, widths)

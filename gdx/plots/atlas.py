@@ -46,6 +46,14 @@ def atlas(found: Atlas, *, title: str = "", figure: Figure | None = None) -> np.
     -------
     array of Axes
         One a problem.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.atlas`.
+
+    >>> panels = gdx.plots.atlas(found)
+    >>> len(panels)
+    1
     """
     from matplotlib.patches import Patch
 

@@ -43,6 +43,14 @@ def transfer(found: Transfer, *, title: str = "", figure: Figure | None = None) 
     (list of Axes, list of Axes)
         A panel of losses a parameterisation; the panels of edges, of best step sizes and, where there are any, of
         linear networks.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.transfer`.
+
+    >>> losses, steps = gdx.plots.transfer(found)
+    >>> losses[0].get_xscale()
+    'log'
     """
     names = list(dict.fromkeys(cell.parameterisation for cell in found.cells)) or ["standard"]
     if figure is None:

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
     import chex
 
 PARAMETERISATIONS = ("standard", "ntk", "mup")
+"""What `mlp` knows.
+
+Examples
+--------
+>>> import gdx
+>>> gdx.problems.PARAMETERISATIONS[-1]
+'mup'
+"""
 OPTIMIZERS = ("sgd", "adam")
 ACTIVATIONS: dict[str, Callable[[Any], Any]] = {
     "tanh": jnp.tanh,
@@ -35,7 +43,15 @@ BASE_WIDTH = 64
 
 @record
 class LayerScales(NamedTuple):
-    """What a parameterisation does to every layer, from the first to the last, L each: W = weights * w."""
+    """What a parameterisation does to every layer, from the first to the last, L each: W = weights * w.
+
+    Examples
+    --------
+    Continues the example of `gdx.problems.layer_scales`.
+
+    >>> scales.spreads[0], type(scales).__name__
+    (0.0625, 'LayerScales')
+    """
 
     weights: tuple[chex.Numeric, ...]
     """Factors of the trained weights w."""
@@ -87,7 +103,9 @@ def layer_scales(
 
     Examples
     --------
-    >>> gdx.problems.layer_scales((64, 256, 10), "mup").weights
+    >>> import gdx
+    >>> scales = gdx.problems.layer_scales((64, 256, 10), "mup")
+    >>> scales.weights
     (2.0, 0.5)
     """
     widths = tuple(check_count("widths", width, "pass whole numbers of at least 1") for width in widths)
@@ -197,6 +215,13 @@ def mlp(
     standard parameterisation, and neither in NTK, where features then stand still, nor in muP, where they move. With
     Adam it falls as 1/width and width^-1/2, and not in muP. Networks of finite width need not be there yet: measure it
     with `gdx transfer`. Adam's eps is beside a gradient of w, which falls as fast as width^-2 in muP: keep it small.
+
+    Examples
+    --------
+    >>> import jax, gdx
+    >>> problem = gdx.problems.mlp(width=256, depth=1, parameterisation="mup")
+    >>> [layer["weights"].shape for layer in problem.init(jax.random.key(0))[0]]
+    [(64, 256), (256, 10)]
     """
     inputs, targets = _examples(data, scale)
     is_classes = np.issubdtype(targets.dtype, np.integer)

@@ -60,8 +60,10 @@ def character_transformer(
 
     Examples
     --------
-    >>> sonnets = gdx.problems.character_transformer(batch_size=32)
-    >>> found = gdx.stability(sonnets, optax.adamw, step_size=0.003, num_steps=200)
+    >>> import jax, gdx
+    >>> problem = gdx.problems.character_transformer(batch_size=16)
+    >>> problem.init(jax.random.key(0))[0]["embed"].shape
+    (50, 16)
     """
     if min(width, heads) < 1 or width % heads:
         raise ValueError(f"width: {width} is no multiple of {heads} heads, each at least 1; try width=16, heads=2")

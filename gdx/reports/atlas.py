@@ -50,6 +50,14 @@ def atlas_markdown(found: Atlas, settings: Mapping[str, Any]) -> str:
     str
         Markdown: how it was made, widths by problem, a table a problem, what was made again, where theory and runs
         disagree.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.atlas`.
+
+    >>> from gdx.reports import atlas_markdown
+    >>> atlas_markdown(found, {}).splitlines()[0]
+    '# Atlas'
     """
     made_with = ", ".join(f"{name} {version}" for name, version in {**settings, **versions()}.items())
     problems = [
@@ -85,6 +93,14 @@ def atlas_csv(found: Atlas) -> str:
     -------
     str
         Fields as in `atlas_json`; a number that is not there is empty.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.atlas`.
+
+    >>> from gdx.reports import atlas_csv
+    >>> atlas_csv(found).split(",")[:2]
+    ['optimizer', 'group']
     """
     lines = [_flat(row, cell) for row in found.rows for cell in row.cells]
     text = io.StringIO()
@@ -110,6 +126,14 @@ def atlas_json(found: Atlas, settings: Mapping[str, Any], files: Sequence[str]) 
     -------
     dict
         `rows`, one an optimizer, with `cells`, one a problem, fields as in `gdx.studies.atlas.Cell`.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.atlas`.
+
+    >>> from gdx.reports import atlas_json
+    >>> atlas_json(found, {}, [])["interrupted"]
+    False
     """
     problems = {
         name: {"line": what.line, "num_steps": found.num_steps[name], "criterion": what.criterion}
@@ -134,6 +158,14 @@ def atlas_table(found: Atlas) -> str:
     Returns
     -------
     str
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.atlas`.
+
+    >>> from gdx.reports import atlas_table
+    >>> print(atlas_table(found).splitlines()[0])
+    largest over smallest good step size, how forgiving the optimizer is:
     """
     names = [name.partition("-") for name in found.problems]
     heading = [["", *[first + dash for first, dash, _ in names]], ["optimizer", *[last for *_, last in names]]]
@@ -154,6 +186,14 @@ def summary_lines(found: Atlas) -> list[str]:
     -------
     list of str
         A line on the runs that were made again in a plain optax loop, one on theory, and one for every disagreement.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.atlas`.
+
+    >>> from gdx.reports import summary_lines
+    >>> summary_lines(found)[-1]
+    'Theory: of 2 predicted edges 2 are borne out by the runs.'
     """
     again = [cell for cell in found.cells if cell.num_again]
     runs, same = sum(cell.num_again for cell in again), sum(cell.num_same for cell in again)

@@ -36,6 +36,14 @@ def transfer_json(found: Transfer, settings: Mapping[str, Any], files: Sequence[
     dict
         Fields as in `gdx.studies.Transfer`, those of records inside it as dicts; an upper end of a bracket that is
         infinite (null in JSON) is where the scan ended.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.transfer`.
+
+    >>> from gdx.reports import transfer_json
+    >>> transfer_json(found, {}, [])["optimizer"]
+    'sgd'
     """
     values = found._asdict()
     values["cells"] = [_cell_json(cell) for cell in found.cells]
@@ -61,6 +69,16 @@ def transfer_tables(found: Transfer, settings: Mapping[str, Any]) -> list[Any]:
     -------
     list
         Things that rich prints.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.transfer`.
+
+    >>> from gdx.reports import transfer_tables
+    >>> settings = {"problem": "digits", "optimizer": "sgd", "scale": None, "batch_size": 64, "replacement": False}
+    >>> settings |= {"hyperparameters": {}, "repeats": 3, "num_steps": 20, "precision": "float32"}
+    >>> len(transfer_tables(found, settings)) > 2
+    True
     """
     steps = counted(found.num_steps, "step")
     heading = (

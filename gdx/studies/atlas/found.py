@@ -21,6 +21,13 @@ class Cell(NamedTuple):
     """One optimizer on one problem. A number that is not there is NaN, and a note says why.
 
     All ends of brackets and ranges are step sizes that were run.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.atlas`.
+
+    >>> cell.criterion, cell.agrees
+    ('converged', True)
     """
 
     optimizer: str
@@ -74,7 +81,15 @@ class Cell(NamedTuple):
 
 @record
 class Row(NamedTuple):
-    """One optimizer."""
+    """One optimizer.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.atlas`.
+
+    >>> found.rows[0].optimizer, round(found.rows[0].threshold, 6)
+    ('sgd', 2.0)
+    """
 
     optimizer: str
     group: str
@@ -97,7 +112,15 @@ class Row(NamedTuple):
 
 @record
 class Atlas(NamedTuple):
-    """Optimizers x problems."""
+    """Optimizers x problems.
+
+    Examples
+    --------
+    Continues the example of `gdx.studies.atlas`.
+
+    >>> len(found.rows), found.num_steps["quadratic"], found.repeats
+    (2, 500, 3)
+    """
 
     problems: dict[str, AtlasProblem]
     """By name, in the order of the cells."""

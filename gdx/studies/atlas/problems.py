@@ -12,7 +12,14 @@ from gdx.records import record
 
 @record
 class AtlasProblem(NamedTuple):
-    """A problem of the atlas."""
+    """A problem of the atlas.
+
+    Examples
+    --------
+    >>> import gdx
+    >>> gdx.studies.ATLAS_PROBLEMS["ravine"].criterion
+    'converged'
+    """
 
     make: Callable[[], Problem]
     """`make() -> Problem`."""
@@ -45,4 +52,11 @@ ATLAS_PROBLEMS = {
     # One lane: attention of several side by side compiles for twice as long and runs no faster.
     "sonnets": _named("sonnets", 200, "trains", slots=1),
 }
-"""By name, from what is known in closed form to what people train."""
+"""By name, from what is known in closed form to what people train.
+
+Examples
+--------
+>>> import gdx
+>>> len(gdx.studies.ATLAS_PROBLEMS)
+6
+"""

@@ -125,8 +125,11 @@ def transfer(
 
     Examples
     --------
-    >>> found = gdx.studies.transfer((32, 64, 128), parameterisations=("standard", "mup"), num_steps=100)
-    >>> found.law("mup").slope, found.law("mup").error, found.law("mup").verdict
+    >>> import gdx
+    >>> found = gdx.studies.transfer((4, 8, 16), depths=(1,), parameterisations=["mup"], num_steps=20)
+    >>> law = found.law("mup")
+    >>> law.of, law.axis, law.num_points, law.error > 0
+    ('edge', 'width', 3, True)
     """
     widths = _counts("widths", widths)
     keys = check_keys(jax.random.split(jax.random.key(0), NUM_STARTS) if keys is None else keys)
