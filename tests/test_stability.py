@@ -420,14 +420,14 @@ def test_what_is_as_good_as_the_best_does_not_depend_on_where_the_loss_has_its_z
     losses = np.array([0.9, 0.1, 0.11, 0.5, np.nan])[:, None] + np.zeros(2) + offset
     level = TrainingLevel(2.0 + offset, 0.1 + offset, 1.05 + offset)
     found = found._replace(losses=losses, level=level)
-    assert tuple(answering.good_steps(found, found.largest_step)) == (0.2, 0.3)
+    assert tuple(answering.good_range(found, found.largest_step)) == (0.2, 0.3)
 
 
 def test_what_to_use_does_not_lie_at_the_edge():
     found = reading([0, 0, 0, 0, 4])
     losses = np.array([0.12, 0.13, 0.11, 0.1, np.nan])[:, None] + np.zeros(2)
     found = found._replace(losses=losses, best=3)
-    assert tuple(answering.good_steps(found, found.largest_step)) == (1.0, 2.0)
+    assert tuple(answering.good_range(found, found.largest_step)) == (1.0, 2.0)
 
 
 def test_a_scan_that_saw_one_side_of_the_edge_alone_gives_no_number():

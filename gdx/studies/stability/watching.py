@@ -132,7 +132,7 @@ def _watched(problem, family, still, step_size, loss_of, every, looks):
             gradient, new_state, told = _gradient(problem, params, model_state, draws, count)
             updates, opt_state = transformation.update(gradient, opt_state, params, **told)
             # Its own updates go unused: it is at the same parameters, and its memory is of the same gradients.
-            state = watched.update(gradient, state, params, batch=model_state, **told)[1]
+            state: Any = watched.update(gradient, state, params, batch=model_state, **told)[1]
             here = params, model_state, state.inner
             pairs = zip(looks, kept, strict=True)
             kept = [jax.tree.map(functools.partial(jnp.where, count == at), here, one) for at, one in pairs]
@@ -140,7 +140,7 @@ def _watched(problem, family, still, step_size, loss_of, every, looks):
             moved = jax.tree.map(lambda new, old: jnp.asarray(new, jnp.asarray(old).dtype), moved, carry)
             return moved, (told["value"], moved[0][-1].margin, moved[0][-1].sharpness)
 
-        state = watched.init(params)
+        state: Any = watched.init(params)
         kept = [(params, model_state, state.inner)] * len(looks)
         carry: Any = (params, model_state, transformation.init(params), state), kept
         (end, kept), seen = jax.lax.scan(step, carry, jnp.arange(looks[-1] + 1, dtype=jnp.int32))
