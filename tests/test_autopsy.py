@@ -128,6 +128,18 @@ def test_one_poisoned_batch_is_blamed_by_its_index(poisoned):
     assert alone == [POISONED]
 
 
+def test_a_batch_is_not_called_bad_data_where_half_the_step_saves_the_run_too(poisoned):
+    assert "look at the data of batch 7" in " ".join(str(poisoned).split())
+    half = poisoned.tried[0]._replace(kind=Kind.STEP, name="half the step everywhere", factor=0.5, saves=True)
+    tipped = " ".join(str(poisoned._replace(others=(half, *poisoned.others))).split())
+    assert "look at the data of batch 7" not in tipped
+    assert "may only be the one that tipped" in tipped
+
+
+def test_a_margin_that_nobody_asked_for_is_no_line(poisoned):
+    assert "margin" not in str(poisoned)
+
+
 def test_lanes_are_the_trainings_that_a_plain_loop_makes(poisoned):
     batches, optimizer = line_data(-300.0), optax.sgd(0.05, momentum=0.5)
     start = poisoned.start

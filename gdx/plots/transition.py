@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,8 @@ NUM_CELLS = 40
 """Of height, within which runs of one verdict become one dot."""
 LARGEST_DOT, SMALLEST_DOT = 60.0, 3.0
 """Areas of a dot that is all starts, and of one that is hardly any, square points."""
+TITLE_WIDTH = 90
+"""Characters of a title in one line."""
 NOTABLE_SPREAD = 1.1
 """Factor between starts' own edges from which it is drawn."""
 
@@ -119,7 +122,7 @@ def transition(
             label_log(axis.xaxis, low, high)
     _mark(upper, lower, edge, predicted)
     upper.tick_params(which="both", labelbottom=False)
-    upper.set_title(title)
+    upper.set_title(textwrap.fill(title, TITLE_WIDTH))
     for axis, is_reversed in ((upper, False), (lower, True)):
         if axis.get_legend_handles_labels()[0]:
             beside = {"loc": "center left", "bbox_to_anchor": (1.01, 0.5), "fontsize": 8, "frameon": False}

@@ -19,6 +19,8 @@ from gdx.studies.autopsy.job import Job, Place, batch_at
 from gdx.studies.stability.found import Margin
 from gdx.trees import wide
 
+NOT_ASKED = "it was not asked for"
+"""Why there is no margin where nobody wants one."""
 LOOKS = 6
 """Measurements, at most."""
 RTOL = 1e-2

@@ -14,7 +14,7 @@ from gdx.studies.autopsy.changes import Change, changes_of, has_schedule
 from gdx.studies.autopsy.found import Autopsy, Kind, Tried
 from gdx.studies.autopsy.job import Place, batches_from, make_job
 from gdx.studies.autopsy.judging import Damage, Spike, damage_of, judge, savers, spike_of
-from gdx.studies.autopsy.margins import looks, margin_of, not_measured
+from gdx.studies.autopsy.margins import NOT_ASKED, looks, margin_of, not_measured
 from gdx.studies.autopsy.plain import losses_at, norms_at, plain_parts, walk
 from gdx.studies.autopsy.replaying import replay
 from gdx.studies.autopsy.widening import stays_narrow, widened, wider_dtypes
@@ -247,7 +247,7 @@ def _without_blame(job, spike, losses) -> Autopsy:
         threshold=spike.threshold,
         curve=spike.curve,
         losses=losses,
-        margin=not_measured("it was not asked for" if spike.has_spike else "there is no spike"),
+        margin=not_measured(NOT_ASKED if spike.has_spike else "there is no spike"),
         confirmed=None,
         not_tried=(),
         seconds=0.0,

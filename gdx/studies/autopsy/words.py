@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gdx.studies.autopsy.found import Kind
+from gdx.studies.autopsy.margins import NOT_ASKED
 from gdx.studies.stability.words import size
 from gdx.wording import counted
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 WIDTH, INDENT = 80, 20
 """Columns of a terminal, and of what a line is about."""
+MILD, SMALLER = 0.5, (Kind.GROUP, Kind.STEP)
+"""Factor of a smaller step that saves runs which are merely at their edge."""
 SHOWN = 5
 """Changes that are told in a line."""
 
@@ -40,7 +43,8 @@ def rows(found: Autopsy) -> list[tuple[str, str]]:
     if found.others:
         made.append(("saves it, too", _listed(found.others)))
     made += _failed(found)
-    made.append(("margin", _margin(found)))
+    if found.margin.note != NOT_ASKED:
+        made.append(("margin", _margin(found)))
     made.append(("what to do", advice(found)))
     return [*made, ("trust", _trust(found))]
 
@@ -88,6 +92,13 @@ def advice(found: Autopsy) -> str:
         saving = f"of what saves it, {found.others[0].name} is the smallest; " if found.others else ""
         return f"{saving}begin from an earlier checkpoint, or pass more batches, and look again"
     one, factor = found.blame, 1 / found.blame.factor if found.blame.factor else math.inf
+    mild = next((other for other in found.others if other.kind in SMALLER and other.factor >= MILD), None)
+    if one.kind is Kind.BATCH and mild is not None:
+        # A poisoned batch is not saved by half a step; at the edge some batch is always the one that tips it.
+        return (
+            f"{mild.name} saves it, too, so batch {one.batch} may only be the one that tipped a step size at its edge: "
+            "take a smaller step; look at that batch's data if an earlier checkpoint blames it again"
+        )
     return {
         Kind.WIDTH: f"keep {one.name.split(' for ')[0]} where numbers overflow or are rounded away",
         Kind.BATCH: f"look at the data of batch {one.batch}, its targets, units and missing values; then leave it out",
