@@ -114,6 +114,18 @@ def test_a_schedule_of_one_group_alone_is_no_factor_and_has_no_margin():
     assert "its schedule changes more than the size" in seen.note
 
 
+def test_the_first_margin_waits_for_warm_up_and_for_second_moments():
+    def family(step_size):
+        return optax.adam(optax.linear_schedule(0.0, step_size, 20))
+
+    def first_step(family):
+        return margin_of(two_layers(), family, 1e-3, keys(1)[0], 41, {"soft": [0], "stiff": [1]}).first_step
+
+    assert first_step(family) == 20
+    assert first_step(optax.adam) == 10
+    assert first_step(optax.sgd) == 0
+
+
 def test_a_margin_that_lanczos_does_not_find_is_not_told(monkeypatch):
     monkeypatch.setattr(watching, "_by_lanczos", lambda still, loss_of: lambda look: 3 * STIFF)
     seen = margin_of(two_layers(), optax.sgd, EDGE, keys(1)[0], 41, {"soft": [0], "stiff": [1]})

@@ -16,6 +16,7 @@ from gdx.checks import first_line
 from gdx.curvature import sharpness
 from gdx.margin import edge_margin
 from gdx.problems.base import Problem
+from gdx.responses import measure_response
 from gdx.responses.preconditioners import make_reader
 from gdx.responses.scalings import own_scale
 from gdx.stepping import Family, transformation_of
@@ -34,6 +35,8 @@ MOST_BATCHES = 8
 """Whose mean loss is looked at: of one batch at a time nothing could be followed."""
 WHOLE = 0.999
 """Share of a schedule's largest step size at which a warm-up is over."""
+SETTLED = 10
+"""Gradients that second moments must have seen: after a single one those of rare features are next to 0."""
 AGREE = 0.2
 """Relative difference from which two measurements of one curvature disagree."""
 RTOL, NUM_ITERS = 0.02, 60
@@ -77,6 +80,8 @@ def margin_of(
         still, factors = unscheduled(family, start, steps)
         loss_of = _mean_loss(problem, key, num_steps)
         begun = int(np.argmax(factors >= WHOLE * np.max(factors)))
+        if measure_response(still, start).is_preconditioned:
+            begun = min(max(begun, -(-SETTLED // every)), len(steps) - 1)
         run = _watched(problem, family, still, step_size, loss_of, every, (int(steps[begun]), int(steps[-1])))
         first_look, last_look, vector, seen = run(key)
         losses, margins, followed = (np.asarray(one, float)[steps] for one in seen)
