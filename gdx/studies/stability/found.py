@@ -139,8 +139,8 @@ class Margin(NamedTuple):
     late: float = math.nan
     """Median over the last third of the run; NaN where the same holds at its end."""
     first_step: int = 0
-    """The first look at which a schedule lets the whole step size through, and second moments that the optimizer divides
-    by have seen ten gradients."""
+    """The first look at which a schedule lets the whole step size through, and second moments, where the optimizer
+    divides by such, have seen ten gradients."""
 
 
 @record
