@@ -1,3 +1,5 @@
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -125,6 +127,17 @@ def kicked(num_kicks, kick):
         return optax.GradientTransformation(init, update)
 
     return make
+
+
+@pytest.mark.parametrize(("momentum", "num_steps"), [(0.99, 1_000), (0.999, 4_000)])
+def test_an_oscillation_slower_than_the_tail_is_unfinished_and_no_failure(momentum, num_steps):
+    # Below 2 (1 + b) / 10 heavy ball comes to rest at any step size, if slowly.
+    problem = gdx.problems.quadratic([1.0, 3.0, 10.0])
+    family = functools.partial(optax.sgd, momentum=momentum)
+    run = gdx.sweep(problem, family, num_steps=num_steps)
+    below = np.geomspace(1e-8, 0.995 * 2 * (1 + momentum) / 10, 300)
+    found = gdx.answers(run(below, jax.random.split(jax.random.key(1), 4)))
+    assert not np.any(found == gdx.Answer.FAILED)
 
 
 def test_bursts_further_apart_than_the_tail_is_long_are_no_rest():

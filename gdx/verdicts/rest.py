@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 FADING = 0.25
 """Share of the third quarter's climbs that those of the last quarter stay below where a run comes to rest. Down to a
 tolerance t its loss sinks by a factor sqrt(t) from quarter to quarter, 1e-3 at the default one."""
+STEADY = 0.5
+"""Share of the third quarter's climbs that those of the last stay below where an oscillation dies down that is slower
+than the tail is long: of one that goes on both are about the same."""
 CLIMBS, LONG_CLIMBS, GROWTH = 3, 6, 10.0
 """Windows in a row, each with a larger gradient than the one before, and the factor above the calmest one, that tell a
 run which leaves again from one at rest; the second number where all that is within rounding of the first gradient."""
@@ -50,7 +53,7 @@ class Verdict(enum.IntEnum):
     CYCLING = 2
     """The orbit comes back after two steps or more."""
     APERIODIC = 3
-    """Bounded, rising and falling, without a period within the tail, not even nearly, and without a trend; or quiet in
+    """Bounded, rising and falling, without a period within the tail, not even nearly, and without a trend; or at rest in
     the tail alone, after bursts in both last quarters of the horizon."""
     DIVERGED = 4
     """The loss was no longer finite, or beyond the blow-up bound."""
@@ -82,6 +85,8 @@ class Evidence(NamedTuple):
     """The loss came back up in the last quarter of the horizon, no less than in the one before."""
     burst_twice: Any
     """And in the one before as well."""
+    fades: Any
+    """The loss came back up in the last quarter of the horizon by clearly less than in the one before."""
     growing: Any
     knows_gradient: Any
     knows_cycles: Any
@@ -136,14 +141,15 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
     seen = evidence(xp, facts, tolerance)
     quiet = seen.at_rest | seen.never_rose
     contradicted = quiet & (seen.burst_late | (seen.at_rest & seen.growing))
-    wanders = (facts.trend == 0) & (facts.near_period == 0) & (facts.still == 0)
+    wanders = (facts.trend == 0) & (facts.near_period == 0) & (facts.still == 0) & ~seen.fades
     codes = xp.select(
         [
             seen.unfinished,
             seen.diverged,
             seen.stuck,
             ~seen.knows_gradient,
-            contradicted & seen.burst_twice,
+            # Where it still sinks, an oscillation slower than the tail may only be dying down.
+            contradicted & seen.burst_twice & seen.at_rest,
             contradicted,
             seen.at_rest & (seen.fell_back | seen.held_up),
             seen.at_rest,
@@ -218,6 +224,9 @@ def evidence(xp: Any, facts: Runs, tolerance: float | None) -> Evidence:
         cycling=(facts.period >= 2) & ~still,
         burst_late=burst_late & ~repeated,
         burst_twice=burst_late & ~repeated & (facts.third_quarter_rise > visible),
+        fades=(facts.third_quarter_rise > visible)
+        & (facts.last_quarter_rise < STEADY * facts.third_quarter_rise)
+        & ~repeated,
         growing=(facts.climbs >= xp.where(above_rounding, CLIMBS, LONG_CLIMBS)) & grown,
         knows_gradient=~xp.isnan(facts.tail_gradient_norm_max),
         knows_cycles=facts.near_period >= 0,
