@@ -17,7 +17,7 @@ from gdx.curvature.products import twice_differentiable
 from gdx.curvature.tracking import Followed, follow
 from gdx.records import record
 from gdx.responses.families import checked_family, concretely, remembered
-from gdx.responses.parities import at_step, carriers
+from gdx.responses.parities import Parity, at_step, carriers, change, parities, update_of
 from gdx.responses.preconditioners import Reader, make_reader
 from gdx.responses.response import Response
 from gdx.responses.scalings import stand_in_for
@@ -27,6 +27,8 @@ from gdx.trees import few_leaves, from_few_leaves, widest
 if TYPE_CHECKING:
     import chex
 
+FAINT = 1e-4
+"""Norm of a gradient that nobody clips."""
 DECAY_GRID = np.concatenate([[0.0], np.geomspace(1e-4, 1e8, 49)])
 """Curvatures, in units of the weight decay, at which the critical step size is tabulated."""
 
@@ -55,7 +57,7 @@ class EdgeMarginState(NamedTuple):
     threshold: chex.Array
     """Critical step size times sharpness."""
     margin: chex.Array
-    """Step size times sharpness over threshold: 1 at the edge of stability, more beyond."""
+    """Step size times sharpness, times the share `passed`, over threshold: 1 at the edge of stability, more beyond."""
     vector: chex.ArrayTree
     """The vector that follows the largest eigenvalue, of length 1, shaped as the parameters."""
     direction: chex.ArrayTree
@@ -65,6 +67,9 @@ class EdgeMarginState(NamedTuple):
     quotient: chex.Array
     """Rayleigh quotient of the vector. It is less than the sharpness, by a share of about 1e-4, where the vector has
     taken in a little of all directions, so that it sees curvature rise in any."""
+    passed: chex.Array
+    """Share of the gradient that came through to the optimizer's memory when last measured: below 1 where the gradient
+    is clipped in front of a preconditioner."""
 
 
 def edge_margin(
@@ -162,12 +167,13 @@ def edge_margin(
         step = _held_step(step_size, known(params).carried, nothing.dtype)
         start = jax.tree.map(jnp.zeros_like, widened(params))
         inner = family(_step_at(step_size, none, params)).init(params)
-        return EdgeMarginState(inner, none, step, nothing, nothing, nothing, start, start, nothing, nothing)
+        one = jnp.ones_like(nothing)
+        return EdgeMarginState(inner, none, step, nothing, nothing, nothing, start, start, nothing, nothing, one)
 
     def update_fn(updates, state, params=None, *, batch: Any = None, **extra_args):
         if params is None:
             raise ValueError("params: missing; curvature is measured there, so pass update(gradient, state, params)")
-        reader, limit_at, carried = known(params)
+        reader, limit_at, carried, kinds = known(params)
         step, before = _next_step(step_size, state, params), state.inner
         if callable(step_size):
             before = at_step(before, carried, step)
@@ -195,11 +201,14 @@ def edge_margin(
                 from_few_leaves(few, like)
                 for few, like in ((kept.vector, state.vector), (kept.direction, state.direction))
             )
-            return new.told, vector, direction, kept.residual, kept.value
+            passed = jnp.ones_like(state.passed)
+            if reader.response.is_preconditioned:
+                passed = _passed(update_of(family(step)), updates, before, kinds).astype(passed.dtype)
+            return new.told, vector, direction, kept.residual, kept.value, passed
 
-        old = state.sharpness, state.vector, state.direction, state.residual, state.quotient
+        old = state.sharpness, state.vector, state.direction, state.residual, state.quotient, state.passed
         found = jax.lax.cond(is_due, measure, lambda: old)
-        limit, threshold = limit_at(found[0])
+        limit, threshold = limit_at(found[0] * found[-1])
         told = (jnp.asarray(number, state.margin.dtype) for number in (found[0], threshold, step * limit))
         held = state.step_size if step is state.step_size else jnp.asarray(step, state.step_size.dtype)
         return new_updates, EdgeMarginState(opt_state, state.num_updates + 1, held, *told, *found[1:])
@@ -237,6 +246,28 @@ def _curvature(loss, params, roots, decay):
         return jnp.where(jnp.isfinite(value), found, jnp.nan).astype(few[0].dtype)
 
     return twice_differentiable(product, few_leaves(params)), along
+
+
+def _passed(update, gradient, opt_state, kinds):
+    """Share of a gradient that comes through to the memory, 1 where as much does as of a faint one.
+
+    Adam does not see the size of gradients, but where they are clipped before it sees them its second moments are of
+    clipped ones, and a change of the gradient moves the parameters by less than these say.
+    """
+    power = 1 if Parity.ODD in kinds else 2
+    kind = Parity.ODD if power == 1 else Parity.EVEN
+    empty = change(opt_state, dict.fromkeys((Parity.ODD, Parity.EVEN), jnp.zeros_like), kinds)
+    nowhere = jax.tree.map(jnp.zeros_like, gradient)
+
+    def remembered_of(scale):
+        after = update(optax.tree.scale(scale, gradient), empty, nowhere)[1]
+        leaves = zip(jax.tree.leaves(after), kinds, strict=True)
+        return optax.tree.norm([leaf for leaf, one in leaves if one is kind])
+
+    faint = FAINT / optax.tree.norm(gradient)
+    share = (remembered_of(1.0) / remembered_of(faint)) ** (1 / power) * faint
+    # Rounding is no clipping, and what is no number says nothing.
+    return jnp.where(share < 1 - 1e-3, share, 1.0)
 
 
 def _roots(reader, opt_state, params):
@@ -280,6 +311,7 @@ class _Known(NamedTuple):
     reader: Reader
     limit_at: Callable[[jax.Array], tuple[jax.Array, jax.Array]]
     carried: tuple[float | None, ...]
+    kinds: tuple[Parity, ...]
 
 
 _KNOWN: dict[Any, _Known] = {}
@@ -289,8 +321,9 @@ def _known_of(family, params):
     def look():
         reader, checked = make_reader(family, params), checked_family(family)
         with concretely(), jax.enable_x64(True):
-            carried = carriers(checked, stand_in_for(checked, params, 1))
-        return _Known(reader, _limit(reader.response), carried)
+            small = stand_in_for(checked, params, 1)
+            carried, kinds = carriers(checked, small), parities(checked(1.0), small)
+        return _Known(reader, _limit(reader.response), carried, kinds)
 
     return remembered(_KNOWN, family, params, look)
 

@@ -515,3 +515,19 @@ def rising(step_size):
 def test_where_the_number_of_the_step_matters_there_is_no_number(family):
     probe = Probe(gdx.problems.quadratic((1.0, 3.0)), family, 300)
     assert_none(estimate_edge(probe, keys(1)[0], 0.5, 0.7, 1e-4), "how many came before")
+
+
+@pytest.mark.parametrize("num_steps", [2_000, 3_000])
+def test_an_optimizer_that_ignores_the_gradient_has_no_edge(num_steps):
+    def family(step_size):
+        return optax.stateless(lambda g, p: jax.tree.map(lambda leaf: jnp.full_like(leaf, -step_size), g))
+
+    problem = gdx.problems.quadratic([1.0, 3.0, 10.0])
+    edge = gdx.critical_step_size(problem, family, num_steps=num_steps, keys=keys(3), progress=False)
+    assert math.isnan(edge.estimate.value)
+
+
+def test_an_optimizer_of_complex_numbers_is_refused():
+    run = gdx.sweep(gdx.problems.quadratic([1.0, 3.0]), functools.partial(optax.sgd, momentum=0.5 + 0.5j), num_steps=10)
+    with pytest.raises(ValueError, match="complex"):
+        run([0.1], keys(1))

@@ -377,3 +377,33 @@ def test_many_step_sizes_at_once_are_watched_as_one_is():
         np.testing.assert_allclose(params["w"][lane], expected["w"], rtol=1e-12)
         np.testing.assert_allclose(together.sharpness[lane], alone.sharpness, rtol=1e-9)
         np.testing.assert_allclose(together.margin[lane], alone.margin, rtol=1e-9)
+
+
+@pytest.mark.parametrize("method", [optax.adam, functools.partial(optax.rmsprop, eps=1e-14)], ids=["adam", "rmsprop"])
+def test_a_clip_that_adam_does_not_see_does_not_change_the_margin(method):
+    # One update from a start where the gradient's norm is 18 times what is let through.
+    curvatures = jnp.linspace(0.1, 10.0, 400)
+    w = jnp.split(jnp.full(400, 0.03), 4)
+
+    def loss(w):
+        return 0.5 * jnp.sum(curvatures * jnp.concatenate(w) ** 2)
+
+    def after_one(family):
+        watched = gdx.edge_margin(family, 0.01, loss, every=1)
+        return watched.update(jax.grad(loss)(w), watched.init(w), w)[1]
+
+    plain, clipped = after_one(method), after_one(lambda h: optax.chain(optax.clip_by_global_norm(0.1), method(h)))
+    norm = optax.tree.norm(jax.grad(loss)(w))
+    np.testing.assert_allclose(clipped.passed, 0.1 / norm, rtol=1e-6)
+    np.testing.assert_allclose(clipped.margin, plain.margin, rtol=1e-3)
+    assert plain.passed == 1
+
+
+def test_one_leaf_of_many_entries_may_be_clipped():
+    w = jnp.full(300, 0.01)
+
+    def family(step_size):
+        return optax.chain(optax.clip_by_global_norm(1.0), optax.adam(step_size))
+
+    watched = gdx.edge_margin(family, 0.01, lambda w: jnp.sum(w**2))
+    assert watched.update(2 * w, watched.init(w), w)[1].margin > 0

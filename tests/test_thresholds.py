@@ -283,3 +283,21 @@ def test_of_what_optax_ships_nothing_is_measured_twice(monkeypatch):
         gdx.edge_margin(family, step_size, jnp.sum).init(jnp.ones(5))
         make_reader(family, jnp.ones(5))
     assert sorted(looks) == ["_measured", "_probe"]
+
+
+@pytest.mark.parametrize("momentum", [1.01, 1.3, -1.05])
+def test_a_memory_that_grows_is_stable_at_no_step_size(momentum):
+    with pytest.raises(ValueError, match="its memory of a gradient grows for ever"):
+        gdx.curvature_threshold(functools.partial(optax.sgd, momentum=momentum))
+
+
+@pytest.mark.parametrize("num_entries", [3, 4, 6])
+def test_entries_that_cancel_where_all_see_one_gradient_are_coupled(num_entries):
+    def family(step_size):
+        def turned(gradient):
+            return -step_size * (gradient + jnp.roll(gradient, 1) - jnp.roll(gradient, -1))
+
+        return optax.stateless(lambda gradients, params: jax.tree.map(turned, gradients))
+
+    with pytest.raises(ValueError, match="depends on the gradients of others"):
+        gdx.curvature_threshold(family, jnp.ones(num_entries))

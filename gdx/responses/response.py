@@ -321,6 +321,10 @@ def _followed(bench, found, setting, entry, param_entry):
         length *= 4
         both = [Experiment(entry=entry, impulse=1.0), Experiment(entry=param_entry, param=1.0)]
         gradient, params = bench.play([setting], both, length, 1, 0).series
+        if not np.all(np.isfinite([gradient, params])):
+            raise ValueError(
+                "family: its memory of a gradient grows for ever, as with a momentum above 1, so no step size is stable"
+            )
     used = max(_used(gradient), _used(params))
     return gradient[:used], params[:used]
 

@@ -27,10 +27,15 @@ MOST_WIDE = 1 << 20
 """Entries up to which the spread over real parameters is looked at in float64."""
 NUM_STEPS = 4
 ROUNDING = 1e-9
+UNCLIPPED = 1e-3
+"""Norm of gradients that are below what anybody clips to."""
 AS_LARGE = 2.0
 """Ratio of the updates of a vector and of a matrix that the number of their entries does not explain."""
 RATIOS = np.concatenate([[0.0], np.geomspace(1e-6, 1e8, 57)])
 """Of curvature to decay, at which it is seen whether alternating gradients are the first to grow."""
+COUPLED = (
+    "family: its update of one parameter depends on the gradients of others, so no threshold of one curvature holds"
+)
 DIFFERENT = (
     "family: some parameters answer gradients by another memory than others (as with gradient descent on one leaf and "
     "Adam on another), so no one threshold holds; measure a family of each"
@@ -167,13 +172,17 @@ def _spread(family, found, small, real):
         np.concatenate([np.full(*pair) for pair in _by_leaf(s, small, real)]) for s in (found.gains, found.decays)
     ]
     spread, ready = [], _ready(family)
+    # Of a preconditioner the size of gradients is no matter, and faint ones are clipped nowhere.
+    size = UNCLIPPED / np.sqrt(_size(real)) if found.response.is_preconditioned else 1.0
+    _check_apart(ready, real, found, size)
     for moving, flat, shares, entry in (
         (False, by_leaf[0], found.gains, found.entry),
         (True, by_leaf[1], found.decays, found.param_entry),
     ):
-        reference = [answer[entry] for answer in _answers(ready, small, found, not moving, moving)]
+        graded = 0.0 if moving else size
+        reference = [answer[entry] for answer in _answers(ready, small, found, graded, moving)]
         total, dot, square = float(np.sum(np.square(reference))), 0.0, 0.0
-        for answer, number in zip(_answers(ready, real, found, not moving, moving), reference, strict=True):
+        for answer, number in zip(_answers(ready, real, found, graded, moving), reference, strict=True):
             dot, square = dot + number * answer, square + answer**2
         if not np.all(np.isfinite(square + total)):
             spread.append(flat)
@@ -186,6 +195,25 @@ def _spread(family, found, small, real):
         # Rounding makes no difference between entries.
         spread.append(np.where(np.abs(gains - flat) <= 1e-5 * np.abs(flat), flat, gains))
     return spread
+
+
+def _check_apart(ready, real, found, size):
+    """Refuse an optimizer whose update of an entry depends on the sign of another one's gradient."""
+    flip = np.random.default_rng(1).choice([-1.0, 1.0], _size(real))
+    both = (_answers(ready, real, found, size, False, *signs) for signs in ((), (flip,)))
+    pairs = zip(*both, strict=True)
+    for alike, flipped in pairs:
+        if np.all(np.isfinite(alike)) and not is_close(flipped, flip * alike, share=1e-6):
+            raise ValueError(COUPLED)
+
+
+def _flipped(tree, flip):
+    leaves, structure = jax.tree.flatten(tree)
+    ends = np.cumsum([leaf.size for leaf in leaves])
+    parts = np.split(flip, ends[:-1])
+    return structure.unflatten(
+        [(leaf * part.reshape(leaf.shape)).astype(leaf.dtype) for leaf, part in zip(leaves, parts, strict=True)]
+    )
 
 
 def _by_leaf(shares, small, real):
@@ -203,8 +231,8 @@ def _ready(family):
     return optax.GradientTransformation(transformation.init, jax.jit(update_of(transformation)))
 
 
-def _answers(ready, params, found, graded, moving):
-    """A few updates, flat, of parameters all of whose entries see the same gradients, or move alike."""
+def _answers(ready, params, found, graded, moving, flip=None):
+    """A few updates, flat, of parameters all of whose entries see gradients of one size, or move alike."""
     dtype = np.float64 if _size(params) <= MOST_WIDE else np.float32
     params = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), params)
     state = jax.tree.map(jnp.asarray, ready.init(params))
@@ -216,6 +244,7 @@ def _answers(ready, params, found, graded, moving):
     for _ in range(max(NUM_STEPS, 2 * found.period)):
         given = rng.uniform(0.5, 1.5, 2) * rng.choice([-1.0, 1.0], 2) * (graded, unit * moving)
         trees = [jax.tree.map(lambda leaf, one=one: np.full(leaf.shape, one, dtype), params) for one in given]
+        trees[0] = trees[0] if flip is None else _flipped(trees[0], flip)
         updates, state = ready.update(trees[0], state, trees[1])
         yield np.concatenate([np.asarray(leaf, float).ravel() for leaf in jax.tree.leaves(updates)])
 

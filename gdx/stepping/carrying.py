@@ -113,6 +113,10 @@ def carried(what: str, new: Any, old: Any) -> Any:
         )
     new = strong(new)
     for (path, before), after in zip(jax.tree.leaves_with_path(old), jax.tree.leaves(new), strict=True):
+        if jnp.iscomplexobj(after) and not jnp.iscomplexobj(before):
+            raise ValueError(
+                f"{what}{jax.tree_util.keystr(path)} is complex after a step and real before; keep real numbers"
+            )
         if before.shape != after.shape:
             raise ValueError(
                 f"{what}{jax.tree_util.keystr(path)} has shape {after.shape} after a step and {before.shape} before; "

@@ -53,8 +53,8 @@ class Verdict(enum.IntEnum):
     CYCLING = 2
     """The orbit comes back after two steps or more."""
     APERIODIC = 3
-    """Bounded, rising and falling, without a period within the tail, not even nearly, and without a trend; or at rest in
-    the tail alone, after bursts in both last quarters of the horizon."""
+    """Bounded, rising and falling, without a period within the tail, not even nearly, and without a trend; or at rest
+    in the tail alone, after bursts in both last quarters of the horizon."""
     DIVERGED = 4
     """The loss was no longer finite, or beyond the blow-up bound."""
     UNDECIDED = 5

@@ -31,6 +31,8 @@ SLOWEST = 2.0
 """How fast, at least, a multiplier passes 1 with the logarithm of the step size: gradient descent's does so."""
 FLANK = 5
 """Runs below a loss of stability that must all succeed."""
+VISIBLE = 0.1
+"""Least change of a logarithm over a window that is decay or growth."""
 AGREES = 1e-9
 """Relative difference between two roads that is rounding and nothing else."""
 
@@ -86,7 +88,9 @@ def _linear(start, survey):
     if place.found.is_number:
         found, method = place.found, "eigenvalue"
     else:
-        rates = slopes(survey).half
+        seen = slopes(survey)
+        # A gradient that neither decays nor grows, as of an optimizer that ignores it, has the rates of its rounding.
+        rates = np.where(np.abs(seen.risen) > VISIBLE, seen.half, math.nan)
         # Beyond the edge growth is plain to see; far below, what has decayed to rounding may seem to grow.
         decays = survey.step_sizes[np.isfinite(rates) & (rates < 0)]
         below = float(decays.max(initial=0.0))

@@ -63,6 +63,24 @@ class Changes(NamedTuple):
         values = {} if change is None else change.values
         return lambda step_size: {"step_size": step_size, **self.unchanged, **values}
 
+    def within(self, num_steps: int) -> Changes:
+        """Leave out warm-ups that take more than half of a horizon.
+
+        Parameters
+        ----------
+        num_steps
+            The horizon.
+
+        Returns
+        -------
+        Changes
+        """
+        return self._replace(changes=tuple(change for change in self.changes if _is_within(change, num_steps)))
+
+
+def _is_within(change, num_steps):
+    return 2 * change.values.get("warmup", 0.0) <= num_steps
+
 
 def changes_of(family: Family, params: chex.ArrayTree, num_steps: int) -> Changes:
     """Say what may be changed about a job without another program.
@@ -92,9 +110,7 @@ def changes_of(family: Family, params: chex.ArrayTree, num_steps: int) -> Change
         inner = transformation_of((lambda h: family(h, **own)) if own else family, hyperparams["step_size"])
         return _with(inner, hyperparams, index)
 
-    changes = [
-        Change(f"warm-up of {length} steps", {"warmup": float(length)}) for length in WARMUPS if 2 * length <= num_steps
-    ]
+    changes = [Change(f"warm-up of {length} steps", {"warmup": float(length)}) for length in WARMUPS]
     changes += [Change(f"gradients clipped to {norm:g}", {"per_clip": 1 / norm}) for norm in CLIPS]
     if "eps" in keywords:
         changes += [
@@ -104,7 +120,7 @@ def changes_of(family: Family, params: chex.ArrayTree, num_steps: int) -> Change
         changes += [Change(f"b2 {value:g}", {"b2": value}) for value in KEYWORDS["b2"] if value != keywords["b2"]]
     if len(groups) > 1:
         changes += [Change(f"half the step in {name}", {"half": float(i)}) for i, name in enumerate(groups)]
-    return Changes(changed, unchanged, tuple(changes), groups)
+    return Changes(changed, unchanged, tuple(changes), groups).within(num_steps)
 
 
 def groups_of(params: chex.ArrayTree) -> dict[str, list[int]]:

@@ -22,8 +22,9 @@ from gdx.studies.stability.changes import Changes, changes_of
 from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.confirming import MOST_STARTS, NOT_YET, confirm, range_test
 from gdx.studies.stability.found import Stability
-from gdx.studies.stability.plain import losses_of
+from gdx.studies.stability.plain import RANGE, losses_of
 from gdx.studies.stability.scanning import NOTHING, Reading, read, scan
+from gdx.studies.stability.unscheduled import unscheduled
 from gdx.studies.stability.variants import variants_of
 from gdx.studies.stability.watching import margin_of
 from gdx.studies.stability.words import advice
@@ -36,6 +37,8 @@ CONFIRM, WATCH = 0.4, 0.6
 """Shares of what is left of the budget after the scan that go into the second road, and of the rest into the margin;
 what remains is for causes."""
 NUM_STARTS = 3
+MOST_LOOKS = 40
+"""Steps at which a schedule is read."""
 
 
 class _Job(NamedTuple):
@@ -159,8 +162,8 @@ def _stages(job: _Job, answer: Stability, clock: Clock, progress: Any) -> Iterat
         confirmed = confirmed._replace(largest_step=NOTHING, trust=confirmed.trust._replace(note=note))
     answer = answer_of(job.explored, found, confirmed, job.step_size, job.num_steps)
     yield answer
-    tests = min(keys.shape[0], MOST_STARTS)
-    answer = answer._replace(range_test=range_test(train, keys), num_trainings=answer.num_trainings + tests)
+    test, num_trainings = range_test(_range_train(job, train), keys), min(keys.shape[0], MOST_STARTS)
+    answer = answer._replace(range_test=test, num_trainings=answer.num_trainings + num_trainings)
     yield answer
     clock.spend(WATCH)
     # To compile it takes about as long as the sweep did.
@@ -173,8 +176,22 @@ def _stages(job: _Job, answer: Stability, clock: Clock, progress: Any) -> Iterat
     edge = confirmed.largest_step.lower
     if math.isfinite(edge):
         others = variants_of(problem, keys[0])
-        causes, made = measure_causes(run, keys, job.changes, others, edge, found, job.step_size, clock, progress)
+        changes = job.changes.within(run.num_steps)
+        causes, made = measure_causes(run, keys, changes, others, edge, found, job.step_size, clock, progress)
         yield answer._replace(causes=causes, num_trainings=answer.num_trainings + made)
+
+
+def _range_train(job, train):
+    """A plain loop that is long enough for a range test; schedules stand still, as finders have it."""
+    steps = np.arange(0, job.num_steps, max(job.num_steps // MOST_LOOKS, 1))
+    try:
+        still, _ = unscheduled(job.family, jax.eval_shape(job.problem.init, job.keys[0])[0], steps)
+    except ValueError:
+        still = job.family
+    num_steps = job.explored.run.num_steps
+    if still is job.family and num_steps >= RANGE[2]:
+        return train
+    return losses_of(job.problem, still, RANGE[2])
 
 
 def _of_a_part(confirmed):
