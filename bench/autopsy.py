@@ -1,7 +1,7 @@
 """Whether `gdx.autopsy` blames what was done to a run, and leaves healthy ones alone.
 
-Claims: of over 200 faults planted into small trainings at least three of four are blamed rightly, none of the kinds of
-fault less than half of the time; and of over 50 healthy runs at most one in twenty is said to have spiked.
+Claims: of 200 faults planted into small trainings at least three of four are blamed rightly, none of the kinds of
+fault less than half of the time; and of 50 healthy runs at most one in twenty is said to have spiked.
 
 Every case trains a small model as it should be, up to a checkpoint, and goes on from there for 24 steps with one fault:
 the step of one layer 8 to 64 times too large; one batch whose inputs or targets are scaled or garbage; a schedule that

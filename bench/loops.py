@@ -1,7 +1,10 @@
 """Sweeping step sizes with gdx, and with the loops that people write.
 
 Claims: 64 step sizes x 8 seeds of a network on digits, in batches, take gdx no longer than the fastest of the loops
-below; on a two-layer linear network, whose runs come to rest or blow up early, gdx is at least 10 times faster.
+below; on a two-layer linear network, whose runs come to rest or blow up early, gdx is at least 10 times faster. Both
+hold against loops that make one run after another (the network 10 to 26 times; the linear one 42 times for Optuna, 163
+for PyTorch) but for the jitted one on the linear network, 6.5 times. Neither holds against one vmapped scan of all 512
+runs: that is 1.5 times as fast as gdx on the network, where no run is retired, and 3.3 times slower on the linear one.
 
 All train the same parameters on the same batches in float32 and tell every run's late loss; they must agree on the
 step sizes up to which all seeds train. "one by one" is a jitted scan over optax, called for every run; "all at once"
