@@ -338,3 +338,19 @@ def test_what_could_not_be_replayed_is_refused_in_one_sentence(name):
     with pytest.raises(ValueError, match=f"^{name}") as error:
         gdx.autopsy(options.pop("loss"), options.pop("optimizer"), **options)
     assert "\n" not in str(error.value)
+
+
+def test_where_there_is_no_spike_the_rise_that_is_told_is_below_what_would_be_one():
+    rng = np.random.default_rng(0)
+    # Early, batches differ much and the loss falls; late they differ little and it rises by a bit.
+    level = np.concatenate([np.linspace(3.0, 0.1, 12), np.linspace(0.1, 0.13, 8)])
+    apart = 0.3 * level[:, None] * rng.normal(size=(20, 9))
+    found = spike_of(level[:, None] + apart)
+    assert not found.has_spike
+    assert found.rise <= found.threshold
+
+
+def test_a_rise_that_is_gone_again_is_no_reason_to_change_anything(stiff):
+    gone = stiff._replace(curve=np.append(stiff.curve[:-1], stiff.curve[0]))
+    assert "comes back by itself" in " ".join(str(gone).split())
+    assert "comes back by itself" not in " ".join(str(stiff).split())

@@ -21,6 +21,7 @@ from gdx.studies.stability.clock import Clock
 from gdx.studies.stability.plain import losses_of, smoothed, suggestions
 from gdx.studies.stability.variants import variants_of
 from gdx.studies.stability.watching import margin_of
+from gdx.studies.stability.words import rows, size
 from gdx.verdicts.training import TrainingLevel
 
 STIFF, SOFT = 100.0, 1.0
@@ -475,3 +476,25 @@ def test_features_that_were_standardised_over_more_rows_are_left_alone():
     assert "features standardised" not in variants_of(digits, keys(1)[0])
     raw = gdx.problems.logistic_regression("breast-cancer", scale=None, batch_size=32)
     assert "features standardised" in variants_of(raw, keys(1)[0])
+
+
+def told_of(found, name):
+    return next(" ".join(text) for text in rows(found) if text[0] == name)
+
+
+def test_a_best_at_the_edge_is_said_to_be_there(beyond):
+    inside = beyond._replace(best=0.01, good=Bracket(0.005, 0.012))
+    assert "as good from 0.005 to 0.012" in told_of(inside, "best")
+    outside = told_of(beyond._replace(best=0.019, good=Bracket(0.005, 0.012)), "best")
+    assert "lies at the edge" in outside
+    assert "as good" not in outside
+
+
+def test_a_safe_step_size_that_bursts_on_the_way_says_so(beyond):
+    at = int(np.argmin(abs(beyond.curve.step_sizes - beyond.best)))
+    safe = beyond._replace(step_size=float(beyond.curve.step_sizes[at]), verdict=StepVerdict.SAFE)
+    name = f"you, at {size(safe.step_size)}"
+    assert "bursts" not in told_of(safe, name)
+    worst = np.array(safe.runs.worst_loss)
+    worst[at, 0] = 1e4
+    assert "after bursts to 10000 on the way" in told_of(safe._replace(runs=safe.runs._replace(worst_loss=worst)), name)

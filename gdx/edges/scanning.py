@@ -90,7 +90,7 @@ def critical_step_size(
         The horizon T, steps; may be left out with `run`.
     criterion
         A name or a function `runs -> answers`, see `gdx.answers`. By default "trains" or "converged", as
-        `gdx.default_criterion` says of the problem and its first runs.
+        `default_criterion` of `gdx.verdicts` says of the problem and its first runs.
     tolerance
         Of convergence, relative to the first gradient norm; by default 1e-6, or that of `run`.
     tail

@@ -58,7 +58,7 @@ def stability(found: Stability, *, title: str = "", figure: Figure | None = None
     upper_height = CURVE_HEIGHT + ROW_HEIGHT * (len(listed) + 5)
     # Panels that only say why they are empty stay small.
     is_empty = not _measured(found) and not np.isfinite(found.margin.margins).any()
-    lower_height = ROW_HEIGHT * (2 if is_empty else max(len(_measured(found)), FEWEST_ROWS) + 5)
+    lower_height = ROW_HEIGHT * (6 if is_empty else max(len(_measured(found)), FEWEST_ROWS) + 5)
     if figure is None:
         import matplotlib.pyplot as plt
 

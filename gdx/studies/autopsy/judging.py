@@ -79,7 +79,11 @@ def spike_of(matrix: Float[np.ndarray, "N+1 P"]) -> Spike:
         rises = np.where(np.isfinite(curve), curve - lowest, np.inf)
     over = np.flatnonzero(rises > thresholds)
     if not np.isfinite(curve[0]) or not over.size:
-        return Spike(False, None, 0, float(rises.max()), float(thresholds[-1]), curve, matrix[0])
+        # Where it came the closest to one: elsewhere it may rise by more and need more.
+        with np.errstate(invalid="ignore", divide="ignore"):
+            closest = int(np.argmax(np.nan_to_num(rises / thresholds, nan=0.0, posinf=0.0)))
+        worst = closest if np.isfinite(rises).all() else int(np.argmax(rises))
+        return Spike(False, None, 0, float(rises[worst]), float(thresholds[worst]), curve, matrix[0])
     first = int(over[0])
     base, threshold = at_lowest[first], float(thresholds[first])
     # What had been learned since the start must not hide a part of the spike.

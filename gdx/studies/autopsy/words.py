@@ -92,6 +92,9 @@ def advice(found: Autopsy) -> str:
         saving = f"of what saves it, {found.others[0].name} is the smallest; " if found.others else ""
         return f"{saving}begin from an earlier checkpoint, or pass more batches, and look again"
     one, factor = found.blame, 1 / found.blame.factor if found.blame.factor else math.inf
+    before = found.curve[: (found.onset or 0) + 1]
+    if found.curve[-1] - np.min(before) <= found.threshold:
+        return "it comes back by itself within the steps that were looked at: wait, and look again if spikes grow"
     mild = next((other for other in found.others if other.kind in SMALLER and other.factor >= MILD), None)
     if one.kind is Kind.BATCH and mild is not None:
         # A poisoned batch is not saved by half a step; at the edge some batch is always the one that tips it.
@@ -104,7 +107,7 @@ def advice(found: Autopsy) -> str:
         Kind.BATCH: f"look at the data of batch {one.batch}, its targets, units and missing values; then leave it out",
         Kind.SCHEDULE: "lower the schedule's peak, or warm up more slowly",
         Kind.GROUP: f"give {one.group} a step size {size(factor)}x smaller, as with optax.multi_transform",
-        Kind.STEP: f"take a step size {size(factor)}x smaller",
+        Kind.STEP: f"take a step size {size(factor)}x smaller (no more than these steps were looked at)",
         Kind.CLIPPING: f"put optax.clip_by_global_norm({size(one.factor)}) before the optimizer",
         Kind.FREEZING: f"no smaller step in {one.group} is enough: hold it fixed until the loss is lower",
     }[one.kind or Kind.STEP]

@@ -19,6 +19,8 @@ WIDTH, INDENT = 80, 34
 """Columns of a terminal, and of what a line is about."""
 NARROW = 1.1
 """Factor between the ends of a bracket from which two digits tell them apart."""
+BURST = 1.5
+"""Times the loss at the start, or that of learning nothing, above which a loss on the way is told."""
 CLOSE = 0.1
 """Share of the way from chance to the best within which a loss is back at chance."""
 
@@ -171,8 +173,10 @@ def _beyond(found):
 
 
 def _best(found):
-    good = f"; as good from {_range(found.good)}" if " to " in _range(found.good) else ""
-    return "best", size(found.best), f"loss {size(found.best_loss)}{good}"
+    is_inside = found.good.lower <= found.best <= found.good.upper
+    whole = f"as good from {_range(found.good)}" if " to " in _range(found.good) else ""
+    good = whole if is_inside else f"it lies at the edge; away from that {_range(found.good)} is the best"
+    return "best", size(found.best), f"loss {size(found.best_loss)}{'; ' * bool(good)}{good}"
 
 
 def _slow(found):
@@ -191,6 +195,7 @@ def _present(found):
         told.append(f"{size(found.headroom)}x below the edge")
     if found.is_number and step < found.best:
         told.append(f"{size(found.best / step)}x below the best")
+    told += _transient(found)
     text = ", ".join(told)
     if found.margin.step_size == step:
         looks = (found.margin.late, "late in the run"), (found.margin.first, f"at step {found.margin.first_step}")
@@ -200,6 +205,15 @@ def _present(found):
         plain = ", where nothing is learned" if np.any(is_idle) else ""
         text += f"; curvature margin {', '.join(margins)}{plain}" if margins else ""
     return f"you, at {size(step)}", "", text
+
+
+def _transient(found):
+    """How high the loss went on the way, of a run that is judged by its end."""
+    at = np.flatnonzero(np.isclose(found.curve.step_sizes, found.step_size, rtol=1e-6, atol=0))
+    if found.runs is None or not at.size or found.verdict is StepVerdict.BEYOND:
+        return []
+    worst, usual = float(np.max(np.asarray(found.runs.worst_loss)[at[0]])), max(found.curve.start, found.curve.chance)
+    return [f"after bursts to {size(worst)} on the way"] if worst > BURST * usual > 0 else []
 
 
 def _helps(found):
