@@ -257,4 +257,5 @@ def _standing(params, is_preconditioned):
 
 
 def _even_so(is_preconditioned):
-    return f"{', not even with its preconditioner held fixed' if is_preconditioned else ''}; no threshold holds"
+    held = ", not even with its preconditioner held fixed" if is_preconditioned else " (signs, or clipping)"
+    return f"{held}; no threshold holds"

@@ -288,7 +288,10 @@ def _settled(bench, is_preconditioned):
             entries = speaking
             continue
         if not np.any(found.gradient):
-            raise ValueError("family: a unit gradient gives no update; it has no threshold")
+            raise ValueError(
+                "family: a unit gradient gives no update, as where a schedule has come down to 0; it has no threshold "
+                "(gdx.edge_margin takes a schedule as its step size)"
+            )
         check_alone(found)
         check_amplitudes(found, is_preconditioned)
         is_over = max(_used(found.gradient), _used(found.params)) <= FIRST_LENGTH // 2
