@@ -15,7 +15,7 @@ BENCHES = sorted(
 
 
 # These compile for long.
-LONG = ("autopsy", "engine", "heavy_steps", "optimizers", "margin", "truth", "peers", "trainability")
+LONG = ("autopsy", "engine", "heavy_steps", "optimizers", "margin", "truth", "peers", "trainability", "loops")
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,7 @@ def test_a_schedule_of_one_group_alone_is_no_factor_and_has_no_margin():
     assert "its schedule changes more than the size" in seen.note
 
 
+@pytest.mark.slow
 def test_the_first_margin_waits_for_warm_up_and_for_second_moments():
     def family(step_size):
         return optax.adam(optax.linear_schedule(0.0, step_size, 20))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gdx.records import legend
 from gdx.trees import cast_like
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ LOOK = 264
 SEED = 0
 
 
+@legend
 class Parity(enum.Enum):
     """How a leaf of the state answers to gradients of the opposite sign."""
 
