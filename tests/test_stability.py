@@ -499,3 +499,10 @@ def test_a_safe_step_size_that_bursts_on_the_way_says_so(beyond):
     worst = np.array(safe.runs.worst_loss)
     worst[at, 0] = 1e4
     assert "after bursts to 10000 on the way" in told_of(safe._replace(runs=safe.runs._replace(worst_loss=worst)), name)
+
+
+def test_a_range_test_that_hangs_on_its_start_says_so(beyond):
+    test = beyond.range_test._replace(suggestions={"valley": 0.1}, ranges={"valley": (0.01, 0.1)})
+    assert "valley 0.1 (0.01 to 0.1 by start)" in told_of(beyond._replace(range_test=test), "a range test would say")
+    alike = test._replace(ranges={"valley": (0.09, 0.1)})
+    assert "by start" not in told_of(beyond._replace(range_test=alike), "a range test would say")

@@ -79,6 +79,7 @@ def made(**changes):
             np.geomspace(1e-7, 1, 50),
             np.linspace(2.5, 1.5, 50),
             {"steepest": 0.2, "valley": 0.0016, "minimum / 10": NAN},
+            {"steepest": (0.02, 0.2), "valley": (0.001, 0.0016), "minimum / 10": (NAN, NAN)},
         ),
         trust=Trust(9, 8, (0.1, 0.3, 0.42), ""),
         reached=Reached.FULL_RUNS,
@@ -129,7 +130,7 @@ def one_point(found):
     return found._replace(
         curve=curve._replace(step_sizes=curve.step_sizes[3:4], losses=curve.losses[3:4], codes=curve.codes[3:4]),
         largest_step=Bracket(0.1, math.inf),
-        range_test=RangeTest(NOTHING, NOTHING, {}),
+        range_test=RangeTest(NOTHING, NOTHING, {}, {}),
         **rest,
     )
 
@@ -151,7 +152,9 @@ CASES = {
     "many starts": many_starts(made()),
     "losses below zero": below_zero(made()),
     "one step size": one_point(made()),
-    "no range test, a narrow edge": made(largest_step=Bracket(0.3, 0.3001), range_test=RangeTest(NOTHING, NOTHING, {})),
+    "no range test, a narrow edge": made(
+        largest_step=Bracket(0.3, 0.3001), range_test=RangeTest(NOTHING, NOTHING, {}, {})
+    ),
     "all blown up": made(**NO_NUMBER)._replace(
         curve=Curve(np.array([0.1, 1.0]), np.full((2, 3), NAN), np.full((2, 3), BLOWN_UP, np.int8), NAN, NAN, -math.inf)
     ),
@@ -159,7 +162,7 @@ CASES = {
         **NO_NUMBER,
         margin=Margin(NAN, NOTHING.astype(int), NOTHING, NOTHING, NOTHING, {}, "no time was left to watch it"),
         curve=Curve(NOTHING, np.zeros((0, 1)), np.zeros((0, 1), np.int8), NAN, NAN, NAN),
-        range_test=RangeTest(NOTHING, NOTHING, {}),
+        range_test=RangeTest(NOTHING, NOTHING, {}, {}),
         step_size=None,
         blows_up_from=NAN,
         reached=Reached.CURVATURE,

@@ -21,7 +21,7 @@ CLOSE = 0.02
 NOT_WATCHED = Margin(
     math.nan, np.zeros(0, int), np.zeros(0), np.zeros(0), np.zeros(0), {}, "no time was left to watch it"
 )
-NO_TEST = RangeTest(np.zeros(0), np.zeros(0), {})
+NO_TEST = RangeTest(np.zeros(0), np.zeros(0), {}, {})
 
 
 def answer_of(

@@ -104,7 +104,7 @@ class RangeTest(NamedTuple):
     """Smoothed, of the batch at every step; up to where it was four times the best."""
     suggestions: dict[str, float]
     """"steepest", "valley", "minimum / 10": step sizes, NaN where a rule finds none."""
-    ranges: dict[str, tuple[float, float]] = {}  # noqa: RUF012
+    ranges: dict[str, tuple[float, float]]
     """Smallest and largest of the same over the starts: what one such run hangs on."""
 
 

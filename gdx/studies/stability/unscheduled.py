@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from gdx.curvature.inputs import widened
 from gdx.stepping import Family, transformation_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def unscheduled(
         return family, np.ones(len(steps))
 
     @jax.jit
-    def updates_at(counts):
+    def read_at(counts):
         keys = jax.random.split(jax.random.key(0), NUM_UPDATES + 1)
         here = _normal(params, keys[0])
         state = transformation.init(here)
@@ -62,18 +63,25 @@ def unscheduled(
         last = _normal(params, keys[-1])
 
         def at(count):
-            update = transformation.update(last, pinned(state, count), here)[0]
-            return jnp.concatenate([jnp.ravel(leaf).astype(float) for leaf in jax.tree.leaves(update)])
+            return widened(transformation.update(last, pinned(state, count), here)[0])
 
-        return jax.lax.map(at, counts)
+        # Two passes, so that no more than two updates are kept at once.
+        norms = jax.lax.map(lambda count: optax.tree.norm(at(count)), counts)
+        most = jnp.argmax(norms)
+        largest = at(counts[most])
 
-    updates = np.asarray(updates_at(jnp.asarray(steps, jnp.int32)), float)
-    norms = np.linalg.norm(updates, axis=1)
-    most = int(np.argmax(norms))
+        def beside(count):
+            update = at(count)
+            factor = optax.tree.vdot(update, largest) / norms[most] ** 2
+            rest = optax.tree.sub(update, optax.tree.scale(factor, largest))
+            return factor, optax.tree.norm(rest, ord="inf") / optax.tree.norm(largest, ord="inf")
+
+        return norms, most, *jax.lax.map(beside, counts)
+
+    norms, most, factors, rests = (np.asarray(one) for one in read_at(jnp.asarray(steps, jnp.int32)))
     if not (np.all(np.isfinite(norms)) and norms[most] > 0):
         raise ValueError("family: its updates are 0, or no numbers, at all steps of its schedule")
-    factors = updates @ updates[most] / norms[most] ** 2
-    if np.max(np.abs(updates - factors[:, None] * updates[most])) > AGREE * np.max(np.abs(updates[most])):
+    if np.max(rests) > AGREE:
         raise ValueError("family: its schedule changes more than the size of its updates, so no margin is told")
 
     def still(step_size):
