@@ -95,7 +95,7 @@ def test_step_sizes_of_single_leaves_bend_the_curvature_that_predicts(gain):
 
 def test_a_minimum_without_curvature_predicts_nothing():
     flat = gdx.problem(jnp.asarray([0.3, -0.7]), lambda w: jnp.sum(w**4))
-    assert studies.predictions.minimum_sharpness(flat, keys(1)[0]) is None
+    assert studies.minimum_sharpness(flat, keys(1)[0]) is None
 
 
 @pytest.mark.slow

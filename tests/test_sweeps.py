@@ -1,5 +1,7 @@
 import functools
 import signal
+import subprocess
+import sys
 import threading
 
 import chex
@@ -11,7 +13,7 @@ import pytest
 from cases import LAST_PARAMS, SWEEPS, keys
 
 import gdx
-from gdx.sweeps import streaming
+from gdx.sweeps import sizing, streaming
 from gdx.sweeps.sizing import choose_blocks, choose_slots
 
 NETWORK = gdx.problems.linear_network((3, 3, 3), singular_values=(1.0, 0.6, 0.3))
@@ -344,6 +346,54 @@ def test_slots_are_a_power_of_two_from_the_work_of_a_step_alone():
     chosen = [choose_slots(size, backend) for size in (1, 10**3, 10**5, 10**7) for backend in ("cpu", "gpu")]
     assert all(slots & (slots - 1) == 0 for slots in chosen)
     assert chosen[0] >= chosen[2] >= chosen[4] >= chosen[6]
+
+
+def whitened(matrix):
+    left, values, right = jnp.linalg.svd(matrix, full_matrices=False)
+    return left @ jnp.diag(jnp.minimum(values, 1.0)) @ right
+
+
+def calls_in(function, *shapes, monkeypatch):
+    # As on a jaxlib that shares matrices among threads, whichever is installed.
+    monkeypatch.setattr(sizing, "SPLITTING", ((0, 0, 0), (9, 0, 0)))
+    return sizing.factorizations(jax.make_jaxpr(function)(*(jnp.ones(shape) for shape in shapes)).jaxpr)
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes", "expected"),
+    [
+        (whitened, [(6, 4)], {(1, 10 * 6 * 4 * 4)}),
+        (jax.vmap(whitened), [(3, 6, 4)], {(3, 10 * 6 * 4 * 4)}),
+        (jnp.linalg.solve, [(5, 5), (5,)], {(1, 5 * 5 * 5), (1, 5 * 5)}),
+        (lambda x: jax.lax.scan(lambda carry, _: (whitened(carry), None), x, length=3)[0], [(4, 4)], {(1, 640)}),
+        (lambda x: x @ x, [(5, 5)], set()),
+    ],
+)
+def test_factorizations_of_a_step_are_found_wherever_they_stand(function, shapes, expected, monkeypatch):
+    assert set(calls_in(function, *shapes, monkeypatch=monkeypatch)) == expected
+
+
+@pytest.mark.parametrize(("rows", "slots"), [(4, 128), (16, 4), (27, 1), (60, 1)])
+def test_no_more_lanes_factorize_at_once_than_one_thread_takes(rows, slots, monkeypatch):
+    calls = calls_in(whitened, (rows, rows), monkeypatch=monkeypatch)
+    assert choose_slots(1, "cpu", calls=calls) == slots
+    assert choose_slots(1, "gpu", calls=calls) == choose_slots(1, "gpu")
+    assert not sizing.is_split(calls, slots)
+    assert sizing.is_split(calls, 512)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("slots", [None, 8])
+def test_matrices_that_are_factorized_in_a_step_keep_no_thread_waiting(slots):
+    # On jaxlib 0.10.2 two workers once waited for ever: a program of its own, so that it can be ended from outside.
+    program = f"""
+import jax, numpy as np, gdx
+problem, family = gdx.problems.digits_mlp(batch_size=64), gdx.optimizers.family("galore")
+run = gdx.sweep(problem, family, num_steps=100, slots={slots}, workers=2)
+print(run(np.geomspace(1e-6, 1e3, 31), jax.random.split(jax.random.key(0), 3), progress=False).steps.shape)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)
+    assert done.stdout.strip() == "(31, 3)"
 
 
 QUARTIC = gdx.problems.quartic()

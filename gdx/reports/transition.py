@@ -72,6 +72,7 @@ def transition_json(
         },
         "predicted": [entry._asdict() for entry in found.predictions.entries],
         "no_prediction_because": found.predictions.note or None,
+        "no_prediction_at_minimum_because": found.predictions.minimum_note or None,
         "scaling": gain
         and {
             "criterion": gain.criterion,
@@ -135,6 +136,8 @@ def transition_tables(found: Transition, settings: Mapping[str, Any], gain: Scal
     parts.extend(_place_line(place) for place in found.places)
     if found.predictions.note:
         parts.append(f"no prediction: {found.predictions.note}")
+    if found.predictions.minimum_note:
+        parts.append(f"no prediction at the minimum: {found.predictions.minimum_note}")
     for name, other in found.others.items():
         parts.append(
             f"criterion [bold]{name}[/] instead: first failure {span(other.first_failure)}, "

@@ -24,7 +24,8 @@ from gdx.studies.atlas import ATLAS_PROBLEMS, Atlas, AtlasProblem, atlas
 from gdx.studies.autopsy import Autopsy, autopsy
 from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
-from gdx.studies.predictions import Prediction, Predictions, minimum_sharpness, predict
+from gdx.studies.minima import Minima, flattest_minimum, minimum_sharpness
+from gdx.studies.predictions import Prediction, Predictions, predict
 from gdx.studies.resting import Look, Place, curvature_at_rest, places_of_rest
 from gdx.studies.scaling import ScalingGain, scaling_gain
 from gdx.studies.stability import Stability, stability
@@ -46,6 +47,7 @@ __all__ = [
     "Contestant",
     "InterruptedTable",
     "Look",
+    "Minima",
     "Path",
     "Place",
     "Prediction",
@@ -64,6 +66,7 @@ __all__ = [
     "curvature_at_rest",
     "default_step_sizes",
     "edges_by_batch_size",
+    "flattest_minimum",
     "limit_of",
     "minimum_sharpness",
     "places_of_rest",

@@ -15,7 +15,7 @@ from gdx.curvature import EigenStatus, sharpness
 from gdx.problems.base import Problem
 from gdx.records import record
 from gdx.stepping import Family, train_step
-from gdx.studies.predictions import judged_loss
+from gdx.studies.minima import judged_loss
 from gdx.sweeps import Runs
 from gdx.verdicts import Verdict, verdicts
 

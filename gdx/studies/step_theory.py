@@ -18,7 +18,7 @@ from gdx.responses import measure_response, step_at
 from gdx.responses.preconditioners import make_reader
 from gdx.responses.scalings import own_scale
 from gdx.stepping import Family
-from gdx.studies.predictions import judged_loss
+from gdx.studies.minima import judged_loss
 from gdx.studies.resting import look_at, run_of
 from gdx.studies.step_reading import StepRow
 from gdx.verdicts import Answer, training_level

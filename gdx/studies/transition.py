@@ -82,6 +82,8 @@ class Transition(NamedTuple):
             lines.append(f"predicted for the {about}: {number(entry.value)} ({entry.name.replace('_', ' ')})")
         if self.predictions.note:
             lines.append(f"no prediction: {self.predictions.note}")
+        if self.predictions.minimum_note:
+            lines.append(f"no prediction at the minimum: {self.predictions.minimum_note}")
         return "\n".join([*lines, str(self.runs)])
 
     @property

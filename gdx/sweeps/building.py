@@ -26,7 +26,15 @@ from gdx.stepping.keys import shares_draws
 from gdx.sweeps.inputs import check_family
 from gdx.sweeps.lanes import Engine, make_engine
 from gdx.sweeps.runs import Runs, Stopping
-from gdx.sweeps.sizing import LIGHT_BYTES, choose_blocks, choose_slots, work_bytes
+from gdx.sweeps.sizing import (
+    LIGHT_BYTES,
+    Factorization,
+    choose_blocks,
+    choose_slots,
+    factorizations,
+    is_split,
+    work_bytes,
+)
 from gdx.sweeps.state import SEARCH_FAILURES, Settings
 from gdx.sweeps.training import make_start
 from gdx.sweeps.watching import check_watching
@@ -61,6 +69,9 @@ class Built(NamedTuple):
     """Of results."""
     is_traced: bool
     """Whether the problem or the family closes over what somebody is tracing."""
+    is_split: bool
+    """Whether a step shares its matrices among all threads and waits for them, so that two steps at once may never
+    end."""
 
 
 class _Step(NamedTuple):
@@ -70,6 +81,7 @@ class _Step(NamedTuple):
     """As in a `TrainStep`."""
     step_bytes: int
     convolves: bool
+    calls: list[Factorization]
     is_apart: bool
     """Whether verdicts are about another loss than the one that is trained on."""
     frozen: Any
@@ -104,9 +116,9 @@ def build(problem: Any, family: Family, choices: Choices, slots: int | None, lik
     point = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct((), leaf.dtype), hyperparams)
     key = jax.ShapeDtypeStruct((), keys.dtype)
     step = _looked_at(problem, family, choices, point, key)
+    backend = jax.default_backend()
     if slots is None:
-        backend = jax.default_backend()
-        slots = choose_slots(step.step_bytes, backend, choices.num_runs, convolves=step.convolves)
+        slots = choose_slots(step.step_bytes, backend, choices.num_runs, convolves=step.convolves, calls=step.calls)
     blocks = choose_blocks(
         choices.num_steps,
         choices.tail,
@@ -138,7 +150,9 @@ def build(problem: Any, family: Family, choices: Choices, slots: int | None, lik
     )
     # None of a run's own facts is wider than a float64.
     bytes_per_run = 8 * len(Runs._fields) + step.summary_bytes
-    return Built(engine, slots, step.step_bytes, bytes_per_run, step.is_traced)
+    return Built(
+        engine, slots, step.step_bytes, bytes_per_run, step.is_traced, backend == "cpu" and is_split(step.calls, slots)
+    )
 
 
 def _looked_at(problem, family, choices, point, key):
@@ -168,6 +182,7 @@ def _looked_at(problem, family, choices, point, key):
         update=step.update,
         step_bytes=work_bytes(program.jaxpr),
         convolves=holds_convolution(program),
+        calls=factorizations(program.jaxpr),
         is_apart=is_apart,
         frozen=frozen_params(problem, family, state),
         observers={**choices.observers, **own},

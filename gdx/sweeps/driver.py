@@ -178,7 +178,7 @@ class Sweep:
         program = self._programs.get(signature)
         if program is None:
             program = compile_segment(self._engine(hyperparams, keys), grid.any_window(), self.slots or 1)
-        useful = min(self.workers, -(-grid.total // program.num_slots))
+        useful = 1 if self._built[signature].is_split else min(self.workers, -(-grid.total // program.num_slots))
         if program.can_be_copied and len(program.segments) < useful:
             program = for_workers(program, useful)
         if program is not self._programs.get(signature):
@@ -237,6 +237,8 @@ def sweep(
     slots
         Lanes computed at once by a worker, B; by default a fixed rule from the work of one step. On a CPU it gives one
         where the step convolves: filters side by side are a convolution of many groups, which takes ten times as long.
+        Matrices that are factorized in a step stay few enough for one thread on versions of jaxlib that would share
+        them among threads and may wait for ever.
     workers
         Threads that share the lanes, each with a copy of the compiled program; by default one a core of a CPU, and one
         elsewhere. No bit depends on their number. Inside a trace of the caller's there is one.

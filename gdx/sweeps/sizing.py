@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import jaxlib.version
 import numpy as np
 
 from gdx.stepping.keys import programs_in
@@ -20,6 +23,29 @@ COAST_WINDOWS = 20
 """Windows' worth of steps between two watched windows of a light problem, at most."""
 MAX_CANDIDATES = 1 << 16
 """Numbers of blocks that are tried for the one that fits a horizon best."""
+FACTORIZATIONS = {
+    "lu": 1,
+    "cholesky": 1,
+    "triangular_solve": 1,
+    "geqrf": 4,
+    "geqp3": 4,
+    "qr": 4,
+    "householder_product": 4,
+    "ormqr": 4,
+    "svd": 10,
+    "eigh": 10,
+    "eig": 10,
+    "hessenberg": 10,
+    "schur": 10,
+    "tridiagonal": 10,
+    "tridiagonal_solve": 5,
+}
+"""Primitives that LAPACK computes on a CPU; operations of each over rows x columns x the lesser of both, at most."""
+SPLIT_OPERATIONS = 200_000
+"""From which jaxlib 0.10.1 to 0.11.1 shares a batch of matrices among the threads of its pool, and waits for them in a
+thread of that pool: two batches at once on two cores wait for each other for ever."""
+SPLITTING = ((0, 10, 1), (0, 11, 2))
+"""First version of jaxlib that does so, and the first that no longer does."""
 
 
 class Blocks(NamedTuple):
@@ -55,7 +81,67 @@ def work_bytes(program: Any) -> int:
     return total
 
 
-def choose_slots(bytes_per_lane: int, backend: str, num_runs: int | None = None, *, convolves: bool = False) -> int:
+class Factorization(NamedTuple):
+    """A call of LAPACK in one step of one run."""
+
+    number: int
+    """Matrices of its batch."""
+    operations: int
+    """Of each, at most."""
+
+
+def factorizations(program: Any) -> list[Factorization]:
+    """Find the calls of LAPACK that may be shared among threads.
+
+    Parameters
+    ----------
+    program
+        The jaxpr of a function.
+
+    Returns
+    -------
+    list
+        Empty where the installed jaxlib computes every batch in one thread.
+    """
+    if not SPLITTING[0] <= tuple(jaxlib.version.__version_info__[:3]) < SPLITTING[1]:
+        return []
+    found = []
+    for equation in program.eqns:
+        for part in programs_in(equation):
+            found += factorizations(part)
+        each = FACTORIZATIONS.get(equation.primitive.name)
+        if each:
+            *batch, rows, columns = equation.invars[-1].aval.shape
+            inner = max(min(rows, columns), equation.invars[0].aval.shape[-1])
+            found.append(Factorization(math.prod(batch), each * rows * columns * inner))
+    return found
+
+
+def is_split(found: list[Factorization], slots: int) -> bool:
+    """Say whether so many lanes at once would have matrices shared among threads.
+
+    Parameters
+    ----------
+    found
+        Calls in one step of one run.
+    slots
+        Lanes computed at once.
+
+    Returns
+    -------
+    bool
+    """
+    return any(slots * call.number > 1 and slots * call.number * call.operations >= SPLIT_OPERATIONS for call in found)
+
+
+def choose_slots(
+    bytes_per_lane: int,
+    backend: str,
+    num_runs: int | None = None,
+    *,
+    convolves: bool = False,
+    calls: Sequence[Factorization] = (),
+) -> int:
     """Lanes computed at once: the power of two whose working set just fits the cache.
 
     Parameters
@@ -69,6 +155,8 @@ def choose_slots(bytes_per_lane: int, backend: str, num_runs: int | None = None,
     convolves
         Whether the step holds a convolution. Side by side, each with a filter of its own, these are one convolution of
         many groups, at which XLA takes ten times as long on a CPU.
+    calls
+        As `factorizations` gives them: no more lanes than keep every batch in one thread.
 
     Returns
     -------
@@ -82,6 +170,9 @@ def choose_slots(bytes_per_lane: int, backend: str, num_runs: int | None = None,
     fitting = CACHE_BYTES.get(backend, DEVICE_BYTES) // max(bytes_per_lane, 1)
     if num_runs is not None:
         fitting, low = min(fitting, num_runs), min(low, num_runs)
+    if calls and backend == "cpu":
+        in_one = max((SPLIT_OPERATIONS - 1) // max(call.number * call.operations for call in calls), 1)
+        fitting, low = min(fitting, in_one), min(low, in_one)
     return int(min(_power_of_two(max(fitting, low)), high))
 
 
