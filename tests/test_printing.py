@@ -51,6 +51,8 @@ def test_an_edge_says_what_was_measured_and_how(edge):
     without = edge._replace(estimate=edge.estimate._replace(value=math.nan, reason="nobody looked"))
     assert "none: nobody looked" in str(without)
     assert "not estimated" in str(edge._replace(estimate=None))
+    assert "none: trains is about a horizon" in str(edge._replace(estimate=None, criterion="trains"))
+    assert "criterion      converged, since the curvature of its minimum is known" in said
     assert "too slow below" not in str(edge._replace(too_slow_below=math.nan))
     assert "0.0123" in str(edge._replace(too_slow_below=0.0123))
 

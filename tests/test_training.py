@@ -1,4 +1,5 @@
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from sklearn.datasets import load_digits
 
 import gdx
 from gdx.sweeps.sizing import choose_blocks
-from gdx.verdicts import criterion_name, default_criterion, training_level
+from gdx.verdicts import choose_criterion, criterion_name, default_criterion, training_level
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -205,6 +206,7 @@ def test_smooth_statistics_are_judged_by_rest_and_batches_by_training():
     assert default_criterion(full, runs) == "converged"
     some = gdx.problems.logistic_regression(features, labels, l2=0.1, batch_size=10)
     assert default_criterion(some, runs) == "trains"
+    assert choose_criterion(some, runs)[1] == "the problem has batches"
     stateful = gdx.stateful_problem(lambda key: (jnp.ones(2), jnp.zeros(1)), lambda w, s: (jnp.sum(w**2), s))
     assert default_criterion(stateful, runs) == "trains"
     assert default_criterion(gdx.problems.quartic(), runs) == "converged"
@@ -212,3 +214,4 @@ def test_smooth_statistics_are_judged_by_rest_and_batches_by_training():
     separable = gdx.problems.logistic_regression(features, features[:, 0] > 0, l2=0.0)
     runs = gdx.sweep(separable, optax.sgd, num_steps=2000)(np.geomspace(1e-6, 10, 29), keys(2))
     assert default_criterion(separable, runs) == "trains"
+    assert re.fullmatch(r"\d+ of the \d+ runs with the best loss came to rest", choose_criterion(separable, runs)[1])

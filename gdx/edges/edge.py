@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from gdx.sweeps import Runs
 
+NAMES_OF_FAILURE = ("converged", "stable", "bounded")
+"""Criteria by which a run fails by what it does; by all others it may fail by having done too little."""
+
 
 @record
 class Bracket(NamedTuple):
@@ -110,6 +113,8 @@ class Edge(NamedTuple):
     estimate: Estimate | None = None
     """Of the start that goes on succeeding the longest before it first fails, without the shift of a finite horizon;
     None where none was asked for, or the criterion has none."""
+    chosen_because: str = ""
+    """Why it is this criterion, where none was asked for."""
 
     @property
     def spread(self) -> float:
@@ -123,16 +128,25 @@ class Edge(NamedTuple):
             return math.nan
         return max(1.0, max(pair.lower for pair in known) / min(pair.upper for pair in known))
 
+    def _endless(self):
+        if self.estimate is not None:
+            return str(self.estimate)
+        if self.criterion in NAMES_OF_FAILURE:
+            return "not estimated"
+        return f"none: {self.criterion} is about a horizon; {', '.join(NAMES_OF_FAILURE)} have one"
+
     def __str__(self) -> str:
         """Say in a few lines what was found, and what it takes to find it again."""
         if not isinstance(self.status, EdgeStatus):
             return repr(self)
         judged = f"{self.criterion}{tolerance_of(self)} within {counted(self.horizon, 'step')}"
         rows = [("last success", span(self.last_success)), ("first failure", span(self.first_failure))]
-        rows.append(("endless run", "not estimated" if self.estimate is None else str(self.estimate)))
+        rows.append(("endless run", self._endless()))
         if math.isfinite(self.too_slow_below):
             rows.append(("too slow below", f"{self.too_slow_below:.5g}"))
         rows.append(("status", f"{self.status.value}, {counted(len(self.crossings), 'crossing')}"))
+        if self.chosen_because:
+            rows.append(("criterion", f"{self.criterion}, since {self.chosen_because}"))
         if self.spread > 1:
             rows.append(("starts", f"their own last successes differ by a factor of {self.spread:.4g}"))
         if self.runs is not None and self.runs.is_concrete and searched_in_vain(self.runs):

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gdx.edges.reading import NAMES_OF_FAILURE, failures
+from gdx.edges.edge import NAMES_OF_FAILURE
+from gdx.edges.reading import failures
 from gdx.edges.starting import LIMITS, SPACING
 from gdx.exploring import Exploration, explore
 from gdx.progress import Progress

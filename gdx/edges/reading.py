@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from gdx.edges.edge import Bracket, Edge, EdgeStatus
+from gdx.edges.edge import NAMES_OF_FAILURE, Bracket, Edge, EdgeStatus
 from gdx.verdicts import Answer
 
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float, Int8
 
-NAMES_OF_FAILURE = ("converged", "stable", "bounded")
-"""Criteria by which a run fails by what it does; by all others it may fail by having done too little."""
 MAX_CROSSINGS = 16
 """Crossings refined beside the two outermost; a boundary with more is fractal, and finer points only find more."""
 SHARE = 0.05

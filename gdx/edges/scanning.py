@@ -12,11 +12,11 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.checks import check_count, check_number, own_rules
-from gdx.edges.edge import Edge
+from gdx.edges.edge import NAMES_OF_FAILURE, Edge
 from gdx.edges.endless.estimating import estimate_of
 from gdx.edges.growing import grow
 from gdx.edges.inputs import already_scanned, check_rtol, check_run, needed, within
-from gdx.edges.reading import NAMES_OF_FAILURE, read_edge, worth_refining
+from gdx.edges.reading import read_edge, worth_refining
 from gdx.edges.starting import first_scan
 from gdx.exploring import Along, Exploration, explore, hyperparams_at
 from gdx.problems.base import Problem
@@ -24,7 +24,7 @@ from gdx.progress import Progress, shows_progress
 from gdx.stepping import Family, resolve_problem
 from gdx.sweeps import Interrupted, Runs, Sweep, sweep
 from gdx.sweeps.inputs import check_keys
-from gdx.verdicts import answers, check_criterion, criterion_name, default_criterion
+from gdx.verdicts import answers, check_criterion, choose_criterion, criterion_name
 
 if TYPE_CHECKING:
     import chex
@@ -52,6 +52,8 @@ class Search(NamedTuple):
     """Whether the scan may grow until it has seen both ends."""
     each_start: bool = False
     """Whether every start's own edges are refined, or the outermost alone."""
+    chosen_because: str = ""
+    """Why it is this criterion, where nobody asked for one."""
 
 
 @own_rules()
@@ -217,8 +219,9 @@ def find_edge(
             run.check(hyperparams_at(along, np.ones(1)), explored.keys)
             step_sizes = first_scan(run, explored.keys, along)
         explored.add(step_sizes, progress)
-        criterion = _criterion_of(explored, wanted)
-        wanted = wanted._replace(criterion=criterion)
+        wanted = _decided(explored, wanted)
+        criterion = wanted.criterion
+        assert criterion is not None
         refine = functools.partial(_between_changes, wanted=wanted)
         if wanted.grows:
             grow(explored, functools.partial(_answered, wanted=wanted), criterion, progress)
@@ -233,7 +236,7 @@ def find_edge(
             raise
         finished = explored.finished()
         if edge is None and finished.runs is not None:
-            edge = edge_of(finished, wanted._replace(criterion=_criterion_of(finished, wanted)))
+            edge = edge_of(finished, _decided(finished, wanted))
         raise Interrupted(explored.runs, explored.step_sizes, edge) from interrupted
     return edge
 
@@ -254,6 +257,7 @@ def edge_of(explored: Exploration, wanted: Search) -> Edge:
     assert criterion is not None
     return read_edge(explored.step_sizes, _answered(explored, wanted), criterion)._replace(
         criterion=criterion_name(criterion),
+        chosen_because=wanted.chosen_because,
         tolerance=wanted.tolerance,
         horizon=run.num_steps,
         slots=run.slots or 0,
@@ -261,13 +265,14 @@ def edge_of(explored: Exploration, wanted: Search) -> Edge:
     )
 
 
-def _criterion_of(explored, wanted):
-    """The one that the problem and its first runs ask for, where nobody did."""
+def _decided(explored, wanted):
+    """With the criterion that the problem and its first runs ask for, where nobody did."""
     if wanted.criterion is not None:
-        return wanted.criterion
+        return wanted
     first = jax.tree.map(jnp.asarray, hyperparams_at(explored.along, explored.step_sizes[0]))
     problem = resolve_problem(explored.run.problem, first)
-    return default_criterion(problem, explored.runs, wanted.tolerance)
+    criterion, reason = choose_criterion(problem, explored.runs, wanted.tolerance)
+    return wanted._replace(criterion=criterion, chosen_because=reason)
 
 
 def _answered(explored, wanted):

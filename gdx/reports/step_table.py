@@ -39,6 +39,7 @@ def step_table_json(found: StepTable, settings: Mapping[str, Any]) -> dict[str, 
         "reading": found.reading,
         "cost_unit": found.unit,
         "status": found.edge.status.value,
+        "criterion_chosen_because": found.edge.chosen_because or None,
         "first_failure": bracket(found.edge.first_failure),
         "last_success": bracket(found.edge.last_success),
         "crossings": [bracket(pair) for pair in found.edge.crossings],
@@ -73,10 +74,11 @@ def step_table_tables(found: StepTable, settings: Mapping[str, Any]) -> list[Any
     """
     table = new_table("step sizes", "", "step size", "+-", "cost", "what it means")
     table.columns[-1].justify = "left"
+    chosen = f", since {found.edge.chosen_because}" if found.edge.chosen_because else ""
     for row in found.rows:
         table.add_row(row.name, *row.numbers, f"{row.cost:.3g}", row.meaning)
     return [
-        f"[bold]{title(settings)}[/], criterion {found.edge.criterion}{tolerance_of(found.edge)}",
+        f"[bold]{title(settings)}[/], criterion {found.edge.criterion}{tolerance_of(found.edge)}{chosen}",
         table,
         *(f"{row.name}: {row.note}" for row in found.rows),
         f"cost: in {found.unit}; a Hessian product is two, an evaluation of the loss a third",

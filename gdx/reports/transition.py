@@ -62,6 +62,7 @@ def transition_json(
         "estimate": _estimate_json(edge),
         "status": edge.status.value if edge and not found.interrupted else "interrupted",
         "limited_by": limit_of(edge) if edge else None,
+        "criterion_chosen_because": (edge and edge.chosen_because) or None,
         "other_criteria": {
             name: {
                 "first_failure": bracket(other.first_failure),
@@ -126,6 +127,8 @@ def transition_tables(found: Transition, settings: Mapping[str, Any], gain: Scal
         parts.append(_edge_table(edge, found.predictions.entries))
     parts.extend(_source_line(entry) for entry in found.predictions.entries)
     if edge:
+        if edge.chosen_because:
+            parts.append(f"criterion {edge.criterion}, since {edge.chosen_because}")
         parts.append(f"status: [bold]{edge.status.value}[/]; what limits the first failure: {limit_of(edge)}")
         if not math.isnan(edge.too_slow_below):
             parts.append(

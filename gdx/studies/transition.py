@@ -12,7 +12,7 @@ import numpy as np
 
 from gdx.checks import own_rules
 from gdx.edges import WIDE_SCAN, Edge, EdgeStatus
-from gdx.edges.reading import NAMES_OF_FAILURE
+from gdx.edges.edge import NAMES_OF_FAILURE
 from gdx.edges.scanning import Search, edge_of, find_edge
 from gdx.exploring import Exploration
 from gdx.problems.base import Problem
@@ -187,9 +187,9 @@ def transition(
                     others[other] = find_edge(
                         explored, grid, coarse._replace(criterion=other), progress=staged("edges")
                     )
-            edge = edge_of(explored, wanted._replace(criterion=criterion or edge.criterion))._replace(
-                estimate=edge.estimate
-            )
+            edge = edge_of(
+                explored, wanted._replace(criterion=criterion or edge.criterion, chosen_because=edge.chosen_because)
+            )._replace(estimate=edge.estimate)
         if explored.runs is not None:
             places = places_of_rest(problem, family, keys, explored.step_sizes, explored.runs, run.num_steps)
     except KeyboardInterrupt as error:

@@ -185,24 +185,49 @@ def default_criterion(problem: Any, runs: Runs, tolerance: float | None = None) 
     >>> default_criterion(problem, runs)
     'converged'
     """
+    return choose_criterion(problem, runs, tolerance)[0]
+
+
+def choose_criterion(problem: Any, runs: Runs, tolerance: float | None = None) -> tuple[str, str]:
+    """Choose the criterion that suits a problem, and say why.
+
+    Parameters
+    ----------
+    problem, runs, tolerance
+        As in `default_criterion`.
+
+    Returns
+    -------
+    criterion, reason
+
+    Examples
+    --------
+    Continues the example of `gdx`.
+
+    >>> from gdx.verdicts import choose_criterion
+    >>> choose_criterion(problem, runs)
+    ('converged', 'the curvature of its minimum is known')
+    """
     if isinstance(problem, Problem):
         if problem.batches is not None:
-            return "trains"
+            return "trains", "the problem has batches"
         _, state = jax.eval_shape(problem.init, jax.random.key(0))
         if jax.tree.leaves(state):
-            return "trains"
+            return "trains", "the problem has mutable state"
         if problem.known is not None and problem.known.min_sharpness is not None:
-            return "converged"
+            return "converged", "the curvature of its minimum is known"
     host = {name: np.asarray(value) for name, value in runs._asdict().items() if name != "observed"}
     facts = Runs(**host, observed={})
     verdict = np.asarray(verdicts(facts, tolerance))
     usable = np.isfinite(facts.late_loss) & (verdict != Verdict.DIVERGED) & (facts.stopped != Stop.UNFINISHED)
     if not usable.any():
-        return "converged"
+        return "converged", "every run diverged"
     best = np.min(facts.late_loss[usable])
     within = np.sqrt(jnp.finfo(facts.late_loss.dtype).eps) * max(np.median(facts.first_training_loss[usable]) - best, 0)
     is_best = usable & (facts.late_loss <= best + within)
-    return "converged" if np.mean(verdict[is_best] == Verdict.CONVERGED) >= 0.5 else "trains"
+    resting, number = int(np.sum(verdict[is_best] == Verdict.CONVERGED)), int(np.sum(is_best))
+    reason = f"{resting} of the {number} runs with the best loss came to rest"
+    return ("converged" if resting >= 0.5 * number else "trains"), reason
 
 
 _OF_RUNS = """
