@@ -187,3 +187,13 @@ def test_a_hyperparameter_out_of_range_is_one_sentence(name, hyperparameters, wo
         gdx.optimizers.family(name, hyperparameters)
     assert all(word in str(error.value) for word in words), error.value
     assert "\n" not in str(error.value)
+
+
+def test_a_family_takes_hyperparameters_by_keyword_and_names_what_it_does_not_take():
+    by_keyword, by_mapping = (
+        gdx.optimizers.family("momentum", momentum=0.5),
+        gdx.optimizers.family("momentum", {"momentum": 0.5}),
+    )
+    assert gdx.curvature_threshold(by_keyword) == gdx.curvature_threshold(by_mapping) == pytest.approx(3.0)
+    with pytest.raises(ValueError, match=r"bad: the optimizer adam does not take it; it takes .*b1"):
+        gdx.optimizers.family("adam", bad=1.0)

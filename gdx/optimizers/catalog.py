@@ -151,7 +151,7 @@ def left_out() -> dict[str, str]:
 
 
 def family(
-    name: str, hyperparameters: Mapping[str, Any] | None = None
+    name: str, hyperparameters: Mapping[str, Any] | None = None, **keywords: Any
 ) -> Callable[[Any], optax.GradientTransformation]:
     """Make the family of a named optimizer at fixed hyperparameters.
 
@@ -161,6 +161,8 @@ def family(
         One of `catalogue()`.
     hyperparameters
         Numbers and switches by the optimizer's own names.
+    keywords
+        More of them; these count where a name stands in both.
 
     Returns
     -------
@@ -175,7 +177,7 @@ def family(
     Examples
     --------
     >>> import gdx
-    >>> round(gdx.curvature_threshold(gdx.optimizers.family("momentum", {"momentum": 0.5})), 6)
+    >>> round(gdx.curvature_threshold(gdx.optimizers.family("momentum", momentum=0.5)), 6)
     3.0
     """
     entries = catalogue()
@@ -183,7 +185,7 @@ def family(
         near = difflib.get_close_matches(name, entries, n=3, cutoff=0.4)
         remedy = f"did you mean {' or '.join(near)}?" if near else "see gdx list"
         raise ValueError(f"optimizer: {name!r} is unknown; {remedy}")
-    taken, given = entries[name].hyperparameters, dict(hyperparameters or {})
+    taken, given = entries[name].hyperparameters, {**(hyperparameters or {}), **keywords}
     for key, value in given.items():
         if key not in taken:
             raise ValueError(f"{key}: the optimizer {name} does not take it; it takes {', '.join(taken) or 'none'}")

@@ -216,18 +216,19 @@ def _cause_of(tried, i, name, edge, control, num_starts):
     present = own & np.isnan(tried.spacings)
     saves = bool(tried.trains[present][0]) if present.any() else None
     bracket = Bracket(edge * SPACING**lower, edge * SPACING**upper)
-    note, factor = "", math.nan
+    note, factor, between = "", math.nan, Bracket(math.nan, math.nan)
     if math.isnan(lower):
         note = NO_TIME
     elif math.isinf(lower):
         note = NEVER
     elif control is not None and control.largest_step.lower > 0:
-        factor = bracket.lower / control.largest_step.lower
+        beside = control.largest_step
+        factor, between = bracket.lower / beside.lower, Bracket(bracket.lower / beside.upper, bracket.upper / beside.lower)
     if math.isinf(upper) and not math.isnan(factor):
         # Where its failures were not seen, a change is only known to be as good as that.
         note, factor = (AT_LEAST, factor) if factor >= 1 else (NO_TIME, math.nan)
     best = float(np.min(tried.losses[own])) if own.any() else math.nan
-    return Cause(name, factor, bracket, saves, best, int(np.count_nonzero(own)) * num_starts, note)
+    return Cause(name, factor, bracket, saves, best, int(np.count_nonzero(own)) * num_starts, note, False, between)
 
 
 def _is_sure(cause, control, edge, none_beyond):

@@ -173,6 +173,8 @@ class Cause(NamedTuple):
     is_sure: bool = False
     """Whether it moves the edge by more than chance does: out of the range in which starts train and fail in turns
     without it, and by two points of the grid."""
+    between: Bracket = Bracket(math.nan, math.nan)
+    """What the factor lies between, as far as both edges' brackets prove it."""
 
 
 @record

@@ -228,7 +228,8 @@ def _helps(found):
         tail = ", saves the present step size" if saves else ""
         bound = "at least " if cause.note == AT_LEAST else ""
         at = f"{size(cause.largest_step.lower)} against {size(cause.largest_step.lower / cause.factor)} beside it"
-        text = f"edge {bound}{size(cause.factor)}x, {at}{tail}"
+        proven = f" ({size(cause.between.lower)} to {size(cause.between.upper)})" if _is_bounded(cause) else ""
+        text = f"edge {bound}{size(cause.factor)}x{proven}, {at}{tail}"
         made.append((f"with {cause.name}", "", text))
     if others:
         made.append(("moves it no more than chance", "", ", ".join(others)))
@@ -246,6 +247,10 @@ def _helps(found):
     if top is not None and len(found.margin.shares) > 1:
         made.append(("top curvature direction", "", f"{top[1]:.0%} of it in {top[0]}"))
     return made
+
+
+def _is_bounded(cause):
+    return 0 < cause.between.lower and math.isfinite(cause.between.upper)
 
 
 def _use(found):
