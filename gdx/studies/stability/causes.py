@@ -223,7 +223,8 @@ def _cause_of(tried, i, name, edge, control, num_starts):
         note = NEVER
     elif control is not None and control.largest_step.lower > 0:
         beside = control.largest_step
-        factor, between = bracket.lower / beside.lower, Bracket(bracket.lower / beside.upper, bracket.upper / beside.lower)
+        factor = bracket.lower / beside.lower
+        between = Bracket(bracket.lower / beside.upper, bracket.upper / beside.lower)
     if math.isinf(upper) and not math.isnan(factor):
         # Where its failures were not seen, a change is only known to be as good as that.
         note, factor = (AT_LEAST, factor) if factor >= 1 else (NO_TIME, math.nan)

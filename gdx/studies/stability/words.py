@@ -250,7 +250,7 @@ def _helps(found):
 
 
 def _is_bounded(cause):
-    return 0 < cause.between.lower and math.isfinite(cause.between.upper)
+    return cause.between.lower > 0 and math.isfinite(cause.between.upper)
 
 
 def _use(found):
