@@ -11,10 +11,10 @@ torch-lr-finder and Lightning are installed they are handed the same curve: the 
 called steepest, the latter's (steepest against the step size itself, not its logarithm) has a column of its own.
 
 Measured on 2 idle cores: 13 of 14 models within, each answer in 10 to 56 s, 23,000 to 43,000 gradients; the best step
-size within 2.2x of the referee's. Of range tests of 100 gradients minimum / 10 is .08x to 2.4x of that, the steepest point
-down to 1/20,000 of it, the valley 11 to 2,200 times too low, Lightning's suggestion 7,000 to 1,500,000 times too low. On
-the fourteenth, a regression on 442 rows, one start dies at .316, in the referee's as in both of gdx's roads, and trains
-again at .38 and .45: gdx's answer ends below the failure, the other begins above.
+size within 2.2x of the referee's. Of range tests of 100 gradients minimum / 10 is .08x to 2.4x of that, the steepest
+point down to 1/20,000 of it, the valley 11 to 2,200 times too low, Lightning's suggestion 7,000 to 1,500,000 times too
+low. On the fourteenth, a regression on 442 rows, one start dies at .316, in the referee's as in both of gdx's roads,
+and trains again at .38 and .45: gdx's answer ends below the failure, the other begins above.
 
     python bench/peers.py                     # nine minutes on 2 cores
     python bench/peers.py --only transformer  # some of the models
