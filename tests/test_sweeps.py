@@ -383,13 +383,23 @@ def test_no_more_lanes_factorize_at_once_than_one_thread_takes(rows, slots, monk
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("slots", [None, 8])
-def test_matrices_that_are_factorized_in_a_step_keep_no_thread_waiting(slots):
-    # On jaxlib 0.10.2 two workers once waited for ever: a program of its own, so that it can be ended from outside.
+@pytest.mark.parametrize(
+    ("problem", "optimizer", "num_steps", "slots"),
+    [
+        # On jaxlib 0.10.2 two workers once waited for each other's matrices for ever.
+        ("digits_mlp(batch_size=64)", "galore", 100, None),
+        ("digits_mlp(batch_size=64)", "galore", 100, 8),
+        # Lanes side by side once searched for ever where one had come to rest.
+        ('logistic_regression("breast-cancer")', "lbfgs", 500, 4),
+    ],
+)
+def test_sweeps_end(problem, optimizer, num_steps, slots):
+    # In a program of its own, so that it can be ended from outside.
     program = f"""
 import jax, numpy as np, gdx
-problem, family = gdx.problems.digits_mlp(batch_size=64), gdx.optimizers.family("galore")
-run = gdx.sweep(problem, family, num_steps=100, slots={slots}, workers=2)
+jax.config.update("jax_enable_x64", True)
+problem, family = gdx.problems.{problem}, gdx.optimizers.family("{optimizer}")
+run = gdx.sweep(problem, family, num_steps={num_steps}, slots={slots}, workers=2)
 print(run(np.geomspace(1e-6, 1e3, 31), jax.random.split(jax.random.key(0), 3), progress=False).steps.shape)
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=300, check=True)

@@ -30,7 +30,7 @@ from gdx.optimizers.line_search.wolfe import scale_by_wolfe, wolfe
 from gdx.optimizers.lookahead import nesterov_lookahead, scale_by_nesterov_lookahead
 from gdx.optimizers.newton_dense import damped_newton, newton, scale_by_newton
 from gdx.optimizers.newton_krylov import newton_cg, scale_by_newton_cg
-from gdx.optimizers.optax_methods import backtracking, sophia, strong_wolfe
+from gdx.optimizers.optax_methods import backtracking, lbfgs, sophia, strong_wolfe
 from gdx.optimizers.rmsprop import textbook_rmsprop
 
 # What `gdx.optimizers` exports of gdx's own.
@@ -281,7 +281,7 @@ SECOND_ORDER = [
         "Nocedal & Wright, ch. 7",
         {"rtol": SHARE},
     ),
-    Row("lbfgs", optax.lbfgs, False, "L-BFGS with optax's zoom search", "Liu & Nocedal 1989"),
+    Row("lbfgs", lbfgs, False, "L-BFGS with optax's zoom search", "Liu & Nocedal 1989"),
     Row(
         "lbfgs-fixed-step", _with(optax.lbfgs, linesearch=None), False, "L-BFGS without a search", "Liu & Nocedal 1989"
     ),
