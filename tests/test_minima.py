@@ -86,6 +86,12 @@ def test_a_start_that_never_changes_is_displaced_so_that_there_are_three():
     np.testing.assert_allclose(found.by_start, 2.0, rtol=1e-6)
 
 
+def test_how_far_a_search_is_is_told():
+    told = []
+    studies.flattest_minimum(gdx.problems.chain(2), KEYS, progress=lambda *at: told.append(at))
+    assert told == [(0, 3), (1, 3), (2, 3)]
+
+
 def test_directions_of_little_curvature_are_no_valley():
     curvatures = jnp.asarray([1.0, 1e-3, 1e-6, 1e-7])
     problem = gdx.problem(jnp.ones(4), lambda w: jnp.sum(curvatures * w**2) + 1e-3 * jnp.sum(jnp.cos(w) - 1 + w**2 / 2))

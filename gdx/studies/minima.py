@@ -73,7 +73,13 @@ class Minima(NamedTuple):
     """Why there is no number, where there is none."""
 
 
-def flattest_minimum(problem: Problem, keys: chex.PRNGKey, scale: chex.ArrayTree | None = None) -> Minima:
+def flattest_minimum(
+    problem: Problem,
+    keys: chex.PRNGKey,
+    scale: chex.ArrayTree | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Minima:
     """Find the flattest minimum that starts lead to: no step size beyond threshold / sharpness comes to rest there.
 
     Parameters
@@ -86,6 +92,8 @@ def flattest_minimum(problem: Problem, keys: chex.PRNGKey, scale: chex.ArrayTree
     scale
         Gain of every parameter as a `Response` has it, or None: the eigenvalue is then that of G^1/2 H G^1/2, and
         parameters with a gain of 0 stay where they start.
+    progress
+        Called as `progress(finished, total)` before every start.
 
     Returns
     -------
@@ -109,8 +117,10 @@ def flattest_minimum(problem: Problem, keys: chex.PRNGKey, scale: chex.ArrayTree
     if start.size > DENSE_PARAMETERS:
         return Minima(math.nan, (), 0, f"not looked for in {start.size} parameters; {DENSE_PARAMETERS} are too many")
     compiled = _compiled(problem)
-    ends = []
-    for key, displaced in _starts(problem, keys):
+    ends, starts = [], _starts(problem, keys)
+    for key, displaced in starts:
+        if progress is not None:
+            progress(len(ends), len(starts))
         ends.append(_end(problem, key, scale, displaced, compiled))
         if ends[-1].note:
             break

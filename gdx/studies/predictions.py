@@ -74,7 +74,9 @@ class Predictions(NamedTuple):
     """Why there is no prediction at a minimum, where one was looked for."""
 
 
-def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions:
+def predict(
+    problem: Problem, family: Family, keys: chex.PRNGKey, *, progress: Callable[[int, int], None] | None = None
+) -> Predictions:
     """Set a critical step size beside every curvature that can be had without training.
 
     Parameters
@@ -85,6 +87,8 @@ def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions
         `step_size -> optax transformation`.
     keys
         Typed random keys [R]; the curvature at the start is taken at up to 8 of them.
+    progress
+        As in `flattest_minimum`, which may take seconds.
 
     Returns
     -------
@@ -133,7 +137,7 @@ def predict(problem: Problem, family: Family, keys: chex.PRNGKey) -> Predictions
     if known is not None and known.min_sharpness is not None:
         entry("closed_form", "last_success", known.min_sharpness, known.source)
     elif not why_not:
-        found = flattest_minimum(problem, keys, scale)
+        found = flattest_minimum(problem, keys, scale, progress=progress)
         entry("minimum", "last_success", found.sharpness, _source(found))
         why_no_minimum = found.note
     middle = float(np.median(values))

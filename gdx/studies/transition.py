@@ -171,7 +171,7 @@ def transition(
         return functools.partial(progress, stage) if callable(progress) else None
 
     run.check(np.ones(1) if step_sizes is None else step_sizes, keys)
-    predictions = predict(problem, family, keys)
+    predictions = predict(problem, family, keys, progress=staged("minimum"))
     explored, wanted = Exploration(run, keys), Search(criterion, float(tolerance), rtol, grows=step_sizes is None)
     grid = default_step_sizes(predictions, num_points) if step_sizes is None else np.sort(np.asarray(step_sizes, float))
     edge, others, interrupted, places = None, {}, False, ()
