@@ -197,3 +197,11 @@ def test_a_family_takes_hyperparameters_by_keyword_and_names_what_it_does_not_ta
     assert gdx.curvature_threshold(by_keyword) == gdx.curvature_threshold(by_mapping) == pytest.approx(3.0)
     with pytest.raises(ValueError, match=r"bad: the optimizer adam does not take it; it takes .*b1"):
         gdx.optimizers.family("adam", bad=1.0)
+
+
+def test_lbfgs_is_optaxs_until_it_comes_to_rest():
+    problem, key = gdx.problems.rosenbrock(), jax.random.key(0)
+    own = gdx.trajectory(problem, gdx.optimizers.lbfgs(1.0), key, num_steps=25)
+    theirs = gdx.trajectory(problem, optax.lbfgs(1.0), key, num_steps=25)
+    assert own.loss[-1] < 1e-6 * own.loss[0]
+    np.testing.assert_array_equal(own.loss, theirs.loss)

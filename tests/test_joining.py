@@ -27,6 +27,7 @@ TABLE_FILE, LANDSCAPE_FILE = "gdx/optimizers/table.py", "gdx/problems/landscapes
 OTHER_REFERENCES = {
     "backtracking": "optax's own parts; tests/test_rates.py holds its conditions",
     "strong-wolfe": "optax's own parts; tests/test_rates.py holds its conditions",
+    "lbfgs": "optax's own, whose search ends at rest; tests/test_catalogue.py holds it to optax's iterates",
     "sophia": "optax's own, under another keyword",
     "random-coordinate-descent": "draws from a key of JAX; tests/test_first_order.py holds each step",
 }

@@ -42,6 +42,7 @@ __all__ = [
     "damped_newton",
     "ema_momentum",
     "goldstein",
+    "lbfgs",
     "nesterov_lookahead",
     "newton",
     "newton_cg",
