@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 DENSE_PARAMETERS = 700
 """Up to this many parameters a minimum is looked for with the dense Hessian."""
-VALLEY_PARAMETERS = 300
+VALLEY_PARAMETERS = 200
 """Up to this many parameters a valley is walked along, which takes some hundred dense Hessians."""
 NUM_STARTS = 3
 """Starts whose walks must end at one sharpness."""
