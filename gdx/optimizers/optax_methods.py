@@ -122,7 +122,7 @@ def lbfgs(
     --------
     >>> import jax, gdx
     >>> bowl = gdx.problems.quadratic([1.0, 10.0])
-    >>> path = gdx.trajectory(bowl, gdx.optimizers.family("lbfgs"), jax.random.key(0), num_steps=10)
+    >>> path = gdx.trajectory(bowl, gdx.optimizers.lbfgs(1.0), jax.random.key(0), num_steps=10)
     >>> float(path.loss[-1]) < 1e-12
     True
     """

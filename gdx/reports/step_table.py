@@ -31,7 +31,7 @@ def step_table_json(found: StepTable, settings: Mapping[str, Any]) -> dict[str, 
 
     >>> from gdx.reports import step_table_json
     >>> sorted(step_table_json(table, {}))[:3]
-    ['cost_unit', 'crossings', 'first_failure']
+    ['cost_unit', 'criterion_chosen_because', 'crossings']
     """
     return {
         **settings,

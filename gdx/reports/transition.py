@@ -47,7 +47,7 @@ def transition_json(
 
     >>> from gdx.reports import transition_json
     >>> sorted(transition_json(found, {}, []))[:4]
-    ['crossings', 'estimate', 'files', 'first_failure']
+    ['criterion_chosen_because', 'crossings', 'estimate', 'files']
     """
     edge = found.edge
     return {
@@ -117,7 +117,7 @@ def transition_tables(found: Transition, settings: Mapping[str, Any], gain: Scal
     >>> settings |= {"repeats": 2, "num_steps": 500, "precision": "float64"}
     >>> settings |= {"criterion": "converged", "tolerance": 1e-6}
     >>> len(transition_tables(found, settings))
-    9
+    10
     """
     parts: list[RenderableType] = [_headline(settings)]
     edge = found.edge
