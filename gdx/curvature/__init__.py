@@ -8,20 +8,25 @@
   params)`, of the Hessian between `gdx.preconditioner`'s roots; `gdx.edge_margin` does it all.
 - What is Adam dividing by right now? `gdx.preconditioner(family, opt_state, params)`, read off the state of any such
   optimizer.
+- And beyond the edge, do runs hop on or leave? `gdx.flip(loss, params)` at a minimum.
 - Without second derivatives? `gdx.one_step_edge(loss, params, update)`: forward passes only.
 - All of it, for one start? `gdx.step_table(problem, family, key, num_steps=5_000)`, or `gdx edge`.
 """
 
 from gdx.curvature.eigenpairs import Eigenpairs, EigenStatus, Sharpness, sharpness, top_eigenpairs
+from gdx.curvature.flipping import Flip, FlipKind, flip
 from gdx.curvature.one_step import OneStepEdge, OneStepStatus, one_step_edge
 from gdx.curvature.products import hvp
 
 __all__ = [
     "EigenStatus",
     "Eigenpairs",
+    "Flip",
+    "FlipKind",
     "OneStepEdge",
     "OneStepStatus",
     "Sharpness",
+    "flip",
     "hvp",
     "one_step_edge",
     "sharpness",
