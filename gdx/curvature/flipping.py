@@ -126,11 +126,11 @@ def flip(
     key: chex.PRNGKey | None = None,
     num_iters: int | None = None,
 ) -> Flip:
-    """Say which way a minimum fails just beyond the edge of stability: soft, where runs hop on, or hard, where they leave.
+    """Say which way a minimum fails just beyond its edge of stability: runs hop on around it, or they leave.
 
     It is a property of the loss alone, for every optimizer that is linear in its gradients and loses stability at
-    alternating signs: gradient descent, heavy ball, Nesterov and averaged gradients hop at the same distance at the same
-    excess over their own critical step sizes.
+    alternating signs: gradient descent, heavy ball, Nesterov and averaged gradients hop at the same distance at the
+    same excess over their own critical step sizes.
 
     Parameters
     ----------
@@ -179,14 +179,16 @@ def flip(
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
     most = min(NUM_ITERS, size) if num_iters is None else check_count("num_iters", num_iters, "leave it out for 400")
     top = _top(loss, params, batches, key, size)
-    here = _Here(_along(loss, params, batches, top.vector), top.value, most, CUT[top.vector.dtype.name])
+    along = _along(loss, params, batches, top.vector)
+    here = _Here(along, top.value, _step_of(along.product), most, CUT[top.vector.dtype.name])
     gradient, third, fourth = here.along.derivatives()
     gradient_norm = float(np.linalg.norm(gradient))
     step, products = _solve(here, gradient)
     inner, more = _solve(here, third)
+    lowest = min(step.lowest, inner.lowest, _lowest(here, top.vector, key))
     cubic, quartic = 0.5 * inner.value, -fourth / 6
     length = _length(top.value, cubic, quartic)
-    _check_minimum(step, inner, gradient_norm, length, top.value)
+    _check_minimum(step, lowest, gradient_norm, length, top.value)
     value = cubic + quartic
     found = Flip(
         coefficient=value,
@@ -232,6 +234,8 @@ class _Here(NamedTuple):
 
     along: _Along
     sharpness: float
+    step: Callable[[Any], Any]
+    """Of Lanczos."""
     num_iters: int
     cut: float
 
@@ -298,7 +302,7 @@ def _along(loss, params, batches, vector):
 
     return _Along(
         host,
-        jax.jit(lambda flat: flatten(product(unflatten(flat, params)))),
+        lambda flat: flatten(product(unflatten(flat, params))),
         lambda offset: np.asarray(beside(jnp.asarray(offset, vector.dtype))),
     )
 
@@ -320,30 +324,24 @@ def _solve(here, right):
     size = float(np.linalg.norm(right))
     if size == 0:
         return _Solved(np.zeros_like(right), 0.0, 0.0, 0.0, 1.0, 0.0), 0
-    first = jnp.asarray(right / size)
-    diagonal, beside, last = [], [], None
-    state = jnp.zeros_like(first), first, jnp.zeros((), first.dtype)
-    while len(diagonal) < here.num_iters:
-        for _ in range(min(BLOCK, here.num_iters - len(diagonal))):
-            state, entry = _advance(here.along.product, state)
-            diagonal.append(float(entry))
-            beside.append(float(state[2]))
-            if beside[-1] <= np.finfo(first.dtype).eps * here.sharpness:
-                break
+    first, last, ended = jnp.asarray(right / size), None, False
+    diagonal, beside, state = [], [], _begun(first)
+    while len(diagonal) < here.num_iters and not ended:
+        state, ended = _advance(here, state, min(BLOCK, here.num_iters - len(diagonal)), diagonal, beside)
         seen = _quadrature(here, diagonal, beside, here.cut)
-        ended = beside[-1] <= np.finfo(first.dtype).eps * here.sharpness
-        if ended or (last is not None and abs(seen.value - last) <= SETTLED * abs(seen.value)):
+        if last is not None and abs(seen.value - last) <= SETTLED * abs(seen.value):
             break
         last = seen.value
+    seen = _quadrature(here, diagonal, beside, here.cut)
     half = _quadrature(here, diagonal[: max(len(diagonal) // 2, 1)], beside, here.cut)
     exact = ended or len(diagonal) == right.size
     parts = [0.0 if exact else abs(half.value - seen.value)]
     parts += [abs(_quadrature(here, diagonal, beside, here.cut * factor).value - seen.value) for factor in (0.1, 10.0)]
     coefficients = size * seen.coefficients
-    solution, state = np.zeros_like(right), (jnp.zeros_like(first), first, jnp.zeros((), first.dtype))
+    solution, state = np.zeros_like(right), _begun(first)
     for coefficient in coefficients:
         solution += coefficient * np.asarray(state[1])
-        state, _ = _advance(here.along.product, state)
+        state, _ = _advance(here, state, 1, [], [])
     solved = _Solved(solution, size**2 * seen.value, size**2 * max(parts), seen.flat_share, seen.slowest, seen.lowest)
     return solved, 2 * len(diagonal)
 
@@ -374,14 +372,32 @@ def _quadrature(here, diagonal, beside, cut):
     )
 
 
-def _advance(product, state):
-    """One step of Lanczos: from the last two vectors to the next."""
-    before, vector, size = state
-    image = product(vector) - size * before
-    entry = jnp.vdot(vector, image)
-    rest = image - entry * vector
-    length = jnp.linalg.norm(rest)
-    return (vector, rest / jnp.where(length > 0, length, 1.0), length), entry
+def _begun(first):
+    return jnp.zeros_like(first), first, jnp.zeros((), first.dtype)
+
+
+def _advance(here, state, number, diagonal, beside):
+    """Go on with Lanczos, from the last two vectors to the next; says whether the vectors span all there is."""
+    for _ in range(number):
+        state, entry = here.step(state)
+        diagonal.append(float(entry))
+        beside.append(float(state[2]))
+        if beside[-1] <= np.finfo(state[1].dtype).eps * here.sharpness:
+            return state, True
+    return state, False
+
+
+def _step_of(product):
+    @jax.jit
+    def step(state):
+        before, vector, size = state
+        image = product(vector) - size * before
+        entry = jnp.vdot(vector, image)
+        rest = image - entry * vector
+        length = jnp.linalg.norm(rest)
+        return (vector, rest / jnp.where(length > 0, length, 1.0), length), entry
+
+    return step
 
 
 def _length(sharpness, cubic, quartic):
@@ -390,8 +406,16 @@ def _length(sharpness, cubic, quartic):
     return math.sqrt(sharpness / bend) if bend > 0 else math.inf
 
 
-def _check_minimum(step, inner, gradient_norm, length, sharpness):
-    lowest = min(step.lowest, inner.lowest)
+def _lowest(here, like, key):
+    """Smallest curvature that a few products from a random vector show."""
+    key = jax.random.key(0) if key is None else key
+    first = jax.random.normal(jax.random.fold_in(key, 1), like.shape, like.dtype)
+    diagonal, beside = [], []
+    _advance(here, _begun(first / jnp.linalg.norm(first)), min(2 * BLOCK, here.num_iters), diagonal, beside)
+    return _quadrature(here, diagonal, beside, here.cut).lowest
+
+
+def _check_minimum(step, lowest, gradient_norm, length, sharpness):
     if lowest < -1e-3 * sharpness:
         raise ValueError(
             f"params: curvature {lowest:.3g} along some direction, the largest is {sharpness:.3g}: a saddle; "
