@@ -151,3 +151,36 @@ def test_where_the_roads_disagree_there_is_no_number():
     assert found.kind is gdx.FlipKind.UNDECIDED
     assert math.isnan(found.coefficient)
     assert "two roads disagree: -1 by derivatives, -4 by gradients" in found.note
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        (optax.sgd, True),
+        (functools.partial(optax.sgd, momentum=0.9), True),
+        (functools.partial(optax.sgd, momentum=0.9, nesterov=True), True),
+        (lambda h: optax.chain(optax.add_decayed_weights(0.1), optax.sgd(h)), False),
+        (optax.adam, False),
+    ],
+)
+def test_optimizers_that_lose_stability_by_alternating_signs_are_known(family, expected):
+    assert gdx.responses.alternates(gdx.responses.measure_response(family)) is expected
+
+
+@pytest.mark.parametrize(
+    ("loss", "start", "words"),
+    [
+        (lambda w: w**4 / 4 - w**2 / 2, 0.9, "beyond its edge runs hop: at 1 % beyond by about 0.05"),
+        (hard_partner, 0.1, "beyond its edge runs leave, however little it is exceeded"),
+        (lambda w: w**2, 0.1, "what runs do beyond its edge is not known: third and fourth derivatives vanish"),
+    ],
+)
+def test_what_comes_beyond_is_said_wherever_an_edge_is_measured(loss, start, words):
+    problem = gdx.problem(jnp.asarray(start), loss)
+    table = gdx.step_table(problem, optax.sgd, jax.random.key(0), num_steps=1000)
+    (row,) = (row for row in table.rows if row.name == "curvature at the minimum")
+    assert words in row.note
+    found = gdx.studies.transition(problem, optax.sgd, keys=jax.random.split(jax.random.key(0), 2), num_steps=1000)
+    assert words in found.places[-1].beyond
+    adam = gdx.studies.beyond(loss, jnp.asarray(float(round(start))), optax.adam)
+    assert adam == ""

@@ -298,7 +298,8 @@ def _place_line(place: Place):
     if place.look is None:
         return f"{line}; the run at {place.step_size:.5g}, made again, ended elsewhere"
     smallest, largest = place.look.smallest, place.look.largest
-    return f"{line}, {place.look.kind}: curvature from {smallest:.4g} to {largest:.4g} where {place.step_size:.5g} ends"
+    line += f", {place.look.kind}: curvature from {smallest:.4g} to {largest:.4g} where {place.step_size:.5g} ends"
+    return f"{line}; {place.beyond}" if place.beyond else line
 
 
 def _source_line(entry):

@@ -2,10 +2,11 @@
 
 from gdx.responses.preconditioners import preconditioner
 from gdx.responses.response import Response, impulse_response, measure_response
-from gdx.responses.thresholds import critical_step, curvature_threshold, step_at, threshold_of
+from gdx.responses.thresholds import alternates, critical_step, curvature_threshold, step_at, threshold_of
 
 __all__ = [
     "Response",
+    "alternates",
     "critical_step",
     "curvature_threshold",
     "impulse_response",

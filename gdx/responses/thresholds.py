@@ -97,6 +97,35 @@ def threshold_of(response: Response) -> float:
     return step_at(response, 1.0)
 
 
+def alternates(response: Response) -> bool:
+    """Say whether an optimizer loses stability by updates that change sign at every step.
+
+    Parameters
+    ----------
+    response
+        As `measure_response` gives it.
+
+    Returns
+    -------
+    bool
+        Whether its threshold is 2 / |h(-1)|, h(z) the sum of h_j / z^j, and it is linear in gradients as they are. Then
+        `gdx.flip` says what runs do beyond.
+
+    Examples
+    --------
+    >>> import optax, gdx
+    >>> gdx.responses.alternates(gdx.responses.measure_response(optax.sgd))
+    True
+    """
+    if response.is_preconditioned or response.cycle is not None or response.scale is not None:
+        return False
+    if np.ndim(response.gradient) != 1 or np.any(response.params) or response.decay is not None:
+        return False
+    gradient = np.asarray(response.gradient, float)
+    at_minus_one = abs(float(np.sum(gradient * (-1.0) ** np.arange(gradient.size))))
+    return bool(np.isclose(threshold_of(response) * at_minus_one, 2.0, rtol=1e-6))
+
+
 def critical_step(
     family: Callable[[Any], optax.GradientTransformation],
     sharpness: float,

@@ -23,6 +23,7 @@ array([1., 0.])
 from gdx.studies.atlas import ATLAS_PROBLEMS, Atlas, AtlasProblem, atlas
 from gdx.studies.autopsy import Autopsy, autopsy
 from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
+from gdx.studies.beyond import beyond
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
 from gdx.studies.minima import Minima, flattest_minimum, minimum_sharpness
 from gdx.studies.predictions import Prediction, Predictions, predict
@@ -62,6 +63,7 @@ __all__ = [
     "Verification",
     "atlas",
     "autopsy",
+    "beyond",
     "compare",
     "curvature_at_rest",
     "default_step_sizes",

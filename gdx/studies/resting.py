@@ -15,6 +15,7 @@ from gdx.curvature import EigenStatus, sharpness
 from gdx.problems.base import Problem
 from gdx.records import record
 from gdx.stepping import Family, train_step
+from gdx.studies.beyond import beyond
 from gdx.studies.minima import judged_loss
 from gdx.sweeps import Runs
 from gdx.verdicts import Verdict, verdicts
@@ -68,6 +69,11 @@ class Look(NamedTuple):
         return "a minimum" if self.smallest > self._rounding else "flat to second order in some direction"
 
     @property
+    def is_stable(self) -> bool:
+        """Whether there is curvature, and none of it negative."""
+        return self.largest > self._rounding and self.smallest >= -self._rounding
+
+    @property
     def _rounding(self):
         return SIGN * max(abs(self.largest), abs(self.smallest))
 
@@ -95,6 +101,8 @@ class Place(NamedTuple):
     """Index of its key."""
     look: Look | None
     """None where the run, made again, ended elsewhere."""
+    beyond: str = ""
+    """What runs do just beyond its edge, of the place that the largest step size rests at, see `gdx.flip`."""
 
 
 def places_of_rest(
@@ -141,7 +149,9 @@ def places_of_rest(
         params, model_state = trees.rows((states.params, states.model_state), i)
         loss, was = judged_loss(problem, model_state), float(runs.last_loss[at])
         look = look_at(loss, params) if abs(float(loss(params)) - was) <= APART * scale else None
-        places.append(Place(was, len(level), float(step_sizes[at[0]]), int(at[1]), look))
+        is_last = at[0] == max(rows) and look is not None and look.is_stable
+        told = beyond(loss, params, family) if is_last else ""
+        places.append(Place(was, len(level), float(step_sizes[at[0]]), int(at[1]), look, told))
     return tuple(places)
 
 

@@ -18,6 +18,7 @@ from gdx.responses import measure_response, step_at
 from gdx.responses.preconditioners import make_reader
 from gdx.responses.scalings import own_scale
 from gdx.stepping import Family
+from gdx.studies.beyond import beyond
 from gdx.studies.minima import judged_loss
 from gdx.studies.resting import look_at, run_of
 from gdx.studies.step_reading import StepRow
@@ -94,6 +95,8 @@ def theory_rows(problem: Problem, family: Family, key: chex.PRNGKey, edge: Edge)
         kind = look.kind if _is_at_rest(loss, start(key)[0], end.params, edge.tolerance) else "not at rest"
         span = f"curvature from {look.smallest:.4g} to {look.largest:.4g}"
         note += f"; loss {float(loss(end.params)):.4g} there, {kind}: {span}"
+        told = beyond(loss, end.params, family) if look.is_stable and kind != "not at rest" else ""
+        note += f"; {told}" if told else ""
     yield row._replace(note=note, cost=row.cost + edge.horizon * share_of(problem))
 
 
