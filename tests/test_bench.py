@@ -15,7 +15,7 @@ BENCHES = sorted(
 
 
 # These compile for long.
-LONG = ("autopsy", "engine", "heavy_steps", "optimizers", "margin", "truth", "peers", "trainability", "loops")
+LONG = ("autopsy", "engine", "heavy_steps", "optimizers", "margin", "truth", "peers", "trainability", "loops", "flips")
 
 
 @pytest.mark.parametrize(

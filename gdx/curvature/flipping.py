@@ -441,7 +441,7 @@ def _judged(found, here, inner, top, length):
     error = max(error, min(difference, spread + error))
     found = found._replace(error=error)
     if abs(found.coefficient) <= 2 * error:
-        return found._replace(note=f"{found.coefficient:.3g} is not known from 0, its error is {error:.1g}")
+        return found._replace(note=f"its coefficient cannot be told from 0, its error is {error:.1g}")
     return found._replace(kind=FlipKind.SOFT if found.coefficient > 0 else FlipKind.HARD)
 
 
