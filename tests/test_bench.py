@@ -15,7 +15,19 @@ BENCHES = sorted(
 
 
 # These compile for long.
-LONG = ("autopsy", "engine", "heavy_steps", "optimizers", "margin", "truth", "peers", "trainability", "loops", "flips")
+LONG = (
+    "autopsy",
+    "engine",
+    "heavy_steps",
+    "optimizers",
+    "margin",
+    "truth",
+    "peers",
+    "trainability",
+    "loops",
+    "flips",
+    "networks",
+)
 
 
 @pytest.mark.parametrize(

@@ -274,6 +274,7 @@ def interrupted(process):
 
 
 @pytest.mark.usefixtures("hears_ctrl_c")
+@pytest.mark.slow
 def test_ctrl_c_leaves_what_is_finished_says_so_and_exits_130(tmp_path):
     # Adam counts its steps, so no run repeats and none ends before the horizon; those at 1e100 are not finite at once.
     command = [

@@ -167,6 +167,7 @@ def test_optimizers_that_lose_stability_by_alternating_signs_are_known(family, e
     assert gdx.responses.alternates(gdx.responses.measure_response(family)) is expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "start", "words"),
     [
