@@ -4,10 +4,10 @@ Claims: on 200 random minima (polynomials of degree 4 in 2 to 6 variables) its s
 at .2 % beyond the edge, under each of six optimizers that are linear in their gradients; where runs hop, the distance
 is within 5 % of what is predicted.
 
-Measured: 191 or 192 of 200 signs are right under gradient descent, heavy ball of .3 and .5 and Nesterov of .5, 182 under
-heavy ball and averages of .9: MISSED for the rest. Of the 6 (18) runs that left though soft all but 1 (4) hop at .01 %;
-2 or 3 stay though hard, within half of the length over which the loss bends. Of 172 distances 167 are within 5 %, on the
-network within .3 % at .2 %.
+Measured: 191 or 192 of 200 signs are right under gradient descent, heavy ball of .3 and .5 and Nesterov of .5, 182
+under heavy ball and averages of .9: MISSED for the rest. Of the 6 (18) runs that left though soft all but 1 (4) stay at
+.01 %; 2 or 3 stay though hard, within half of the length over which the loss bends. Of 172 distances 167 are within
+5 %; on the network they are within .3 % at .2 %.
 
 The minimum lies at 0: curvatures of .05 to 1 times the largest, the second at most .85 of it, in random directions, and
 random cubic and quartic terms. Runs begin beside the minimum, along the direction that loses stability, and take 20,000
