@@ -71,7 +71,7 @@ class Flip(NamedTuple):
     Continues the example of `gdx.flip`.
 
     >>> round(found.cubic, 6), round(found.quartic, 6), round(found.amplitude(0.01), 6)
-    (0.0, 8.0, 0.05)
+    (9.0, -1.0, 0.05)
     """
 
     coefficient: float
