@@ -10,6 +10,7 @@ import pytest
 
 import gdx
 from gdx import studies
+from gdx.studies import minima
 
 KEYS = jax.random.split(jax.random.key(0), 3)
 
@@ -138,3 +139,15 @@ def test_in_float32_a_valley_has_no_number():
         assert "float64" in studies.flattest_minimum(problem, KEYS).note
         bowl = gdx.problem(jnp.asarray([3.0, 0.2]), lambda w: jnp.sum(jnp.asarray([1.0, 2.0]) * w**2))
         assert studies.flattest_minimum(bowl, KEYS).sharpness == pytest.approx(4.0, rel=1e-5)
+
+
+def test_a_walk_that_ends_where_it_is_still_steep_has_not_arrived(monkeypatch):
+    # Starts that are all but one and the same agree wherever they get stuck.
+    problem = gdx.problem(
+        lambda key: jnp.asarray([3.0, 0.2]) + 1e-4 * jax.random.normal(key, (2,)), lambda w: (w[0] * w[1] - 1) ** 2 / 2
+    )
+    np.testing.assert_allclose(studies.flattest_minimum(problem, KEYS).by_start, 2.0, rtol=1e-6)
+    monkeypatch.setattr(minima, "_move", lambda *_: None)
+    found = studies.flattest_minimum(problem, KEYS)
+    assert math.isnan(found.sharpness)
+    assert "stuck" in found.note

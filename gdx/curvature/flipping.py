@@ -12,7 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.checks import check_count, own_rules
+from gdx.checks import own_rules
 from gdx.curvature.eigenpairs import top_eigenpairs
 from gdx.curvature.inputs import check_batches, check_scalar_loss, widened
 from gdx.curvature.products import hessian_product, mean_over_batches
@@ -124,7 +124,6 @@ def flip(
     *,
     batches: Any = None,
     key: chex.PRNGKey | None = None,
-    num_iters: int | None = None,
 ) -> Flip:
     """Say which way a minimum fails just beyond its edge of stability: runs hop on around it, or they leave.
 
@@ -142,8 +141,6 @@ def flip(
         Pytree of arrays [K, ...], K batches. The loss meant is the mean over them.
     key
         Draws the first vector of the search for v; by default `jax.random.key(0)`.
-    num_iters
-        Most Hessian products of a solve; by default 400, or D where that is less.
 
     Returns
     -------
@@ -177,10 +174,9 @@ def flip(
     check_batches(batches)
     check_scalar_loss(loss, params, batches)
     size = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
-    most = min(NUM_ITERS, size) if num_iters is None else check_count("num_iters", num_iters, "leave it out for 400")
     top = _top(loss, params, batches, key, size)
     along = _along(loss, params, batches, top.vector)
-    here = _Here(along, top.value, _step_of(along.product), most, CUT[top.vector.dtype.name])
+    here = _Here(along, top.value, _step_of(along.product), min(NUM_ITERS, size), CUT[top.vector.dtype.name])
     gradient, third, fourth = here.along.derivatives()
     gradient_norm = float(np.linalg.norm(gradient))
     step, products = _solve(here, gradient)
@@ -269,8 +265,10 @@ def _top(loss, params, batches, key, size):
             f"params: the two largest curvatures are {values[0]:.6g} and {values[1]:.6g}, so there is no one direction "
             "that loses stability first; move along the valley, or change the loss a little"
         )
-    vector = flatten(jax.tree.map(lambda leaf: leaf[0], found.vectors))
-    return _Top(float(values[0]), vector, float(found.residuals[0]) / (gap * float(values[0])))
+    vector, residuals = flatten(jax.tree.map(lambda leaf: leaf[0], found.vectors)), np.asarray(found.residuals, float)
+    # A second curvature that has not converged may be as much larger as its residual.
+    least = max(gap - (residuals[-1] / values[0] if size > 1 else 0.0), DOUBLE)
+    return _Top(float(values[0]), vector, float(residuals[0] / (least * values[0])))
 
 
 def _along(loss, params, batches, vector):
@@ -283,10 +281,7 @@ def _along(loss, params, batches, vector):
         def value(place):
             return loss(place, *batch)
 
-        def curvature(place):
-            return _directional(value, direction, 2)(place)
-
-        gradient, third = jax.grad(value)(params), jax.grad(curvature)(params)
+        gradient, third = jax.grad(value)(params), jax.grad(_directional(value, direction, 2))(params)
         return flatten(gradient), flatten(third), _directional(value, direction, 4)(params)
 
     def gradient(offset, *batch):
@@ -324,15 +319,15 @@ def _solve(here, right):
     size = float(np.linalg.norm(right))
     if size == 0:
         return _Solved(np.zeros_like(right), 0.0, 0.0, 0.0, 1.0, 0.0), 0
-    first, last, ended = jnp.asarray(right / size), None, False
+    first, last = jnp.asarray(right / size), math.inf
     diagonal, beside, state = [], [], _begun(first)
-    while len(diagonal) < here.num_iters and not ended:
+    while True:
         state, ended = _advance(here, state, min(BLOCK, here.num_iters - len(diagonal)), diagonal, beside)
         seen = _quadrature(here, diagonal, beside, here.cut)
-        if last is not None and abs(seen.value - last) <= SETTLED * abs(seen.value):
+        is_settled = abs(seen.value - last) <= SETTLED * abs(seen.value)
+        if ended or is_settled or len(diagonal) == here.num_iters:
             break
         last = seen.value
-    seen = _quadrature(here, diagonal, beside, here.cut)
     half = _quadrature(here, diagonal[: max(len(diagonal) // 2, 1)], beside, here.cut)
     exact = ended or len(diagonal) == right.size
     parts = [0.0 if exact else abs(half.value - seen.value)]
@@ -422,7 +417,7 @@ def _check_minimum(step, lowest, gradient_norm, length, sharpness):
             "train on to a minimum"
         )
     distance = float(np.linalg.norm(step.vector))
-    if distance > NEAR * min(length, 1e300):
+    if distance > NEAR * length:
         raise ValueError(
             f"params: gradient norm {gradient_norm:.3g}, so the minimum is about {distance:.2g} away, where the loss "
             f"bends within {length:.2g}; train on until the norm is some {NEAR * length / distance * gradient_norm:.1g}"

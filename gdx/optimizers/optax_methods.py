@@ -107,7 +107,7 @@ def strong_wolfe(
 def lbfgs(
     learning_rate: optax.ScalarOrSchedule, memory_size: int = 10, scale_init_precond: bool = True
 ) -> optax.GradientTransformationExtraArgs:
-    """optax.lbfgs with its own zoom search, which does not end where a run has come to rest: see `AT_REST`.
+    """optax.lbfgs, with a zoom search that ends where a run has come to rest, see `AT_REST`.
 
     Parameters
     ----------

@@ -108,7 +108,7 @@ def alternates(response: Response) -> bool:
     Returns
     -------
     bool
-        Whether its threshold is 2 / |h(-1)|, h(z) the sum of h_j / z^j, and it is linear in gradients as they are. Then
+        Whether its threshold is 2 / h(-1), h(z) the sum of h_j / z^j, and it is linear in gradients as they are. Then
         `gdx.flip` says what runs do beyond.
 
     Examples
@@ -122,7 +122,7 @@ def alternates(response: Response) -> bool:
     if np.ndim(response.gradient) != 1 or np.any(response.params) or response.decay is not None:
         return False
     gradient = np.asarray(response.gradient, float)
-    at_minus_one = abs(float(np.sum(gradient * (-1.0) ** np.arange(gradient.size))))
+    at_minus_one = float(np.sum(gradient * (-1.0) ** np.arange(gradient.size)))
     return bool(np.isclose(threshold_of(response) * at_minus_one, 2.0, rtol=1e-6))
 
 

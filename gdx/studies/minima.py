@@ -47,6 +47,8 @@ SHRINKS, DESCENT = 0.4, 1e-4
 """Of a step along the valley that does not help; and what helps, of the decrease that its slope promises."""
 ENOUGH, UNFINISHED = 1e-8, 1e-5
 """Relative gain of a step after which a norm counts as least, and that which says of the last one that it is not."""
+STEEP = 0.03
+"""Relative change of a norm over a way as long as the parameters, below which its least is some .05 % away at most."""
 DISPLACED = 0.1
 """Relative displacement of starts that are one and the same."""
 
@@ -254,10 +256,8 @@ def _descend(surface, begin):
         return _End(math.nan, place.num_flat, f"minima form a valley, of {end.size} parameters: too many to walk along")
     if np.finfo(end.dtype).eps > FLAT**2:
         return _End(math.nan, place.num_flat, "minima form a valley; its flattest place takes float64 to find")
-    walked, settled = _walk(surface, end)
-    if not settled:
-        return _End(math.nan, place.num_flat, "minima form a valley, and become flatter as far as one walks along it")
-    note = _why_no_minimum(surface, walked, first)
+    walked, note = _walk(surface, end)
+    note = note or _why_no_minimum(surface, walked, first)
     return _End(math.nan if note else _look(surface, walked).top, place.num_flat, note)
 
 
@@ -337,11 +337,13 @@ def _land(surface, place):
 
 
 def _walk(surface, place):
-    """Descend along a valley on one norm after the other; returns the place, and whether the last one had settled."""
-    landed, gain = _land(surface, place), 0.0
+    """Descend along a valley on one norm after the other; returns the place, and why it is not the flattest."""
+    landed = _land(surface, place)
     if landed is None:
-        return place, True
+        # Directions of little curvature that hold a slope are no valley: the minimum stands alone.
+        return place, ""
     place = landed
+    norm, slope, gain = 0.0, np.zeros_like(place), 0.0
     for power in POWERS:
         norm, slope = _norm(surface, place, power)
         length, gain = _first_length(place, norm, slope), 0.0
@@ -358,7 +360,11 @@ def _walk(surface, place):
             place, norm, slope = nearer, new_norm, new_slope
             if gain < ENOUGH:
                 break
-    return place, gain < UNFINISHED
+    if gain >= UNFINISHED:
+        return place, "minima form a valley, and become flatter as far as one walks along it"
+    # Where no step helps although it is steep, the walk has ended and not arrived.
+    is_steep = np.linalg.norm(slope) * np.linalg.norm(place) > STEEP * norm
+    return place, "minima form a valley, and the walk to its flattest place is stuck" if is_steep else ""
 
 
 def _first_length(place, norm, slope):

@@ -42,9 +42,9 @@ FACTORIZATIONS = {
 }
 """Primitives that LAPACK computes on a CPU; operations of each over rows x columns x the lesser of both, at most."""
 SPLIT_OPERATIONS = 200_000
-"""From which jaxlib 0.10.1 to 0.11.1 shares a batch of matrices among the threads of its pool, and waits for them in a
+"""From which jaxlib 0.10.0 to 0.11.1 shares a batch of matrices among the threads of its pool, and waits for them in a
 thread of that pool: two batches at once on two cores wait for each other for ever."""
-SPLITTING = ((0, 10, 1), (0, 11, 2))
+SPLITTING = ((0, 10, 0), (0, 11, 2))
 """First version of jaxlib that does so, and the first that no longer does."""
 
 
