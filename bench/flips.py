@@ -135,7 +135,8 @@ def report(num_each, num_steps):
     told = [one for _, found in groups for one in found]
     kinds = [sum(one.kind.value == kind for one in told) for kind in ("soft", "hard", "undecided")]
     print(f"{machine()}\n{len(told)} minima: {kinds[0]} soft, {kinds[1]} hard, {kinds[2]} undecided")
-    print(f"runs of {num_steps} steps at {EXCESS:.1%} beyond the edge; what left though soft, again at {NEARER:.2%}\n")
+    print(f"runs of {num_steps} steps at {EXCESS:.1%} beyond the edge; what left though soft, again at {NEARER:.2%}")
+    print(f"bars: every sign right; every distance within {CLOSE:.0%}\n")
     print(" " * 18 + "".join(f"{name:>{width}s}" for name, width in zip(COLUMNS, WIDTHS, strict=True)))
     for name, family in FAMILIES.items():
         rows = outcomes(groups, family, EXCESS, num_steps)

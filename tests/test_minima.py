@@ -151,3 +151,15 @@ def test_a_walk_that_ends_where_it_is_still_steep_has_not_arrived(monkeypatch):
     found = studies.flattest_minimum(problem, KEYS)
     assert math.isnan(found.sharpness)
     assert "stuck" in found.note
+
+
+def test_weak_decay_says_where_in_a_valley_the_minimum_stands():
+    # Raw features have curvatures of 5e-10 and less of the largest; their minimum stands alone all the same. Here the
+    # weaker decay of one of two factors says where on x y = 1 it lies: at x = 3 y, while the flattest has x = y.
+    problem = gdx.problem(
+        lambda key: 1 + jax.random.normal(key, (2,)) / 4,
+        lambda w: (w[0] * w[1] - 1) ** 2 / 2 + 1e-7 * (w[0] ** 2 + 9 * w[1] ** 2) / 2,
+    )
+    found = studies.flattest_minimum(problem, KEYS)
+    assert found.sharpness == pytest.approx(10 / 3, rel=1e-6)
+    assert (found.num_flat, found.note) == (0, "")

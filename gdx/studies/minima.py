@@ -39,6 +39,9 @@ SETTLED = 1e-3
 """Relative change of the eigenvalue with one Newton step more, from which it is not that of the minimum yet."""
 FLAT = 1e-6
 """Share of the largest eigenvalue below which a direction has no curvature."""
+ALONE = 1e-10
+"""Share of it from which every direction has curvature once the slope is down to rounding: raw features leave 5e-10 of
+it, while the directions of valleys have rounding alone, up to 3e-12 of either sign."""
 POWERS = (4, 32, 256)
 """Of the Schatten norms that stand for the largest eigenvalue, which has a corner wherever two are equal, as they are
 in the flattest minimum of most networks."""
@@ -252,6 +255,9 @@ def _descend(surface, begin):
     place = _look(surface, end)
     if not place.num_flat:
         return _End(place.top, 0)
+    landed = _land(surface, end, ALONE)
+    if landed is not None and (alone := _look(surface, landed)).eigenvalues[0] > ALONE * alone.top:
+        return _End(alone.top, 0)
     if end.size > VALLEY_PARAMETERS:
         return _End(math.nan, place.num_flat, f"minima form a valley, of {end.size} parameters: too many to walk along")
     if np.finfo(end.dtype).eps > FLAT**2:
@@ -322,7 +328,7 @@ def _norm(surface, place, power):
     return seen.top * total ** (1 / power), seen.flat @ (seen.flat.T @ surface.bends(place, weights))
 
 
-def _land(surface, place):
+def _land(surface, place, flat=FLAT):
     """Back onto the valley, by Newton's method across it; None where it is not reached."""
     rounding = 1e3 * np.finfo(place.dtype).eps
     for _ in range(NEWTON_STEPS):
@@ -332,7 +338,7 @@ def _land(surface, place):
         # A direction whose curvature is little but not none leads off the minimum, and its slope does not go away.
         if np.linalg.norm(slope) <= rounding * np.linalg.norm(hessian) * np.linalg.norm(place):
             return place
-        place = place - np.linalg.pinv(hessian, FLAT, hermitian=True) @ slope
+        place = place - np.linalg.pinv(hessian, flat, hermitian=True) @ slope
     return None
 
 
