@@ -210,9 +210,9 @@ def observers_made():
 
 
 def test_every_observer_is_one_of_gdx_observers_and_says_what_it_watches():
-    forgotten, home = [], pathlib.Path("gdx/observers.py")
+    forgotten, home = [], pathlib.Path("gdx/observers")
     for path, name, says in observers_made():
-        if path != home or name.startswith("_"):
+        if path.parent != home or name.startswith("_"):
             forgotten.append(f"{path}: the observer {name} is not exported; move it to {home} under a public name")
         if not says:
             forgotten.append(f"{path}: the observer {name} does not say what it watches; write a docstring beneath it")
@@ -233,9 +233,9 @@ def test_an_observer_keeps_its_shapes_and_sums_up_in_arrays(name):
     before, after, summary = jax.eval_shape(watched, 0.1, jax.random.key(0))
     same = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), before)
     assert same == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), after), (
-        f"gdx/observers.py: {name}.update changes the shapes or types of its state; cast what it returns"
+        f"gdx/observers: {name}.update changes the shapes or types of its state; cast what it returns"
     )
-    assert jax.tree.leaves(summary), f"gdx/observers.py: {name}.summarise returns nothing; return arrays"
+    assert jax.tree.leaves(summary), f"gdx/observers: {name}.summarise returns nothing; return arrays"
 
 
 def shown_text():

@@ -1,33 +1,8 @@
-"""What is seen of a run: the user's own watchers, and the statistics of a window of its steps.
-
-What else a run is to be asked goes into an observer, a pure triple that sees every step: `view.params`, `view.loss`,
-`view.gradient`, the optimizer's `view.update`, `view.hyperparams` and `view.step`.
-
-Examples
---------
-How long the way was, whose state is a dict:
-
->>> import jax, jax.numpy as jnp, optax, gdx
->>> travelled = gdx.Observer(
-...     init=lambda params: {"path": 0.0, "per_step_size": 0.0},
-...     update=lambda seen, view: {
-...         "path": seen["path"] + optax.tree.norm(view.update),
-...         "per_step_size": seen["per_step_size"] + optax.tree.norm(view.update) / view.hyperparams,
-...     },
-...     summarise=lambda seen: seen,
-... )
->>> bowl = gdx.problems.quadratic([2.0], start=[1.0])
->>> run = gdx.sweep(bowl, optax.sgd, num_steps=200, observers={"travelled": travelled})
->>> runs = run([0.1, 0.25], jax.random.split(jax.random.key(0), 1))
->>> runs.observed["travelled"]["path"].round(6)  # straight to the minimum
-array([[1.],
-       [1.]])
-"""
+"""Statistics of a window of steps: how its losses and gradients went, and whether the orbit came back in it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -35,50 +10,7 @@ import jax.numpy as jnp
 from gdx.records import record
 
 if TYPE_CHECKING:
-    import chex
     from jaxtyping import Array, Bool, Float, Int
-
-__all__ = [
-    "Observer",
-    "TailStatistics",
-    "Window",
-    "cycle_period",
-    "exact_repetition",
-    "last_params",
-    "near_period",
-    "search_failures",
-    "tail_statistics",
-]
-
-
-@record
-class Observer(NamedTuple):
-    """A pure triple that watches every step of a run; its summary lands in `Runs.observed`.
-
-    `update` receives the view that stepping shows, a `gdx.View`: `params` before the step, `loss` and `gradient` there,
-    the optimizer's `update`, the run's `hyperparams` and the number of the `step`.
-
-    Examples
-    --------
-    >>> import jax, jax.numpy as jnp, optax, gdx
-    >>> steepest = gdx.Observer(
-    ...     init=lambda params: jnp.zeros(()),
-    ...     update=lambda largest, view: jnp.maximum(largest, optax.tree.norm(view.gradient)),
-    ...     summarise=lambda largest: largest,
-    ... )
-    >>> watched = {"steepest": steepest, "end": gdx.observers.last_params, "failures": gdx.observers.search_failures}
-    >>> run = gdx.sweep(gdx.problems.quadratic([1.0, 3.0]), optax.sgd, num_steps=100, observers=watched)
-    >>> runs = run([0.1, 0.5], jax.random.split(jax.random.key(0), 4))
-    >>> bool(jnp.all(runs.observed["steepest"] == runs.first_gradient_norm))  # these runs only go down
-    True
-    """
-
-    init: Callable[[chex.ArrayTree], Any]
-    """`init(params) -> state`, a pytree of arrays whose shapes never change."""
-    update: Callable[[Any, Any], Any]
-    """`update(state, view) -> state`."""
-    summarise: Callable[[Any], Any]
-    """`summarise(state) -> pytree of arrays`."""
 
 
 @record
@@ -129,33 +61,6 @@ class TailStatistics(NamedTuple):
     """Change of the log of the gradient norm per step, from the means of the window's two halves."""
     loss_rises: jax.Array
     """Steps whose loss rose above the one before by more than rounding, int32."""
-
-
-search_failures = Observer(
-    init=lambda params: jnp.zeros((), jnp.int32),
-    update=lambda count, view: count + (0 if view.search_failed is None else view.search_failed),
-    summarise=lambda count: count,
-)
-"""Counts the steps at which the optimizer's line search or solver found no acceptable step.
-
-Examples
---------
-Continues the example of `gdx.Observer`.
-
->>> int(runs.observed["failures"].sum())  # gradient descent searches nothing
-0
-"""
-
-last_params = Observer(init=lambda params: params, update=lambda last, view: view.params, summarise=lambda last: last)
-"""Keeps the parameters that a run's last step started from: where it came to rest, if it did.
-
-Examples
---------
-Continues the example of `gdx.Observer`.
-
->>> runs.observed["end"].shape, bool(abs(runs.observed["end"][1]).max() < 1e-9)  # [S, R, D]
-((2, 4, 2), True)
-"""
 
 
 def tail_statistics(window: Window) -> TailStatistics:

@@ -1,0 +1,70 @@
+"""The triple that watches a run, and the simplest ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax.numpy as jnp
+
+from gdx.records import record
+
+if TYPE_CHECKING:
+    import chex
+
+
+@record
+class Observer(NamedTuple):
+    """A pure triple that watches every step of a run; its summary lands in `Runs.observed`.
+
+    `update` receives the view that stepping shows, a `gdx.View`: `params` before the step, `loss` and `gradient` there,
+    the optimizer's `update`, the run's `hyperparams` and the number of the `step`.
+
+    Examples
+    --------
+    >>> import jax, jax.numpy as jnp, optax, gdx
+    >>> steepest = gdx.Observer(
+    ...     init=lambda params: jnp.zeros(()),
+    ...     update=lambda largest, view: jnp.maximum(largest, optax.tree.norm(view.gradient)),
+    ...     summarise=lambda largest: largest,
+    ... )
+    >>> watched = {"steepest": steepest, "end": gdx.observers.last_params, "failures": gdx.observers.search_failures}
+    >>> run = gdx.sweep(gdx.problems.quadratic([1.0, 3.0]), optax.sgd, num_steps=100, observers=watched)
+    >>> runs = run([0.1, 0.5], jax.random.split(jax.random.key(0), 4))
+    >>> bool(jnp.all(runs.observed["steepest"] == runs.first_gradient_norm))  # these runs only go down
+    True
+    """
+
+    init: Callable[[chex.ArrayTree], Any]
+    """`init(params) -> state`, a pytree of arrays whose shapes never change."""
+    update: Callable[[Any, Any], Any]
+    """`update(state, view) -> state`."""
+    summarise: Callable[[Any], Any]
+    """`summarise(state) -> pytree of arrays`."""
+
+
+search_failures = Observer(
+    init=lambda params: jnp.zeros((), jnp.int32),
+    update=lambda count, view: count + (0 if view.search_failed is None else view.search_failed),
+    summarise=lambda count: count,
+)
+"""Counts the steps at which the optimizer's line search or solver found no acceptable step.
+
+Examples
+--------
+Continues the example of `gdx.Observer`.
+
+>>> int(runs.observed["failures"].sum())  # gradient descent searches nothing
+0
+"""
+
+last_params = Observer(init=lambda params: params, update=lambda last, view: view.params, summarise=lambda last: last)
+"""Keeps the parameters that a run's last step started from: where it came to rest, if it did.
+
+Examples
+--------
+Continues the example of `gdx.Observer`.
+
+>>> runs.observed["end"].shape, bool(abs(runs.observed["end"][1]).max() < 1e-9)  # [S, R, D]
+((2, 4, 2), True)
+"""
