@@ -24,6 +24,7 @@ array([[1.],
        [1.]])
 """
 
+from gdx.observers.lyapunov import LyapunovExponents, lyapunov
 from gdx.observers.observer import Observer, last_params, search_failures
 from gdx.observers.windows import (
     TailStatistics,
@@ -35,12 +36,14 @@ from gdx.observers.windows import (
 )
 
 __all__ = [
+    "LyapunovExponents",
     "Observer",
     "TailStatistics",
     "Window",
     "cycle_period",
     "exact_repetition",
     "last_params",
+    "lyapunov",
     "near_period",
     "search_failures",
     "tail_statistics",

@@ -41,6 +41,12 @@ class Observer(NamedTuple):
     """`update(state, view) -> state`."""
     summarise: Callable[[Any], Any]
     """`summarise(state) -> pytree of arrays`."""
+    tangents: int = 0
+    """How many tangent vectors, k, the engine is to push through every step for it, through parameters, the model's
+    state and the optimizer's memory alike, and make orthonormal again; `view.growth` [k] says by how much the step
+    stretched each of them, as a logarithm, once those before it are projected out. Each costs about a step."""
+    whole_horizon: bool = False
+    """Whether no run may end before its horizon because it has come to rest or repeats itself."""
 
 
 search_failures = Observer(

@@ -85,3 +85,8 @@ class View(NamedTuple):
     """What the family was given: a step size or a pytree of numbers."""
     search_failed: jax.Array | None = None
     """Whether the optimizer's line search or solver found no step; None for an optimizer without one."""
+    growth: jax.Array | None = None
+    """By how much the step stretched tangent vectors, of an observer that asks for k of them, see `Observer.tangents`:
+    logarithms [k]; None for all others."""
+    horizon: int | None = None
+    """The run's, steps, a Python number; None outside of a sweep."""

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 
 from gdx.observers import Window
 from gdx.stepping import TrainStep, gradient_norm
+from gdx.stepping.tangents import push_frame
 from gdx.sweeps.judging import make_judge
-from gdx.sweeps.state import SEARCH_FAILURES, Settings, Slots, bounds
-from gdx.sweeps.training import num_late
+from gdx.sweeps.state import SEARCH_FAILURES, TANGENTS, Settings, Slots, bounds
+from gdx.sweeps.training import horizon_of, num_late
+from gdx.sweeps.watching import seen_by
 
 
 def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings: Settings) -> Callable[[Slots], Slots]:
@@ -49,10 +51,16 @@ def make_advance(step: TrainStep, evaluate: Callable[..., Any] | None, settings:
 
 def _make_move(step, settings):
     """One step of one run and of its observers; steps counted below 0 hold still."""
+    horizon = horizon_of(settings.blocks)
 
     def move(train, watched):
         new, view = step.update(train)
-        seen = {name: obs.update(watched[name], view) for name, obs in settings.observers.items()}
+        seen = {}
+        if TANGENTS in watched:
+            frame, growth = push_frame(lambda state: step.update(state)[0], train, watched[TANGENTS])
+            seen[TANGENTS], view = frame, view._replace(growth=growth)
+        for name, observer in settings.observers.items():
+            seen[name] = observer.update(watched[name], seen_by(observer, view, horizon))
         if settings.blocks.padding:
             held = (train._replace(step=new.step), watched)
             moves = train.step >= 0

@@ -186,6 +186,6 @@ def _looked_at(problem, family, choices, point, key):
         is_apart=is_apart,
         frozen=frozen_params(problem, family, state),
         observers={**choices.observers, **own},
-        summary_bytes=check_watching(choices.observers, state.params, view),
+        summary_bytes=check_watching(choices.observers, state, view, choices.num_steps),
         is_traced=any(isinstance(const, Tracer) for const in (*begin.consts, *program.consts)),
     )

@@ -21,7 +21,7 @@ from gdx.sweeps.inputs import check_horizon, check_hyperparams, check_keys, chec
 from gdx.sweeps.runs import Runs, Stopping
 from gdx.sweeps.state import BLOW_UP_FACTOR, TAIL, Queue
 from gdx.sweeps.streaming import Grid, Program, compile_segment, default_workers, for_workers, stream
-from gdx.sweeps.watching import check_observers
+from gdx.sweeps.watching import check_observers, suited_stopping
 from gdx.trees import rows
 
 if TYPE_CHECKING:
@@ -289,6 +289,8 @@ def sweep(
         raise ValueError(f"facts: {facts!r} are not all known; choose among {FACTS}")
     stopping = Stopping() if stopping is None else stopping
     check_stopping(stopping, facts)
+    observers = check_observers(observers)
+    stopping = suited_stopping(stopping, observers)
     choices = Choices(
         num_steps=num_steps,
         tail=tail,
@@ -297,7 +299,7 @@ def sweep(
         stopping=stopping,
         gradients="gradient" in facts,
         cycles="cycles" in facts,
-        observers=check_observers(observers),
+        observers=observers,
         evaluate_every=evaluate_every,
         num_runs=num_runs,
     )

@@ -16,9 +16,11 @@ import numpy as np
 
 from gdx.stepping import TrainStep
 from gdx.stepping.keys import for_each
+from gdx.stepping.tangents import begun_frame
 from gdx.sweeps.advancing import make_advance
 from gdx.sweeps.runs import Runs, Stop
-from gdx.sweeps.state import SEARCH_FAILURES, Log, Peaks, Queue, Settings, Slots, loss_bound
+from gdx.sweeps.state import SEARCH_FAILURES, TANGENTS, Log, Peaks, Queue, Settings, Slots, loss_bound
+from gdx.sweeps.watching import num_tangents
 from gdx.trees import rows
 
 FEW_SLOTS = 64
@@ -145,6 +147,8 @@ def _fresh(step, start, settings):
             observed={},
         )
         watched = {name: observer.init(train.params) for name, observer in settings.observers.items()}
+        if number := num_tangents(settings.observers):
+            watched[TANGENTS] = begun_frame(train, number)
         train = train._replace(step=train.step - settings.blocks.padding)
         return Slots(
             lane, train, facts, Peaks(nan_norm, nan_norm, none, nan_norm, loss), jnp.zeros_like(training_loss), watched

@@ -25,6 +25,8 @@ TAIL, BLOW_UP_FACTOR = 64, 1e12
 first."""
 SEARCH_FAILURES = "search failures"
 """Name of the observer behind the fact, among the user's own, which are identifiers."""
+TANGENTS = "tangent vectors"
+"""Where those that observers ask for stand beside their states."""
 
 
 class Settings(NamedTuple):
@@ -74,7 +76,7 @@ class Slots(NamedTuple):
     late_total: jax.Array
     """Sum of the training losses over the blocks, so far, that touch the last tenth of the horizon."""
     watched: dict[str, Any]
-    """Observers' states."""
+    """Observers' states, and the tangent vectors that they share."""
 
 
 class Queue(NamedTuple):
