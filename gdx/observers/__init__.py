@@ -26,6 +26,7 @@ array([[1.],
 
 from gdx.observers.lyapunov import LyapunovExponents, lyapunov
 from gdx.observers.observer import Observer, last_params, search_failures
+from gdx.observers.orbits import Extent, attractor, extent, last_values
 from gdx.observers.windows import (
     TailStatistics,
     Window,
@@ -36,13 +37,17 @@ from gdx.observers.windows import (
 )
 
 __all__ = [
+    "Extent",
     "LyapunovExponents",
     "Observer",
     "TailStatistics",
     "Window",
+    "attractor",
     "cycle_period",
     "exact_repetition",
+    "extent",
     "last_params",
+    "last_values",
     "lyapunov",
     "near_period",
     "search_failures",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 
 from gdx.checks import check_count
-from gdx.observers.observer import Observer
+from gdx.observers.observer import Observer, horizon_of
 from gdx.records import record
 
 if TYPE_CHECKING:
@@ -117,21 +117,20 @@ def _begun(number):
 
 
 def _update(sums, view):
-    if view.horizon is None:
-        raise ValueError("lyapunov: it has to know the horizon; pass it to gdx.sweep, which says it in view.horizon")
-    half = view.horizon - view.horizon // 2
+    horizon = horizon_of(view)
+    half = horizon - horizon // 2
     bits = max(half // FEWEST_BLOCKS, 1).bit_length() - 1
     number = min(half >> bits, 2 * FEWEST_BLOCKS)
     # What comes after a loss that is no number is no part of the run; a step that overflows is its end.
     counts = jnp.isfinite(view.loss) & ~jnp.any(view.growth == jnp.inf)
-    place = (view.step - (view.horizon - (number << bits))) >> bits
+    place = (view.step - (horizon - (number << bits))) >> bits
     place = jnp.where(counts & (place >= 0), place, 2 * FEWEST_BLOCKS)
     return _Sums(
         sums.blocks.at[place].add(view.growth.astype(sums.blocks.dtype), mode="drop"),
         jnp.full((), number, jnp.int32),
         jnp.full((), 1 << bits, jnp.int32),
         sums.made + counts,
-        jnp.full((), view.horizon, jnp.int32),
+        jnp.full((), horizon, jnp.int32),
     )
 
 

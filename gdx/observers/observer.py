@@ -74,3 +74,26 @@ Continues the example of `gdx.Observer`.
 >>> runs.observed["end"].shape, bool(abs(runs.observed["end"][1]).max() < 1e-9)  # [S, R, D]
 ((2, 4, 2), True)
 """
+
+
+def horizon_of(view: Any) -> int:
+    """Give the horizon of the run that a view is of.
+
+    Parameters
+    ----------
+    view
+        As an observer's `update` receives it.
+
+    Returns
+    -------
+    int
+        Steps.
+
+    Raises
+    ------
+    ValueError
+        Outside of a sweep, where there is none.
+    """
+    if view.horizon is None:
+        raise ValueError("observer: it has to know the horizon; pass it to gdx.sweep, which says it in view.horizon")
+    return view.horizon

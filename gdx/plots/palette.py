@@ -11,6 +11,8 @@ COLOURS = {
     Verdict.DIVERGED: "#D55E00",
     Verdict.UNDECIDED: "#BBBBBB",
     Verdict.STRANDED: "#F0E442",
+    # Aperiodic, and darker.
+    Verdict.CHAOTIC: "#7A2E6B",
 }
 TRAINING_COLOURS = {
     TrainingVerdict.TRAINED: "#0072B2",

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from gdx.checks import check_number
+from gdx.observers import LyapunovExponents
 from gdx.records import legend
 from gdx.sweeps import Runs, Stop
 from gdx.sweeps.state import is_bad
@@ -63,6 +64,9 @@ class Verdict(enum.IntEnum):
     STRANDED = 6
     """Stands still where it should not: its line search or solver found no step all through the tail, far from rest;
     or it creeps towards rest, as at a saddle, at a loss clearly above one that it had before or the known minimum."""
+    CHAOTIC = 7
+    """Aperiodic, and neighbouring runs part: the largest Lyapunov exponent is above 0 by more than its bar. Told where
+    a run was watched by `gdx.observers.lyapunov`; the rest stays aperiodic."""
 
 
 class Evidence(NamedTuple):
@@ -124,6 +128,9 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
     Where nothing moves but rounding, a cycle among neighbouring numbers is none: such runs have converged if their
     gradient has sunk by the square root of machine precision, however tight the tolerance, and are else undecided.
 
+    Aperiodic runs that were watched by `gdx.observers.lyapunov` are chaotic where their exponent is above 0 beyond its
+    bar; the others may move on a closed curve, on a cycle longer than half of the tail, or have bursts far apart.
+
     Without gradients nothing can be called converged or settling, without cycles nothing aperiodic; such runs are
     undecided.
 
@@ -172,6 +179,7 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
         ],
         Verdict.UNDECIDED,
     )
+    codes = xp.where((codes == Verdict.APERIODIC) & _parts(xp, runs), Verdict.CHAOTIC, codes)
     return codes.astype(jnp.int8)
 
 
@@ -249,6 +257,14 @@ def namespace(runs: Runs) -> tuple[Any, Runs]:
     facts = runs._replace(observed={})
     xp = np if all(isinstance(value, np.ndarray) for value in jax.tree.leaves(facts)) else jnp
     return xp, jax.tree.map(xp.asarray, facts)
+
+
+def _parts(xp, runs):
+    """Whether neighbouring runs part, where somebody watched."""
+    found = [seen for seen in runs.observed.values() if isinstance(seen, LyapunovExponents)]
+    if not found:
+        return False
+    return xp.asarray(found[0].exponents[..., 0] - found[0].errors[..., 0] > 0)
 
 
 def _falls(xp, facts):

@@ -57,7 +57,7 @@ def told(runs: Runs) -> str:
     """
     if not runs.is_concrete:
         return repr(runs)
-    facts = jax.tree.map(np.asarray, runs._replace(observed={}))
+    facts = jax.tree.map(np.asarray, runs)
     done = facts.stopped != Stop.UNFINISHED
     lines = [f"{runs!r}: {counted(done.size, 'run')}{_where(facts, done)}"]
     unfinished = done.size - np.count_nonzero(done)
