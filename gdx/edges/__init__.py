@@ -30,6 +30,7 @@ stands (1 + b) times the step.
 `gdx.edge_of_start(edge, 0)` is that of one start alone; `each_start=True` refines every start's own.
 """
 
+from gdx.edges.cascades import Cascade, Cycles, Doubling, make_cycles, period_doublings
 from gdx.edges.edge import Bracket, Edge, EdgeStatus
 from gdx.edges.endless.estimates import Estimate, EstimateKind
 from gdx.edges.reading import edge_of_start
@@ -39,10 +40,15 @@ from gdx.edges.starting import WIDE_SCAN
 __all__ = [
     "WIDE_SCAN",
     "Bracket",
+    "Cascade",
+    "Cycles",
+    "Doubling",
     "Edge",
     "EdgeStatus",
     "Estimate",
     "EstimateKind",
     "critical_step_size",
     "edge_of_start",
+    "make_cycles",
+    "period_doublings",
 ]

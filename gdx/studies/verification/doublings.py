@@ -1,34 +1,29 @@
-"""Where cycles double their period, and where that ends in chaos.
-
-A cycle is polished by Newton's method, its multiplier is the derivative of as many steps as it has points, and a secant
-finds the step size where that passes -1. Each search starts from where the last one ended, never from a prediction.
-"""
+"""Where cycles double their period, and where that ends in chaos, measured without any prediction."""
 
 from __future__ import annotations
 
 import functools
+import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdx.edges import make_cycles, period_doublings
 from gdx.problems import problem
 from gdx.stepping import train_step
 from gdx.studies.verification.base import Check
 from gdx.studies.verification.running import descend
 
-FEIGENBAUM = 4.669201609102990
-"""By what the distance between doublings shrinks; only ever a guess where to look for the next."""
 DOUBLINGS = (1.0, np.sqrt(5) - 1, 1.288031754, 1.299227940, 1.301628914)
 """Of the quartic with a = 1; from the third on there is no closed form, and nine decimals are known."""
 CHAOS = 1.30228346
 SECOND = {2: np.sqrt(5) - 1, 3: 0.829738, 4: 0.623585}
 """Second doubling of a chain of k factors with target 1; for three factors and four, six decimals are known."""
 LONGEST = max(SECOND)
-OFF = 1.001
-"""By what runs start off a point of the last cycle, at which they would stay."""
-SETTLE = 4000
+NEAR = 0.01
+"""Step size at which all minima that are drawn are stable."""
 
 
 # Problems of a point's values
@@ -50,56 +45,8 @@ def chain(h: Any) -> Any:
 
 @functools.cache
 def _programs(make):
-    """Compile two functions of (x, period, point): where many steps lead, and Newton's polish with its derivative."""
-    step = train_step(make, descend)
-
-    def move(x, h):
-        return step.update(step.init(h, jax.random.key(0))._replace(params=x))[0].params
-
-    @jax.jit
-    def settle(x, h):
-        return jax.lax.fori_loop(0, SETTLE, lambda _, x: move(x, h), x)
-
-    def around(x, period, h):
-        """After one period, with the derivative there: products of one step's derivatives."""
-
-        def advance(_, carry):
-            x, product = carry
-            return move(x, h), jax.jacfwd(move)(x, h) @ product
-
-        return jax.lax.fori_loop(0, period, advance, (x, jnp.eye(x.size)))
-
-    @jax.jit
-    def polish(x, period, h):
-        def newton(_, x):
-            end, derivative = around(x, period, h)
-            # The minimum lies in a valley of minima, along which Newton's matrix is singular: the shortest step.
-            return x - jnp.linalg.pinv(derivative - jnp.eye(x.size), rtol=1e-9) @ (end - x)
-
-        x = jax.lax.fori_loop(0, 8, newton, x)
-        return x, around(x, period, h)[1]
-
-    return settle, polish
-
-
-def _doubling(make, point, x, period, start, stride):
-    """Step size near `start` at which the cycle's smallest multiplier is -1."""
-    polish = _programs(make)[1]
-
-    def excess(step_size, x):
-        x, derivative = polish(x, period, point | {"step_size": step_size})
-        return float(np.linalg.eigvals(np.asarray(derivative)).real.min()) + 1, x
-
-    before, after = start, start + 0.1 * stride
-    (one, x), (other, _) = excess(before, x), excess(after, x)
-    for _ in range(60):
-        if other == one or abs(after - before) < 1e-15 * abs(after):
-            break
-        # Newton's method loses a cycle that moves too far between two step sizes.
-        move = np.clip(-other * (after - before) / (other - one), -0.2 * stride, 0.2 * stride)
-        before, after, one = after, after + move, other
-        other, x = excess(after, x)
-    return after
+    """Compiled once for all points."""
+    return make_cycles(make, descend)
 
 
 def cascade(make: Any, point: dict[str, float], minimum: Any, number: int) -> list[float]:
@@ -122,17 +69,15 @@ def cascade(make: Any, point: dict[str, float], minimum: Any, number: int) -> li
         Step sizes.
     """
     values = {name: jnp.asarray(value, float) for name, value in point.items()}
-    x = jnp.asarray(minimum, float)
+
+    def at(step_size):
+        return values | {"step_size": step_size}
+
+    start = train_step(make, descend).init(at(jnp.asarray(NEAR)), jax.random.key(0))
+    start = start._replace(params=jnp.asarray(minimum, float))
     # The multiplier of a minimum is linear in the step size, for which a secant is exact from anywhere.
-    found = [_doubling(make, values, x, 1, 0.01, 1.0)]
-    gap = 0.2 * found[0]
-    for i in range(1, number):
-        # Just beyond a doubling the new cycle is small and slow to reach; here it attracts strongly.
-        start = found[-1] + 0.4 * gap
-        x = _programs(make)[0](x * OFF, values | {"step_size": start})
-        found.append(_doubling(make, values, x, 2**i, start, gap))
-        gap = (found[-1] - found[-2]) / FEIGENBAUM
-    return found
+    found = period_doublings(_programs(make), at, start, near=NEAR, number=number)
+    return [one.step_size for one in found.doublings] + [math.nan] * (number - len(found.doublings))
 
 
 # Measurements
