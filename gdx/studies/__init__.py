@@ -24,6 +24,7 @@ from gdx.studies.atlas import ATLAS_PROBLEMS, Atlas, AtlasProblem, atlas
 from gdx.studies.autopsy import Autopsy, autopsy
 from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
 from gdx.studies.beyond import beyond
+from gdx.studies.bifurcation import Bifurcation, Jump, bifurcation
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
 from gdx.studies.minima import Minima, flattest_minimum, minimum_sharpness
 from gdx.studies.predictions import Prediction, Predictions, predict
@@ -43,10 +44,12 @@ __all__ = [
     "AtlasProblem",
     "Autopsy",
     "BatchSizeEdges",
+    "Bifurcation",
     "Claim",
     "Comparison",
     "Contestant",
     "InterruptedTable",
+    "Jump",
     "Look",
     "Minima",
     "Path",
@@ -64,6 +67,7 @@ __all__ = [
     "atlas",
     "autopsy",
     "beyond",
+    "bifurcation",
     "compare",
     "curvature_at_rest",
     "default_step_sizes",
