@@ -13,6 +13,7 @@ except ImportError as error:
 
 import gdx
 from gdx.cli.atlas import atlas
+from gdx.cli.bifurcation import bifurcation
 from gdx.cli.console import say, speak_plainly
 from gdx.cli.edge import edge
 from gdx.cli.listing import list_names
@@ -32,6 +33,7 @@ app.command("list")(list_names)
 app.command()(transition)
 app.command()(trajectory)
 app.command()(edge)
+app.command()(bifurcation)
 app.command()(stability)
 app.command()(transfer)
 app.command()(atlas)

@@ -61,7 +61,7 @@ def transition(
             problem, *optimizer_options, num_steps, criterion, tolerance, *data_options, seed, precision, repeats
         )
         settings: dict[str, Any] = wanted.settings | {"slots": None}
-        grid = None if step_sizes is None else _grid(step_sizes)
+        grid = None if step_sizes is None else grid_of(step_sizes)
         check_writable(out, "transition.png", "transition.nc")
         keys = jax.random.split(jax.random.key(seed), settings["repeats"])
         with stopping_early(), progress_bar(quiet or as_json) as progress:
@@ -95,7 +95,26 @@ def transition(
         raise typer.Exit(1)
 
 
-def _grid(text):
+def grid_of(text: str, *, geometric: bool = True) -> Any:
+    """Read step sizes from LO:HI:N.
+
+    Parameters
+    ----------
+    text
+        As it was typed.
+    geometric
+        Whether they are spaced by factors, or evenly.
+
+    Returns
+    -------
+    array
+        [N].
+
+    Raises
+    ------
+    ValueError
+        If it says anything else.
+    """
     import numpy as np
 
     parts = text.split(":")
@@ -108,7 +127,7 @@ def _grid(text):
         raise ValueError(
             f"step-sizes: {text!r} is not LO:HI:N with 0 < LO < HI and N of at least 2; write it as 0.01:1:64"
         )
-    return np.geomspace(low, high, number)
+    return np.geomspace(low, high, number) if geometric else np.linspace(low, high, number)
 
 
 def _scaling_gain(wanted, keys, progress):

@@ -1,6 +1,7 @@
 """Rows, tables and JSON of what the studies found; nothing is computed here. One file a study."""
 
 from gdx.reports.atlas import atlas_csv, atlas_json, atlas_markdown, atlas_table, summary_lines
+from gdx.reports.bifurcation import bifurcation_json, bifurcation_tables
 from gdx.reports.catalogue import catalogue_table, hyperparameters
 from gdx.reports.comparison import comparison_json
 from gdx.reports.stability import stability_html, stability_json, stability_tables
@@ -15,6 +16,8 @@ __all__ = [
     "atlas_json",
     "atlas_markdown",
     "atlas_table",
+    "bifurcation_json",
+    "bifurcation_tables",
     "catalogue_table",
     "comparison_json",
     "edge_attributes",
