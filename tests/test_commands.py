@@ -39,6 +39,11 @@ COMMANDS = {
     ),
     "trajectory": (["--optimizers", "sgd=0.001", "--num-steps", "5"], ["nonsense"], "nonsense"),
     "edge": (["quartic", "--num-steps", "20", "--criterion", "bounded"], ["nonsense"], "nonsense"),
+    "bifurcation": (
+        ["quartic", "--step-sizes", "0.9:1.2:4", "--repeats", "1", "--num-steps", "200", "--num-doublings", "1"],
+        ["quartic", "--of", "nonsense"],
+        "nonsense",
+    ),
     "stability": (
         ["quartic", "--optimizer", "sgd", "--repeats", "1", "--num-steps", "20", "--budget", "30"],
         ["nonsense"],
@@ -56,8 +61,8 @@ COMMANDS = {
     ),
     "verify": (["--only", CHEAP], ["--only", "nonsense"], "nonsense"),
 }
-SLOW = ("atlas", "edge", "stability", "transfer", "transition")
-FILES = ("atlas", "stability", "transfer", "transition", "trajectory")
+SLOW = ("atlas", "bifurcation", "edge", "stability", "transfer", "transition")
+FILES = ("atlas", "bifurcation", "stability", "transfer", "transition", "trajectory")
 
 
 @pytest.fixture(autouse=True)
