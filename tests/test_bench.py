@@ -25,6 +25,7 @@ LONG = (
     "peers",
     "trainability",
     "loops",
+    "exponents",
     "flips",
     "networks",
 )
