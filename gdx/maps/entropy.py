@@ -9,6 +9,7 @@ import numpy as np
 
 from gdx.checks import check_count
 from gdx.maps.inputs import check_labels
+from gdx.maps.parts import PARTS, by_parts
 from gdx.records import record
 
 if TYPE_CHECKING:
@@ -16,8 +17,6 @@ if TYPE_CHECKING:
 
 BOX = 5
 """Points along a side of a box, as Daza and others took them."""
-PARTS = 8
-"""Parts along either side of the map, that are left out in turn."""
 FEWEST_BOXES = 20
 """On the boundary, below which their mean says nothing."""
 FEWEST_PARTS = 4
@@ -96,12 +95,12 @@ def basin_entropy(labels: ArrayLike, *, box: int = BOX) -> BasinEntropy:
     labels = check_labels(labels)
     box = check_count("box", box, "pass points along a side", 2)
     number = [length // box for length in labels.shape]
-    if min(number) < PARTS:
+    if min(number) < PARTS[2]:
         raise ValueError(f"box: {box} points fit {min(number)} times into a map {labels.shape}; pass a smaller one")
     boxes = labels[: number[0] * box, : number[1] * box].reshape(number[0], box, number[1], box)
     entropies = _entropies(boxes.swapaxes(1, 2).reshape(*number, box * box))
     mixed = entropies > 0
-    sums, on, counts = (_by_parts(each) for each in (entropies, mixed, np.ones_like(mixed)))
+    sums, on, counts = (by_parts(each)[0] for each in (entropies, mixed, np.ones_like(mixed)))
     value, error = _mean(sums, counts)
     found = BasinEntropy(value, error, math.nan, math.nan, box, int(counts.sum()), int(on.sum()), "")
     spread = on.sum() ** 2 / max(np.sum(on**2), 1)
@@ -126,11 +125,6 @@ def _entropies(boxes):
         parts = -lengths / size * np.log(lengths / size)
         entropies[mixed] = np.add.reduceat(parts, np.concatenate([[0], np.cumsum(starts.sum(axis=1))[:-1]]))
     return entropies
-
-
-def _by_parts(values):
-    starts = [np.arange(PARTS) * length // PARTS for length in values.shape]
-    return np.add.reduceat(np.add.reduceat(values.astype(float), starts[0], axis=0), starts[1], axis=1).ravel()
 
 
 def _mean(sums, counts):

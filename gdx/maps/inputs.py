@@ -16,17 +16,13 @@ SMALLEST_MAP = 64
 """Points along a side."""
 
 
-def check_labels(labels: ArrayLike, name: str = "labels", least: int = SMALLEST_MAP) -> np.ndarray:
-    """Return a map of labels, whatever their type, as int32 from 0 on.
+def check_labels(labels: ArrayLike) -> np.ndarray:
+    """Return a map of labels.
 
     Parameters
     ----------
     labels
         Whole numbers or truth values, [Y, X].
-    name
-        Of the argument.
-    least
-        Points along a side.
 
     Returns
     -------
@@ -39,9 +35,37 @@ def check_labels(labels: ArrayLike, name: str = "labels", least: int = SMALLEST_
         If they are anything else.
     """
     found = np.asarray(labels)
-    if found.ndim != 2 or min(found.shape) < least:
-        raise ValueError(f"{name}: shape {found.shape} is no map [Y, X] of at least {least} points a side; pass more")
-    return _whole(found, name)
+    if found.ndim != 2 or min(found.shape) < SMALLEST_MAP:
+        raise ValueError(
+            f"labels: shape {found.shape} is no map [Y, X] of at least {SMALLEST_MAP} points a side; pass more"
+        )
+    return _whole(found, "labels")
+
+
+def check_line(labels: ArrayLike, least: int = 2) -> np.ndarray:
+    """Return labels along a line.
+
+    Parameters
+    ----------
+    labels
+        Whole numbers or truth values, [n].
+    least
+        Points.
+
+    Returns
+    -------
+    array
+        [n].
+
+    Raises
+    ------
+    ValueError
+        If they are anything else.
+    """
+    found = np.asarray(labels)
+    if found.ndim != 1 or found.size < least:
+        raise ValueError(f"labels: shape {found.shape} is no line [n] of at least {least} points; pass more")
+    return _whole(found, "labels")
 
 
 def check_window(window: ArrayLike) -> np.ndarray:
@@ -100,7 +124,7 @@ def labels_at(labels_of: Callable[[np.ndarray], ArrayLike], window: np.ndarray, 
     return _whole(found, "labels_of")
 
 
-def map_of(labels_of: Callable[[np.ndarray], ArrayLike], window: np.ndarray, resolution: int) -> np.ndarray:
+def map_of(labels_of: Callable[[np.ndarray], ArrayLike], window: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """Ask a function for the labels on evenly spaced points of a window, its ends among them.
 
     Parameters
@@ -109,18 +133,16 @@ def map_of(labels_of: Callable[[np.ndarray], ArrayLike], window: np.ndarray, res
         `points [N, 2] -> labels [N]`.
     window
         [2, 2].
-    resolution
-        Points along either side.
+    shape
+        Points along y and along x.
 
     Returns
     -------
     array
         [Y, X].
     """
-    along = np.linspace(0, 1, resolution)
-    x, y = np.meshgrid(along, along)
-    places = np.stack([x.ravel(), y.ravel()], 1)
-    return labels_at(labels_of, window, places).reshape(resolution, resolution)
+    x, y = np.meshgrid(np.linspace(0, 1, shape[1]), np.linspace(0, 1, shape[0]))
+    return labels_at(labels_of, window, np.stack([x.ravel(), y.ravel()], 1)).reshape(shape)
 
 
 def _whole(found, name):
