@@ -65,7 +65,8 @@ def basin_entropy(labels: ArrayLike, *, box: int = BOX) -> BasinEntropy:
     """Measure the basin entropy of a map (Daza, Wagemakers, Georgeot, Guery-Odelin and Sanjuan, 2016).
 
     A box of `box` x `box` points has the entropy -sum p ln p of the labels' shares p in it. The numbers depend on the
-    box and on how finely the map is drawn, and compare only at the same; the intervals are those of the sample of boxes.
+    size of the box, in points and in sides of the window, and compare only at the same; the intervals are those of the
+    sample of boxes.
     Boxes in which three smooth basins meet may be above ln 2, too; there are few of them where boxes are small.
 
     Parameters

@@ -68,6 +68,23 @@ def check_line(labels: ArrayLike, least: int = 2) -> np.ndarray:
     return _whole(found, "labels")
 
 
+def check_one(labels: ArrayLike | None, labels_of: Callable[[np.ndarray], ArrayLike] | None) -> None:
+    """Refuse both a map and a function, and neither.
+
+    Parameters
+    ----------
+    labels, labels_of
+        The arguments.
+
+    Raises
+    ------
+    ValueError
+        In either case.
+    """
+    if (labels_of is None) == (labels is None):
+        raise ValueError("labels: give either a map [Y, X] or labels_of=, a function of points, and not both")
+
+
 def check_window(window: ArrayLike) -> np.ndarray:
     """Return a window as an array [2, 2].
 

@@ -104,20 +104,22 @@ def power_law(hits: ArrayLike, tries: ArrayLike, scales: ArrayLike, most: float 
     if not total.any():
         return _without("no boundary: all labels that were compared are alike", scales[:0], scales[:0])
     kept = (total >= FEWEST_HITS) & (total <= most * tries.sum(axis=0))
+    if np.sum(total > most * tries.sum(axis=0)) > scales.size - FEWEST_SCALES:
+        return _without("the boundary fills the window at these scales; look at smaller ones", scales[:0], scales[:0])
     hits, tries, scales, total = hits[:, kept], tries[:, kept], scales[kept], total[kept]
     shares = total / tries.sum(axis=0)
     if scales.size < FEWEST_SCALES:
-        note = f"only {scales.size} scales have {FEWEST_HITS} hits and some room left, and a fit needs {FEWEST_SCALES}"
+        note = f"only {scales.size} scales say anything of the boundary, and a fit needs {FEWEST_SCALES}"
         return _without(note, scales, shares)
     blocks = float(np.min(total**2 / (hits**2).sum(axis=0)))
     if blocks < FEWEST_BLOCKS:
         note = f"the boundary lies in {blocks:.1f} of {len(hits)} parts of the window; zoom in on it"
         return _without(note, scales, shares)
-    for end in range(scales.size, FEWEST_SCALES - 1, -1):
+    end = scales.size
+    law, is_curved = _fitted(hits, tries, scales, blocks)
+    while is_curved and end > FEWEST_SCALES and scales[end - 2] / scales[0] > (scales[-1] / scales[0]) ** SHORTEST:
+        end -= 1
         law, is_curved = _fitted(hits[:, :end], tries[:, :end], scales[:end], blocks)
-        is_short = math.log(scales[end - 2] / scales[0]) < SHORTEST * math.log(scales[-1] / scales[0])
-        if not is_curved or is_short:
-            break
     return law if law.bend <= BEYOND * BENT else _bent(law)
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gdx.checks import check_count
-from gdx.maps.boundary import Dimension, box_dimension, uncertainty_exponent
+from gdx.maps.boxes import box_dimension
 from gdx.maps.controls import Control, default_controls
+from gdx.maps.dimension import Dimension
 from gdx.maps.entropy import BOX, BasinEntropy, basin_entropy
 from gdx.maps.inputs import SMALLEST_MAP, check_labels, check_window, map_of
+from gdx.maps.pairs import uncertainty_exponent
 from gdx.records import legend, record
 
 if TYPE_CHECKING:
@@ -150,7 +152,7 @@ def boundary_statistics(
     if labels is None and labels_of is not None:
         resolution = check_count("resolution", resolution, "pass points along a side", SMALLEST_MAP)
         labels = map_of(labels_of, window, (resolution, resolution))
-    labels = check_labels(labels)
+    mapped = check_labels(np.asarray(labels))
 
     def measured(labels, labels_of, window):
         entropy, boxes = basin_entropy(labels, box=box), box_dimension(labels)
@@ -165,10 +167,10 @@ def boundary_statistics(
 
     of_controls = {}
     for name, control in (default_controls(horizon or HORIZON) if controls is None else controls).items():
-        theirs = map_of(control.labels_of, check_window(control.window), labels.shape)
+        theirs = map_of(control.labels_of, check_window(control.window), mapped.shape)
         found = measured(theirs, None if labels_of is None else control.labels_of, control.window)
         of_controls[name] = _judged(found, {})
-    return _judged(measured(labels, labels_of, window), of_controls)
+    return _judged(measured(mapped, labels_of, window), of_controls)
 
 
 def _agreed(box, uncertainty, entropy, resolution, horizon):

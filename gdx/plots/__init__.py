@@ -3,9 +3,22 @@
 from gdx.plots.animation import animate
 from gdx.plots.atlas import atlas
 from gdx.plots.bifurcation import bifurcation
+from gdx.plots.boundary import boundary
+from gdx.plots.cosine import cosine_fractal
 from gdx.plots.paths import headline, trajectories
 from gdx.plots.stability import stability
 from gdx.plots.transfer import transfer
 from gdx.plots.transition import transition
 
-__all__ = ["animate", "atlas", "bifurcation", "headline", "stability", "trajectories", "transfer", "transition"]
+__all__ = [
+    "animate",
+    "atlas",
+    "bifurcation",
+    "boundary",
+    "cosine_fractal",
+    "headline",
+    "stability",
+    "trajectories",
+    "transfer",
+    "transition",
+]

@@ -26,6 +26,7 @@ from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
 from gdx.studies.beyond import beyond
 from gdx.studies.bifurcation import Bifurcation, Jump, bifurcation
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
+from gdx.studies.cosine import CosineFractal, cosine_fractal
 from gdx.studies.minima import Minima, flattest_minimum, minimum_sharpness
 from gdx.studies.predictions import Prediction, Predictions, predict
 from gdx.studies.resting import Look, Place, curvature_at_rest, places_of_rest
@@ -48,6 +49,7 @@ __all__ = [
     "Claim",
     "Comparison",
     "Contestant",
+    "CosineFractal",
     "InterruptedTable",
     "Jump",
     "Look",
@@ -69,6 +71,7 @@ __all__ = [
     "beyond",
     "bifurcation",
     "compare",
+    "cosine_fractal",
     "curvature_at_rest",
     "default_step_sizes",
     "edges_by_batch_size",
