@@ -73,7 +73,7 @@ def box_dimension(
     >>> y, x = np.mgrid[-1:1:256j, -1:1:256j]
     >>> found = gdx.maps.box_dimension(np.hypot(x, y) < 0.7)
     >>> print(f"{found.value:.2f} +- {found.error:.2f}")
-    1.00 +- 0.00
+    1.00 +- 0.09
     """
     check_one(labels, labels_of)
     if labels is None and labels_of is not None:

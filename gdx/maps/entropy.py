@@ -33,9 +33,10 @@ class BasinEntropy(NamedTuple):
     --------
     Continues the example of `gdx.maps.basin_entropy`.
 
-    >>> print(f"{found.value:.3f}, on the boundary {found.boundary:.2f}"), found.is_fractal
-    0.009, on the boundary 0.56
-    (None, False)
+    >>> print(f"{found.value:.3f}, on the boundary {found.boundary:.2f}")
+    0.011, on the boundary 0.49
+    >>> found.is_fractal
+    False
     """
 
     value: float

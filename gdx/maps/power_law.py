@@ -97,7 +97,7 @@ def power_law(hits: ArrayLike, tries: ArrayLike, scales: ArrayLike, most: float 
     >>> scales = 2.0 ** np.arange(6)
     >>> hits = np.tile(1_000 * scales * np.exp(-scales / 4), (8, 1))
     >>> gdx.maps.power_law(hits, np.full_like(hits, 1e6), scales).note
-    'the curve is bent: its slope changes by 4.4 over these scales'
+    'the curve is bent: its slope changes by 3.3 over these scales'
     """
     hits, tries, scales = np.asarray(hits, float), np.asarray(tries, float), np.asarray(scales, float)
     total = hits.sum(axis=0)
@@ -138,7 +138,7 @@ def _fitted(hits, tries, scales, blocks):
 
     total, every = hits.sum(axis=0), tries.sum(axis=0)
     x = np.log(scales)
-    span = x[-1] - x[0]
+    span = float(x[-1] - x[0])
     x = (x - x.mean()) / span
     weights = 1 / np.sqrt(1 / total + UNEVEN**2)
     # Rows: the whole, then all but one block each; a scale whose hits all lie in that block keeps half of one.

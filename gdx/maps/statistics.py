@@ -103,8 +103,8 @@ def boundary_statistics(
 
     Box counting and the uncertainty exponent are two roads to one dimension. Where they disagree beyond their errors
     there is none. A rough graph that stands at an angle to both axes is hardest: of such ones one interval in eight
-    misses, by some .1. Boundaries known to be smooth go the same way, at the same resolution, horizon and number of pairs; a
-    verdict is given only where theirs come out smooth.
+    misses, by some .1. Boundaries known to be smooth go the same way, at the same resolution, horizon and number of
+    pairs; a verdict is given only where theirs come out smooth.
 
     Parameters
     ----------
