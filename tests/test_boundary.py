@@ -183,6 +183,8 @@ def test_labels_without_a_boundary_or_with_one_spot_of_it_have_no_dimension():
     plain = np.zeros((256, 256), int)
     spot = plain.copy()
     spot[100:104, 100:104] = 1
+    tiny = np.eye(64, dtype=int)
+    assert boundary_statistics(tiny, controls={}).verdict is Roughness.UNDECIDED
     for labels, why in ((plain, "no boundary"), (spot, "")):
         found = boundary_statistics(labels, controls={})
         assert found.verdict is Roughness.UNDECIDED
@@ -318,6 +320,9 @@ def test_the_slope_of_the_cosine_is_the_published_one():
         (lambda: uncertainty_exponent(labels_of=boundaries.henon, distances=[0.1, 0.7]), "distances:"),
         (lambda: box_dimension(labels_of=boundaries.henon, sizes=[-1]), "sizes:"),
         (lambda: uncertainty_exponent(labels_of=boundaries.henon, max_pairs=3), "max_pairs:"),
+        (lambda: power_law([[1, 2]], [[3, 3]], [2, 1]), "scales:"),
+        (lambda: power_law([[1, 2]], [[3, 3]], [1, 2, 3]), "hits: shape"),
+        (lambda: power_law([[1, 4]], [[3, 3]], [1, 2]), "hits: some"),
         (lambda: boundary_statistics(), "labels: neither"),
         (lambda: boundary_statistics(labels_of=boundaries.henon, resolution=3), "resolution:"),
         (lambda: boundary_statistics(np.eye(100, dtype=int), horizon=0), "horizon:"),

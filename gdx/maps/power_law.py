@@ -91,6 +91,11 @@ def power_law(hits: ArrayLike, tries: ArrayLike, scales: ArrayLike, most: float 
     PowerLaw
         Without an exponent where hits are too few, all in one place, or where the curve is straight nowhere.
 
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, scales are not positive and ascending, or there are more hits than tries.
+
     Examples
     --------
     >>> import numpy as np, gdx
@@ -100,6 +105,7 @@ def power_law(hits: ArrayLike, tries: ArrayLike, scales: ArrayLike, most: float 
     'the curve is bent: its slope changes by 3.3 over these scales'
     """
     hits, tries, scales = np.asarray(hits, float), np.asarray(tries, float), np.asarray(scales, float)
+    _check(hits, tries, scales)
     total = hits.sum(axis=0)
     if not total.any():
         return _without("no boundary: all labels that were compared are alike", scales[:0], scales[:0])
@@ -109,7 +115,7 @@ def power_law(hits: ArrayLike, tries: ArrayLike, scales: ArrayLike, most: float 
     hits, tries, scales, total = hits[:, kept], tries[:, kept], scales[kept], total[kept]
     shares = total / tries.sum(axis=0)
     if scales.size < FEWEST_SCALES:
-        note = f"only {scales.size} scales say anything of the boundary, and a fit needs {FEWEST_SCALES}"
+        note = f"scales that say anything of the boundary: {scales.size}, and a fit needs {FEWEST_SCALES}"
         return _without(note, scales, shares)
     blocks = float(np.min(total**2 / (hits**2).sum(axis=0)))
     if blocks < FEWEST_BLOCKS:
@@ -121,6 +127,17 @@ def power_law(hits: ArrayLike, tries: ArrayLike, scales: ArrayLike, most: float 
         end -= 1
         law, is_curved = _fitted(hits[:, :end], tries[:, :end], scales[:end], blocks)
     return law if law.bend <= BEYOND * BENT else _bent(law)
+
+
+def _check(hits, tries, scales):
+    if scales.ndim != 1 or not np.all(np.diff(np.append(0.0, scales)) > 0):
+        raise ValueError("scales: they are not ascending from above 0; sort them")
+    if hits.ndim != 2 or hits.shape != tries.shape or hits.shape[1] != scales.size:
+        raise ValueError(
+            f"hits: shape {hits.shape} with tries {tries.shape} is not [B, {scales.size}]; give one a scale"
+        )
+    if not np.all((hits >= 0) & (hits <= tries) & np.isfinite(tries)):
+        raise ValueError("hits: some are below 0, above their tries, or not finite; count again")
 
 
 def _without(note, scales, shares):
