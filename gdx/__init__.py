@@ -64,7 +64,7 @@ What can be trusted, and what not. Where a test or a benchmark holds a statement
   takes its place.
 """
 
-from gdx import curvature, maps, observers, optimizers, plots, problems, responses, schedules, storage, studies
+from gdx import curvature, observers, optimizers, plots, problems, responses, schedules, storage, studies
 from gdx.curvature import (
     Eigenpairs,
     EigenStatus,
@@ -160,7 +160,6 @@ __all__ = [
     "flip",
     "hvp",
     "improved",
-    "maps",
     "observers",
     "one_step_edge",
     "optimizers",
