@@ -172,7 +172,7 @@ def test_roads_that_disagree_give_no_dimension_but_a_reason():
     disk = map_of(lambda points: (np.hypot(*(points - 0.52).T) < 0.34).astype(int), 256)
     boxes = box_dimension(disk)
     pairs = uncertainty_exponent(map_of(in_unit_square(boundaries.newton), 256))
-    from gdx.maps.statistics import _agreed
+    from gdx.maps.boundaries.statistics import _agreed
 
     found = _agreed(boxes, pairs, basin_entropy(disk), (256, 256), None)
     assert math.isnan(found.dimension)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from gdx.checks import check_count
-from gdx.maps.dimension import Dimension, of_line, of_map
-from gdx.maps.inputs import check_labels, check_line, check_one, check_window, labels_at
-from gdx.maps.parts import COARSEST, by_parts, centred, differ, spread_out
-from gdx.maps.sampling import BATCHES, ENOUGH, descend, folded
+from gdx.maps.boundaries.dimension import Dimension, of_line, of_map
+from gdx.maps.boundaries.inputs import check_labels, check_line, check_one, check_window, labels_at
+from gdx.maps.boundaries.parts import COARSEST, by_parts, centred, differ, spread_out
+from gdx.maps.boundaries.sampling import BATCHES, ENOUGH, descend, folded
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

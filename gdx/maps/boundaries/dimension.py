@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from gdx.maps.power_law import PowerLaw, power_law
+from gdx.maps.boundaries.power_law import PowerLaw, power_law
 from gdx.records import record
 
 Counts = list[tuple[np.ndarray, np.ndarray]]

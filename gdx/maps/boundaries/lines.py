@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gdx.maps.inputs import check_line
+from gdx.maps.boundaries.inputs import check_line
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike

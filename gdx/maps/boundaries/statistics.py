@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gdx.checks import check_count
-from gdx.maps.boxes import box_dimension
-from gdx.maps.controls import Control, default_controls
-from gdx.maps.dimension import Dimension
-from gdx.maps.entropy import BOX, BasinEntropy, basin_entropy
-from gdx.maps.inputs import SMALLEST_MAP, check_labels, check_window, map_of
-from gdx.maps.pairs import uncertainty_exponent
+from gdx.maps.boundaries.boxes import box_dimension
+from gdx.maps.boundaries.controls import Control, default_controls
+from gdx.maps.boundaries.dimension import Dimension
+from gdx.maps.boundaries.entropy import BOX, BasinEntropy, basin_entropy
+from gdx.maps.boundaries.inputs import SMALLEST_MAP, check_labels, check_window, map_of
+from gdx.maps.boundaries.pairs import uncertainty_exponent
 from gdx.records import legend, record
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from gdx.checks import check_count
-from gdx.maps.inputs import check_labels
-from gdx.maps.parts import PARTS, by_parts
+from gdx.maps.boundaries.inputs import check_labels
+from gdx.maps.boundaries.parts import PARTS, by_parts
 from gdx.records import record
 
 if TYPE_CHECKING:

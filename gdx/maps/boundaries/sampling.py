@@ -10,7 +10,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from gdx.maps.dimension import Counts
+    from gdx.maps.boundaries.dimension import Counts
 
 BATCHES = 32
 """Of pairs of points, that are left out in turn."""
