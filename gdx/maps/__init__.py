@@ -1,5 +1,6 @@
 """Maps over two numbers at once, and how rough the boundaries on them are."""
 
+from gdx.maps.attractors import attractors
 from gdx.maps.boundaries.boxes import box_dimension
 from gdx.maps.boundaries.controls import Control, default_controls, ellipse_control, quadratic_control
 from gdx.maps.boundaries.dimension import Dimension
@@ -16,6 +17,7 @@ __all__ = [
     "Dimension",
     "PowerLaw",
     "Roughness",
+    "attractors",
     "basin_entropy",
     "boundary_statistics",
     "box_dimension",
