@@ -29,3 +29,9 @@ __all__ = [
     "quadratic_control",
     "uncertainty_exponent",
 ]
+"""Maps over two hyperparameters: only boundaries are computed, the rest is filled in and audited."""
+
+from gdx.maps.auditing import Audit
+from gdx.maps.refining import Refined, refine
+
+__all__ = ["Audit", "Refined", "refine"]
