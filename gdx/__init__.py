@@ -80,6 +80,7 @@ from gdx.curvature import (
     top_eigenpairs,
 )
 from gdx.edges import Bracket, Edge, EdgeStatus, Estimate, EstimateKind, critical_step_size, edge_of_start
+from gdx.maps import Axis, PhaseMap, phase_map
 from gdx.margin import EdgeMarginState, edge_margin
 from gdx.observers import Observer
 from gdx.problems import Known, Problem, problem, stateful_problem
@@ -117,6 +118,7 @@ __version__ = "0.1.0"
 __all__ = [
     "Answer",
     "Autopsy",
+    "Axis",
     "Bracket",
     "Edge",
     "EdgeMarginState",
@@ -132,6 +134,7 @@ __all__ = [
     "Observer",
     "OneStepEdge",
     "OneStepStatus",
+    "PhaseMap",
     "Problem",
     "Runs",
     "Sharpness",
@@ -163,6 +166,7 @@ __all__ = [
     "observers",
     "one_step_edge",
     "optimizers",
+    "phase_map",
     "plots",
     "preconditioner",
     "problem",

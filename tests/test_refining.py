@@ -99,6 +99,13 @@ def test_maps_of_any_shape_are_filled_in(shape):
     assert wrong_share(found, labels) < 1e-2
 
 
+def test_an_axis_of_few_cells_costs_the_other_one_nothing():
+    labels = (np.arange(512)[:, None] > np.array([100, 110, 130])).astype(int)
+    found = refined(labels, max_wrong=0.05)
+    assert np.array_equal(found.labels, labels)
+    assert np.mean(found.computed) < 0.4
+
+
 def test_an_island_that_the_audit_meets_is_found_whole():
     """Nine cells wide, between points 16 apart: unseen by the coarse grid, 4e-4 of the map."""
     labels = np.zeros((512, 512), int)
@@ -154,13 +161,12 @@ def test_an_interrupted_map_keeps_what_was_computed(calls):
 
 def test_refining_after_an_audit_changes_nothing_that_stays_filled_in():
     """Else the audit would be of another map."""
-    labels = np.zeros((64, 64), int)
+    labels = np.zeros((512, 512), int)
     labels[20:23, 8:23] = 1
     canvas = Canvas(labels.shape, Known(labels))
-    canvas.spacing = 16
     canvas.settle()
     before = canvas.filled()
-    canvas.add(np.arange(64 * 64).reshape(64, 64) == 21 * 64 + 10)
+    canvas.add(np.arange(512 * 512).reshape(512, 512) == 21 * 512 + 10)
     canvas.keep(before)
     after = canvas.filled()
     assert np.array_equal(after[~canvas.computed], before[~canvas.computed])

@@ -30,8 +30,17 @@ __all__ = [
     "uncertainty_exponent",
 ]
 """Maps over two hyperparameters: only boundaries are computed, the rest is filled in and audited."""
+"""Maps over two hyperparameters: boundaries are computed, the rest is filled in and audited.
 
+`gdx.phase_map` runs cells where answers change and proves how little of what it fills in is wrong. `refine` does the
+same for any function of cells.
+"""
+
+from gdx.maps.arriving import arrival
 from gdx.maps.auditing import Audit
+from gdx.maps.axes import Axis, Line
+from gdx.maps.found import PhaseMap
+from gdx.maps.mapping import phase_map
 from gdx.maps.refining import Refined, refine
 
-__all__ = ["Audit", "Refined", "refine"]
+__all__ = ["Audit", "Axis", "Line", "PhaseMap", "Refined", "arrival", "phase_map", "refine"]

@@ -135,7 +135,7 @@ def _certified(canvas, max_wrong, rng):
     for number in itertools.count():
         cells, error = np.flatnonzero(~canvas.computed), error_of_round(number)
         num_checks = planned_checks(expected, cells.size, total, max_wrong, error)
-        while num_checks > WORTHWHILE * cells.size and canvas.spacing > 1:
+        while num_checks > WORTHWHILE * cells.size and canvas.level > 0:
             canvas.look_closer()
             cells, expected = np.flatnonzero(~canvas.computed), EXPECTED * max_wrong
             num_checks = planned_checks(expected, cells.size, total, max_wrong, error)
@@ -165,8 +165,8 @@ class Canvas:
     ----------
     labels, computed
         [Y, X]; labels count where they were computed.
-    spacing : int
-        Cells between neighbours of the coarse grid.
+    level : int
+        Of the coarse grid: how many times its blocks can be halved. An axis of few cells is not halved at first.
     """
 
     def __init__(self, shape: tuple[int, int], evaluate: Any, known: Any = None, revised: Any = None):
@@ -174,9 +174,7 @@ class Canvas:
         self.computed = self.labels >= 0
         self.evaluate, self.revised = evaluate, revised
         self.kept: np.ndarray | None = None
-        self.spacing = 1
-        while min(shape) >= 2 * COARSE * self.spacing:
-            self.spacing *= 2
+        self.level = max(level_of(size) for size in shape)
 
     def add(self, wanted: Bool[np.ndarray, "Y X"]) -> bool:
         """Compute cells.
@@ -209,22 +207,21 @@ class Canvas:
             raise StoppedError
         return True
 
-    def levels(self) -> Iterator[int]:
-        """Spacings from coarse to fine, as long as there is something between the points."""
-        spacing = self.spacing
-        while spacing > 1:
-            yield spacing
-            spacing //= 2
+    def spacings(self) -> Iterator[tuple[tuple[int, int], tuple[int, int]]]:
+        """Give the spacings of every level from coarse to fine, down and across, and those of the next one."""
+        for level in range(self.level, 0, -1):
+            yield spacing_at(self.computed.shape, level), spacing_at(self.computed.shape, level - 1)
 
     def settle(self) -> None:
         """Halve blocks that are mixed and their neighbours, until none is left to halve."""
-        self.add(on_lattice(self.computed.shape, self.spacing))
-        while sum(self._halve(spacing) for spacing in self.levels()):
+        shape = self.computed.shape
+        self.add(on_lattice(shape, spacing_at(shape, self.level)))
+        while sum(self._halve(*pair) for pair in self.spacings()):
             pass
 
     def look_closer(self) -> None:
         """Settle on a coarse grid of half the spacing."""
-        self.spacing //= 2
+        self.level -= 1
         self.settle()
 
     def keep(self, filled: Int[np.ndarray, "Y X"]) -> None:
@@ -239,13 +236,13 @@ class Canvas:
         while self.add(self.filled() != filled):
             self.settle()
 
-    def _halve(self, spacing):
+    def _halve(self, spacing, half):
         shape, computed = self.computed.shape, self.computed
         low, high = block_ranges(self.labels, computed, spacing)
         flagged = grown(low < high)
         if np.mean(flagged) > DENSE_ABOVE:
             flagged[:] = True
-        return bool(flagged.any()) and self.add(spread(flagged, shape, spacing) & on_lattice(shape, spacing // 2))
+        return bool(flagged.any()) and self.add(spread(flagged, shape, spacing) & on_lattice(shape, half))
 
     def filled(self, computed: Bool[np.ndarray, "Y X"] | None = None) -> Int[np.ndarray, "Y X"]:
         """Labels of all cells: of a block without a boundary those of its corners.
@@ -262,9 +259,9 @@ class Canvas:
         """
         computed = self.computed if computed is None else computed
         shape, labels = computed.shape, np.full(computed.shape, UNKNOWN)
-        for spacing in self.levels():
+        for spacing, _ in self.spacings():
             low, high = block_ranges(self.labels, computed, spacing)
-            rows, columns = (lattice(size, spacing) for size in shape)
+            rows, columns = (lattice(*pair) for pair in zip(shape, spacing, strict=True))
             corners = computed[np.ix_(rows, columns)]
             is_plain = (low == high) & corners[1:, 1:] & corners[1:, :-1] & corners[:-1, 1:] & corners[:-1, :-1]
             inside = spread(is_plain, shape, spacing)
@@ -283,14 +280,25 @@ def lattice(size: int, spacing: int) -> Int[np.ndarray, " L"]:
     return np.unique(np.append(np.arange(0, size, spacing), size - 1))
 
 
-def on_lattice(shape: tuple[int, int], spacing: int) -> Bool[np.ndarray, "Y X"]:
+def level_of(size: int) -> int:
+    """How many times the blocks of an axis can be halved, of which there are 32 or a few more."""
+    return max((size // COARSE).bit_length() - 1, 0)
+
+
+def spacing_at(shape: tuple[int, ...], level: int) -> tuple[int, int]:
+    """Cells between neighbours of a level's grid, down and across."""
+    down, across = (1 << min(level, level_of(size)) for size in shape)
+    return down, across
+
+
+def on_lattice(shape: tuple[int, ...], spacing: tuple[int, int]) -> Bool[np.ndarray, "Y X"]:
     """Which cells stand on the grid of a spacing."""
     found = np.zeros(shape, bool)
-    found[np.ix_(*(lattice(size, spacing) for size in shape))] = True
+    found[np.ix_(*(lattice(*pair) for pair in zip(shape, spacing, strict=True)))] = True
     return found
 
 
-def block_ranges(labels: Any, computed: Any, spacing: int) -> tuple[np.ndarray, np.ndarray]:
+def block_ranges(labels: Any, computed: Any, spacing: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
     """Smallest and largest label computed in each block, its ends included; the other way round where there is none."""
     return (
         _over_blocks(np.minimum, np.where(computed, labels, np.iinfo(int).max), spacing),
@@ -299,21 +307,23 @@ def block_ranges(labels: Any, computed: Any, spacing: int) -> tuple[np.ndarray, 
 
 
 def _over_blocks(operation, values, spacing):
-    for axis in range(2):
-        points = lattice(values.shape[axis], spacing)
+    for axis, apart in enumerate(spacing):
+        points = lattice(values.shape[axis], apart)
         ends = np.take(values, points[1:], axis=axis)
         values = operation(operation.reduceat(values, points[:-1], axis=axis), ends)
     return values
 
 
-def by_cells(blocks: np.ndarray, shape: tuple[int, int], spacing: int) -> np.ndarray:
+def by_cells(blocks: np.ndarray, shape: tuple[int, ...], spacing: tuple[int, int]) -> np.ndarray:
     """What holds of blocks, of their cells but those at their right and lower ends, [Y - 1, X - 1]."""
-    for axis, size in enumerate(shape):
-        blocks = np.repeat(blocks, np.diff(lattice(size, spacing)), axis=axis)
+    for axis, pair in enumerate(zip(shape, spacing, strict=True)):
+        blocks = np.repeat(blocks, np.diff(lattice(*pair)), axis=axis)
     return blocks
 
 
-def spread(blocks: Bool[np.ndarray, "J I"], shape: tuple[int, int], spacing: int) -> Bool[np.ndarray, "Y X"]:
+def spread(
+    blocks: Bool[np.ndarray, "J I"], shape: tuple[int, ...], spacing: tuple[int, int]
+) -> Bool[np.ndarray, "Y X"]:
     """Which cells lie in blocks, their ends included."""
     inside, found = by_cells(blocks, shape, spacing), np.zeros(shape, bool)
     for rows in (slice(None, -1), slice(1, None)):
