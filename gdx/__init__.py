@@ -80,7 +80,7 @@ from gdx.curvature import (
     top_eigenpairs,
 )
 from gdx.edges import Bracket, Edge, EdgeStatus, Estimate, EstimateKind, critical_step_size, edge_of_start
-from gdx.maps import Axis, PhaseMap, phase_map
+from gdx.maps import Axis, EdgeCurve, PhaseMap, edge_curve, phase_map
 from gdx.margin import EdgeMarginState, edge_margin
 from gdx.observers import Observer
 from gdx.problems import Known, Problem, problem, stateful_problem
@@ -121,6 +121,7 @@ __all__ = [
     "Axis",
     "Bracket",
     "Edge",
+    "EdgeCurve",
     "EdgeMarginState",
     "EdgeStatus",
     "EigenStatus",
@@ -158,6 +159,7 @@ __all__ = [
     "critical_step_size",
     "curvature",
     "curvature_threshold",
+    "edge_curve",
     "edge_margin",
     "edge_of_start",
     "flip",

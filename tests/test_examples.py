@@ -24,6 +24,8 @@ CONTINUES = re.compile(r"Continues the example of `([\w.]+)`")
 # Where examples compile for a second or sweep for several, and all that continue them.
 SLOW = (
     "gdx.curvature.",
+    "gdx.maps.following.",
+    "gdx.maps.mapping.",
     "gdx.observers.Observer",
     "gdx.optimizers.coordinates.",
     "gdx.optimizers.line_search.",

@@ -39,8 +39,9 @@ same for any function of cells.
 from gdx.maps.arriving import arrival
 from gdx.maps.auditing import Audit
 from gdx.maps.axes import Axis, Line
+from gdx.maps.following import EdgeCurve, edge_curve
 from gdx.maps.found import PhaseMap
 from gdx.maps.mapping import phase_map
 from gdx.maps.refining import Refined, refine
 
-__all__ = ["Audit", "Axis", "Line", "PhaseMap", "Refined", "arrival", "phase_map", "refine"]
+__all__ = ["Audit", "Axis", "EdgeCurve", "Line", "PhaseMap", "Refined", "arrival", "edge_curve", "phase_map", "refine"]

@@ -7,12 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
-import jax.numpy as jnp
-import optax
 
 from gdx.problems.base import Problem
-from gdx.responses.families import as_transformation
-from gdx.stepping import Family
+from gdx.stepping import Family, resolve_problem, train_step
 from gdx.sweeps.runs import STEP_SIZES
 
 
@@ -47,55 +44,50 @@ def handed(problem: Any, family: Family, names: Sequence[str], fixed: Mapping[st
         If neither asks for one of the names, with those that are asked for.
     """
     step_size = next((name for name in (*names, *fixed) if name in STEP_SIZES), None)
-    is_bare = step_size is not None and _takes_a_number(family)
+    varies = not isinstance(problem, Problem)
+    watched = tuple(Watched() for _ in range(2))
+    works = _takes(problem, family, names, fixed, lambda whole: [one.begin(whole) for one in watched])
+    by_family, by_problem = watched
+    is_bare = False
+    if not (works and by_family.was_read):
+        is_bare = _takes(problem, family, names, fixed, lambda whole: [whole.get(step_size, 0.1), whole])
+    if is_bare and step_size is None:
+        raise ValueError(
+            f"family: it takes a bare step size, and none of {_listed([*names, *fixed])} is called {STEP_SIZES[0]}; "
+            "name an axis so, or fix it in at"
+        )
+    if works or is_bare:
+        _check_asked_for([*names, *fixed], {step_size} if is_bare else by_family, by_problem if varies else set())
 
     def family_of(hyperparams):
         whole = {**hyperparams, **fixed}
         return family(whole[step_size]) if is_bare else family(whole)
 
-    def problem_of(hyperparams):
-        return problem({**hyperparams, **fixed})
+    def problem_of(hyperparams: Any) -> Problem:
+        return resolve_problem(problem, {**hyperparams, **fixed})
 
-    varies = callable(problem) and not isinstance(problem, Problem)
-    by_family = None if is_bare else _asked_for(family, names, fixed)
-    by_problem = _asked_for(problem, names, fixed) if varies else None
-    _check_asked_for([*names, *fixed], {step_size} if is_bare else by_family, by_problem if varies else set())
     return Handed(problem_of if varies else problem, family_of)
 
 
-def _takes_a_number(family):
-    """Whether a family makes its transformation of a step size alone, as optax's own do."""
+def _takes(problem, family, names, fixed, handed_over):
+    """Whether one step can be made, by shapes alone, with what a family and a problem are handed over."""
 
-    def attempt(step_size):
-        made = as_transformation(family(step_size))
-        return optax.GradientTransformation(*made).init({"w": jnp.zeros(2)}) if made is not None else None
+    def attempt(values, key):
+        to_family, to_problem = handed_over({**values, **fixed})
+        here = resolve_problem(problem, to_problem)
+        step = train_step(here, lambda _: family(to_family))
+        return step.update(step.init(values, key))
 
-    # Whatever is raised, it is the dict that is wanted, or told of where it is handed over in earnest.
+    # Whatever is raised, it is told of where a sweep makes its first step in earnest.
     with contextlib.suppress(Exception):
-        return jax.eval_shape(attempt, 0.1) is not None
+        jax.eval_shape(attempt, dict.fromkeys(names, 0.1), jax.random.key(0))
+        return True
     return False
-
-
-def _asked_for(function, names, fixed):
-    """What a function looks up in what it gets; None where it takes the dict as a whole."""
-    seen = Watched()
-
-    def attempt(values):
-        seen.update(values)
-        seen.update(fixed)
-        seen.begin(next(iter(values.values()), 0.1))
-        function(seen)
-
-    # A dict of another type is no pytree, so that a function may fail on it alone.
-    with contextlib.suppress(Exception):
-        jax.eval_shape(attempt, dict.fromkeys(names, 0.1))
-        return None if seen.is_whole else seen
-    return None
 
 
 def _check_asked_for(names, by_family, by_problem):
     """Refuse a name that nobody looks up, and a look-up that finds nothing, as far as that is known of both."""
-    if by_family is None or by_problem is None:
+    if any(isinstance(one, Watched) and one.is_whole for one in (by_family, by_problem)):
         return
     is_bare, varies = isinstance(by_family, set), not isinstance(by_problem, set)
     of_family, of_problem = (one if isinstance(one, set) else one.looked_up for one in (by_family, by_problem))
@@ -124,16 +116,23 @@ class Watched(dict):
         self.looked_up: set[str] = set()
         self.needed: set[str] = set()
         self.is_whole = False
-        self.stand_in: Any = None
 
-    def begin(self, stand_in: Any) -> None:
-        """Forget what happened so far; what is missing is as if it were this."""
-        self.looked_up, self.needed, self.is_whole, self.stand_in = set(), set(), False, stand_in
+    def begin(self, whole: dict[str, Any]) -> Watched:
+        """Hold these numbers, and forget what happened so far."""
+        super().update(whole)
+        self.looked_up, self.needed, self.is_whole = set(), set(), False
+        return self
+
+    @property
+    def was_read(self) -> bool:
+        """Whether anybody asked for anything."""
+        return self.is_whole or bool(self.looked_up)
 
     def __getitem__(self, name):
         self.looked_up.add(name)
         self.needed.add(name)
-        return super().get(name, self.stand_in)
+        # What is missing is as if it were something, so that all that is asked for is seen.
+        return super().get(name, next(iter(super().values())))
 
     def get(self, name: Any, default: Any = None) -> Any:
         """Look one up, if it is there."""

@@ -14,7 +14,7 @@ from gdx.checks import check_number, own_rules
 from gdx.maps.axes import OFFSETS, Axis, Line, cells_of, check_axis, check_resolution, windowed
 from gdx.maps.evaluating import Cells
 from gdx.maps.found import PhaseMap, nothing_known
-from gdx.maps.programs import Programs
+from gdx.maps.programs import Programs, check_at
 from gdx.maps.refining import Refined, level_of, on_lattice, refine, spacing_at
 from gdx.maps.reusing import take_over
 from gdx.problems.base import Problem
@@ -148,7 +148,7 @@ def phase_map(
         check_criterion(criterion)
     check_number("max_wrong", max_wrong, 0, 1, "pass the share of the map that may be wrong, as 1e-3")
     keys, size = check_keys(keys), check_resolution(resolution)
-    fixed = _checked_at(at, x, y)
+    fixed = check_at(at, (x.name, y.name))
     programs = Programs(problem, family, (x, y), fixed, num_steps, tolerance, run, options)
     judged_at = None if tolerance is None else check_number("tolerance", tolerance, 0, math.inf, "leave it out")
     formers, found = _checked_former(former), []
@@ -167,16 +167,6 @@ def phase_map(
             break
     several: Any = tuple(found)
     return several if np.ndim(window or ()) == 3 else found[0]
-
-
-def _checked_at(at, x, y):
-    fixed = dict(at or {})
-    for name, value in fixed.items():
-        if name in (x.name, y.name):
-            raise ValueError(f"at: {name!r} is an axis; leave it out")
-        if not isinstance(value, (bool, int, float, np.generic)) or not math.isfinite(value):
-            raise ValueError(f"at: {name} is {value!r}, no finite number; pass one, or bind it with functools.partial")
-    return fixed
 
 
 def _check_first(programs, cells, keys):

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Mapping
 from typing import Any
+
+import numpy as np
 
 from gdx.edges.inputs import check_run, needed
 from gdx.maps.arriving import ARRIVAL, arrival
@@ -83,3 +86,31 @@ def _refuse_beside_run(options, axes):
     for axis in axes:
         if axis.static:
             raise ValueError(f"run: the axis {axis.name} is static, a program a value; leave run out")
+
+
+def check_at(at: Mapping[str, Any] | None, axes: tuple[str, ...]) -> dict[str, Any]:
+    """Refuse what cannot be fixed beside the axes.
+
+    Parameters
+    ----------
+    at
+        Name to number, or None.
+    axes
+        Names that vary.
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If one varies, or is no finite number.
+    """
+    fixed = dict(at or {})
+    for name, value in fixed.items():
+        if name in axes:
+            raise ValueError(f"at: {name!r} is an axis; leave it out")
+        if not isinstance(value, (bool, int, float, np.generic)) or not math.isfinite(value):
+            raise ValueError(f"at: {name} is {value!r}, no finite number; pass one, or bind it with functools.partial")
+    return fixed
