@@ -3,46 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
 
 from gdx.maps.axes import Line
+from gdx.maps.judging import Judged, answer_of, check_alike, joined, judge, unordered, verdict_of, verdicts_of
 from gdx.progress import Progress
 from gdx.sweeps import Interrupted, Runs, Stop, Sweep
-from gdx.sweeps.runs import STEP_SIZES
 from gdx.trees import rows
-from gdx.verdicts import Answer, answers, choose_criterion, training_verdicts, verdicts
+from gdx.verdicts import Answer, answers, choose_criterion
 
 if TYPE_CHECKING:
     import chex
 
-KEPT = (
-    "stopped",
-    "steps",
-    "first_loss",
-    "best_loss",
-    "last_loss",
-    "tail_loss",
-    "first_gradient_norm",
-    "tail_gradient_norm_max",
-    "gradient_rate",
-    "first_bad_step",
-    "period",
-)
-"""Facts that are kept of every run, where its answer depends on no other: a quarter of what a sweep says."""
 CHUNK = 1 << 16
 """Runs of one call, of which all facts are held at once."""
-
-
-class Judged(NamedTuple):
-    """What is kept of runs, leaves [C, R]."""
-
-    answers: Any
-    verdicts: Any
-    facts: dict[str, Any]
-    observed: dict[str, Any]
 
 
 class Cells:
@@ -69,10 +46,11 @@ class Cells:
         criterion: Any,
         tolerance: float | None,
         progress: Progress,
+        follow: str = "answers",
     ):
         self.sweep_of, self.lines, self.varied, self.keys = sweep_of, lines, varied, keys
         self.criterion, self.tolerance, self.progress = criterion, tolerance, progress
-        self.reason, self.num_runs = "", 0
+        self.reason, self.num_runs, self.follow = "", 0, follow
         self.interrupted: KeyboardInterrupt | None = None
         self.order: list[np.ndarray] = []
         self.whole: list[Runs] = []
@@ -111,18 +89,28 @@ class Cells:
                 found[mine[finished]] = 0  # Labelled at the end, since a criterion may compare.
                 done += len(mine) * len(self.keys)
                 if self.interrupted is not None:
-                    return self._labels_of(cells, found)
-        return self._labels_of(cells, found)
+                    return self._answer_of(cells, found)
+        return self._answer_of(cells, found)
 
-    def _labels_of(self, cells, found):
+    def _answer_of(self, cells, found):
         return np.where(found >= 0, self.revised().flat[cells], -1)
 
     def revised(self) -> np.ndarray:
-        """Labels of all cells so far, [Y, X], -1 elsewhere."""
+        """Labels of all cells so far, [Y, X], -1 elsewhere: `Answer` codes and, if followed, three times verdicts."""
         across, down = self.lines
         labels = np.full(across.num_cells * down.num_cells, -1)
-        labels[self.cells] = labels_of(self.run_answers())
+        labels[self.cells] = answer_of(self.run_answers())
+        if self.follow == "verdicts":
+            labels[self.cells] += len(Answer) * verdict_of(self.run_verdicts())
         return labels.reshape(down.num_cells, across.num_cells)
+
+    def run_verdicts(self) -> np.ndarray:
+        """Of all runs so far, in the order that they were made, [C, R]."""
+        if not self.order:
+            return np.zeros((0, len(self.keys)), np.int8)
+        if self.compares:
+            return verdicts_of(self.all_runs(), self.criterion, self.tolerance)
+        return np.concatenate([one.verdicts for one in self.judged])
 
     def run_answers(self) -> np.ndarray:
         """Of all runs so far, in the order that they were made, [C, R]."""
@@ -212,84 +200,10 @@ class Cells:
             self.take(cells, None, runs)
         else:
             self.take(cells, judge(runs, self.criterion, self.tolerance), None)
-        _check_alike([one.observed for one in (self.whole or self.judged)])
+        check_alike([one.observed for one in (self.whole or self.judged)])
 
     def _shown(self, done, total):
         progress = self.progress
         if not callable(progress):
             return False
         return lambda finished, _: progress(done + finished, total)
-
-
-def judge(runs: Runs, criterion: Any, tolerance: float | None) -> Judged:
-    """Hold runs against a criterion and keep what a map needs of them.
-
-    Parameters
-    ----------
-    runs
-        Facts, leaves [C, R].
-    criterion, tolerance
-        As in `gdx.answers`.
-
-    Returns
-    -------
-    Judged
-    """
-    runs = jax.tree.map(np.asarray, runs)
-    compared = unordered(runs, criterion)
-    codes = training_verdicts(compared) if criterion == "trains" else verdicts(runs, tolerance)
-    facts = {name: getattr(runs, name) for name in KEPT}
-    return Judged(np.asarray(answers(compared, criterion, tolerance)), np.asarray(codes), facts, runs.observed)
-
-
-def unordered(runs: Runs, criterion: Any) -> Runs:
-    """Hide step sizes from training verdicts, which take runs of one start for ordered by them alone.
-
-    Parameters
-    ----------
-    runs
-        Facts, leaves [C, R].
-    criterion
-        As in `gdx.answers`.
-
-    Returns
-    -------
-    Runs
-    """
-    if criterion != "trains" or not isinstance(runs.hyperparams, dict):
-        return runs
-    names = {name: f"its {name}" if name in STEP_SIZES else name for name in runs.hyperparams}
-    hidden = {names[name]: values for name, values in runs.hyperparams.items()}
-    return runs._replace(hyperparams=hidden | {"another": np.zeros(np.shape(runs.stopped))})
-
-
-def labels_of(codes: Any) -> np.ndarray:
-    """One answer of all runs of a cell.
-
-    Parameters
-    ----------
-    codes
-        `Answer` codes, [C, R].
-
-    Returns
-    -------
-    array
-        [C]: MET where all succeed, FAILED where none does and some run fails, else UNDECIDED.
-    """
-    meets, fails = np.asarray(codes) == Answer.MET, np.asarray(codes) == Answer.FAILED
-    none = ~meets.any(axis=1) & fails.any(axis=1)
-    return np.where(meets.all(axis=1), Answer.MET, np.where(none, Answer.FAILED, Answer.UNDECIDED)).astype(int)
-
-
-def joined(parts: Any) -> Any:
-    """Put pytrees of one structure behind each other, along the leading axis of their leaves."""
-    return parts[0] if len(parts) == 1 else jax.tree.map(lambda *leaves: np.concatenate(leaves), *parts)
-
-
-def _check_alike(observed):
-    """Refuse summaries whose shapes depend on a static hyperparameter."""
-    first, last = (jax.tree.map(lambda leaf: np.shape(leaf)[2:], observed[at]) for at in (0, -1))
-    if first != last:
-        raise ValueError(
-            "observers: their summaries change shape along a static axis; summarise to numbers, or map each value alone"
-        )

@@ -48,6 +48,10 @@ class PhaseMap(NamedTuple):
     share: Float[np.ndarray, "Y X"]
     """Share of the keys that succeed; in a cell that was filled in, that of the nearest with its answer; NaN where
     nothing is known."""
+    verdict: Int8[np.ndarray, "Y X"]
+    """`Verdict` codes, `TrainingVerdict` codes where the criterion is "trains": the commonest of the cell's runs. In a
+    cell that was filled in it is audited where `follow="verdicts"`, and else that of the nearest cell with its answer;
+    -1 where nothing is known."""
     computed: Bool[np.ndarray, "Y X"]
     """Which cells were run, the others were filled in from their neighbours."""
     audit: Audit
@@ -69,7 +73,9 @@ class PhaseMap(NamedTuple):
     run_answers: Int8[np.ndarray, "C R"]
     """`Answer` codes of their runs."""
     verdicts: Int8[np.ndarray, "C R"]
-    """`Verdict` codes of their runs, `TrainingVerdict` codes where the criterion is "trains"."""
+    """Codes of their runs, as in `verdict`."""
+    follow: str
+    """What boundaries are of, "answers" or "verdicts"."""
     facts: dict[str, np.ndarray]
     """Facts of their runs by name, [C, R], as in `gdx.Runs`."""
     observed: dict[str, Any]
@@ -105,13 +111,13 @@ class PhaseMap(NamedTuple):
 
     @property
     def verdict_names(self) -> type[Verdict] | type[TrainingVerdict]:
-        """What the codes of `verdicts` mean."""
+        """What the codes of `verdict` mean."""
         return TrainingVerdict if self.criterion == "trains" else Verdict
 
     @property
     def colours(self) -> tuple[str, ...]:
         """Everything that `of` knows."""
-        return (*TOLD, *self.facts, *_parts(self.observed))
+        return tuple(dict.fromkeys((*TOLD, *self.facts, *_parts(self.observed))))
 
     def of(self, what: str) -> Float[np.ndarray, "Y X"]:
         """Lay what is known of the runs out as a map.
@@ -142,7 +148,7 @@ class PhaseMap(NamedTuple):
 
     def _of_cells(self, what):
         if what == "verdict":
-            return _commonest(self.verdicts)
+            return self.verdict.flat[self.cells]
         if what in ("steps", "intensity"):
             return _mean(_steps(self) if what == "steps" else _intensity(self))
         if what in self.facts:
@@ -202,12 +208,6 @@ def _mean(values):
     known = np.isfinite(values)
     total = np.sum(np.where(known, values, 0.0), axis=1)
     return np.where(known.any(axis=1), total / np.maximum(np.sum(known, axis=1), 1), np.nan)
-
-
-def _commonest(codes):
-    """Of each row, the smaller code where two are equally common."""
-    counts = np.stack([np.sum(codes == code, axis=1) for code in range(int(codes.max(initial=0)) + 1)])
-    return np.argmax(counts, axis=0).astype(float)
 
 
 def _parts(observed):

@@ -13,6 +13,7 @@ import numpy as np
 from gdx.checks import check_number, own_rules
 from gdx.maps.axes import OFFSETS, Axis, Line, cells_of, check_axis, check_resolution, windowed
 from gdx.maps.evaluating import Cells
+from gdx.maps.filling import filled_in
 from gdx.maps.found import PhaseMap, nothing_known
 from gdx.maps.programs import Programs, check_at
 from gdx.maps.refining import Refined, level_of, on_lattice, refine, spacing_at
@@ -23,11 +24,12 @@ from gdx.stepping import Family
 from gdx.sweeps import Runs, Sweep
 from gdx.sweeps.inputs import check_keys
 from gdx.trees import rows
-from gdx.verdicts import Answer, check_criterion, criterion_name
+from gdx.verdicts import check_criterion, criterion_name
 
 if TYPE_CHECKING:
     import chex
 
+FOLLOWED = ("answers", "verdicts")
 Window = tuple[tuple[float, float], tuple[float, float]]
 
 
@@ -49,6 +51,7 @@ def phase_map(
     dense: bool = False,
     window: Window | Sequence[Window] | None = None,
     former: PhaseMap | Sequence[PhaseMap] = (),
+    follow: str = "answers",
     seed: int = 0,
     run: Sweep | None = None,
     progress: Progress = None,
@@ -91,6 +94,9 @@ def phase_map(
     former
         Maps of the same runs, whose cells are taken over where they coincide. Those of a zoom do where its cells go a
         whole number of times into theirs; `PhaseMap.reused` says how many, 0 where none do.
+    follow
+        What boundaries are computed and audited: those of "answers", or of "verdicts" as well, so that regions of
+        cycles and of divergence, say, have sharp borders too.
     seed
         Of the audit's draws.
     run
@@ -147,6 +153,8 @@ def phase_map(
     if criterion is not None:
         check_criterion(criterion)
     check_number("max_wrong", max_wrong, 0, 1, "pass the share of the map that may be wrong, as 1e-3")
+    if follow not in FOLLOWED:
+        raise ValueError(f"follow: {follow!r} is unknown; pass {' or '.join(FOLLOWED)}")
     keys, size = check_keys(keys), check_resolution(resolution)
     fixed = check_at(at, (x.name, y.name))
     programs = Programs(problem, family, (x, y), fixed, num_steps, tolerance, run, options)
@@ -154,7 +162,7 @@ def phase_map(
     formers, found = _checked_former(former), []
     for axes in _windows(x, y, window):
         lines = _lines(axes, size, formers)
-        cells = Cells(programs, lines, programs.varied, keys, criterion, judged_at, progress)
+        cells = Cells(programs, lines, programs.varied, keys, criterion, judged_at, progress, follow)
         _check_first(programs, cells, keys)
         before = programs.compile_seconds
         mapped, reused = _mapped(cells, formers, _same(programs, cells, fixed), max_wrong, dense, seed)
@@ -241,12 +249,15 @@ def _described(cells, mapped, same, reused, seconds) -> PhaseMap:
         raise cells.interrupted
     order = np.argsort(cells.cells, kind="stable")
     kept = rows(cells.summary(), order)
+    codes, share, verdict = filled_in(mapped.labels, mapped.computed, cells.cells[order], kept, cells.follow)
     told = {name: value for name, value in same.items() if name != "names"}
     return PhaseMap(
         across=cells.lines[0],
         down=cells.lines[1],
-        answers=np.where(mapped.labels < 0, Answer.UNDECIDED, mapped.labels).astype(np.int8),
-        share=_shares(mapped, cells.cells[order], kept.answers),
+        answers=codes,
+        share=share,
+        verdict=verdict,
+        follow=cells.follow,
         computed=mapped.computed,
         audit=mapped.audit,
         criterion=criterion_name(cells.criterion),
@@ -264,18 +275,3 @@ def _described(cells, mapped, same, reused, seconds) -> PhaseMap:
         runs=rows(cells.all_runs(), order) if cells.compares else None,
         **told,
     )
-
-
-def _shares(mapped, cells, answers):
-    """Share of the keys that succeed; where it was filled in, that of the nearest cell with this answer."""
-    from scipy.ndimage import distance_transform_edt
-
-    share = np.full(mapped.labels.shape, np.nan)
-    share[mapped.labels == Answer.MET], share[mapped.labels == Answer.FAILED] = 1.0, 0.0
-    share.flat[cells] = np.mean(answers == Answer.MET, axis=1)
-    split = mapped.labels == Answer.UNDECIDED
-    known = split & mapped.computed
-    if known.any() and np.any(split & ~known):
-        nearest: Any = distance_transform_edt(~known, return_distances=False, return_indices=True)
-        share = np.where(split, share[tuple(nearest)], share)
-    return share

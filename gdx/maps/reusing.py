@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from gdx.maps.axes import coinciding
-from gdx.maps.evaluating import Judged
 from gdx.maps.found import PhaseMap
+from gdx.maps.judging import Judged
 from gdx.trees import rows
 from gdx.verdicts import criterion_name
 

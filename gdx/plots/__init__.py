@@ -6,6 +6,7 @@ from gdx.plots.bifurcation import bifurcation
 from gdx.plots.boundary import boundary
 from gdx.plots.cosine import cosine_fractal
 from gdx.plots.paths import headline, trajectories
+from gdx.plots.phase_map import phase_map
 from gdx.plots.stability import stability
 from gdx.plots.transfer import transfer
 from gdx.plots.transition import transition
@@ -22,3 +23,4 @@ __all__ = [
     "transfer",
     "transition",
 ]
+__all__ = ["animate", "atlas", "headline", "phase_map", "stability", "trajectories", "transfer", "transition"]
