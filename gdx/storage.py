@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from gdx.maps import PhaseMap
 from gdx.sweeps import Runs, Stop
-from gdx.verdicts import TrainingVerdict, Verdict, training_verdicts, verdicts
+from gdx.verdicts import Answer, TrainingVerdict, Verdict, training_verdicts, verdicts
 
 if TYPE_CHECKING:
     import xarray
 
-__all__ = ["load", "save", "to_dataset"]
+__all__ = ["load", "map_to_dataset", "save", "to_dataset"]
 
 
 def to_dataset(runs: Runs, settings: Mapping[str, Any] | None = None) -> xarray.Dataset:
@@ -56,18 +57,60 @@ def to_dataset(runs: Runs, settings: Mapping[str, Any] | None = None) -> xarray.
     axis = _axis(runs)
     variables: dict[str, Any] = {name: ((axis, "repeat"), _storable(values)) for name, values in facts.items()}
     for prefix, tree in parts.items():
-        for path, values in jax.tree.leaves_with_path(tree):
-            name = prefix + ".".join(_escaped(part) for part in path)
-            extra = tuple(f"{name}_dim{axis}" for axis in range(np.ndim(values) - 2))
-            variables[name] = ((axis, "repeat", *extra), _storable(values))
+        variables |= _labelled(prefix, tree, (axis, "repeat"))
     dataset = xarray.Dataset(
         variables,
         coords={axis: _positions(runs, axis), "repeat": np.arange(np.shape(runs.stopped)[1])},
         attrs={name: _as_attribute(value) for name, value in (settings or {}).items()},
     )
     for name, codes in {"stopped": Stop, "verdict": Verdict, "training_verdict": TrainingVerdict}.items():
-        dataset[name].attrs["flag_values"] = np.asarray([code.value for code in codes], np.int8)
-        dataset[name].attrs["flag_meanings"] = " ".join(code.name.lower() for code in codes)
+        _give_meanings(dataset[name], codes)
+    return dataset
+
+
+def map_to_dataset(found: PhaseMap, settings: Mapping[str, Any] | None = None) -> xarray.Dataset:
+    """Label a map over two hyperparameters, and the facts of the runs that it was made of.
+
+    Parameters
+    ----------
+    found
+        From `gdx.phase_map`.
+    settings
+        Anything worth keeping beside it; values become attributes.
+
+    Returns
+    -------
+    xarray.Dataset
+        Dims `y` and `x`, by the names of the hyperparameters, for `answer`, `share`, `verdict` and `computed`; dims
+        `cell` and `repeat` for facts of the runs, `run_answer`, `run_verdict` and what observers saw, named as in
+        `to_dataset`. `cell` counts along rows, `y * X + x`.
+
+    Examples
+    --------
+    Continues the example of `gdx.phase_map`.
+
+    >>> labelled = gdx.storage.map_to_dataset(found, {"problem": "quadratic"})
+    >>> labelled.answer.dims, labelled.answer.shape
+    (('step_size', 'momentum'), (64, 64))
+    """
+    import xarray
+
+    across, down = found.names
+    cells, runs = (down, across), ("cell", "repeat")
+    whole = {"answer": found.answers, "share": found.share, "verdict": found.verdict, "computed": found.computed}
+    variables: dict[str, Any] = {name: (cells, values) for name, values in whole.items()}
+    parts = {**found.facts, "run_answer": found.run_answers, "run_verdict": found.verdicts}
+    variables |= {name: (runs, _storable(values)) for name, values in parts.items()}
+    variables |= _labelled("observed_", found.observed, runs)
+    dataset = xarray.Dataset(
+        variables,
+        coords={across: found.x, down: found.y, "cell": found.cells, "repeat": np.arange(found.run_answers.shape[1])},
+        attrs={name: _as_attribute(value) for name, value in (settings or {}).items()},
+    )
+    kinds = {"answer": Answer, "run_answer": Answer, "stopped": Stop}
+    kinds |= {"verdict": found.verdict_names, "run_verdict": found.verdict_names}
+    for name, codes in kinds.items():
+        _give_meanings(dataset[name], codes)
     return dataset
 
 
@@ -135,6 +178,21 @@ def load(path: str | pathlib.Path) -> xarray.Dataset:
     import xarray
 
     return xarray.load_dataset(path, engine="h5netcdf")
+
+
+def _labelled(prefix, tree, dims):
+    """Variables of a pytree's leaves, whose leading axes have these dims."""
+    variables = {}
+    for path, values in jax.tree.leaves_with_path(tree):
+        name = prefix + ".".join(_escaped(part) for part in path)
+        extra = tuple(f"{name}_dim{axis}" for axis in range(np.ndim(values) - len(dims)))
+        variables[name] = ((*dims, *extra), _storable(values))
+    return variables
+
+
+def _give_meanings(variable, codes):
+    variable.attrs["flag_values"] = np.asarray([code.value for code in codes], np.int8)
+    variable.attrs["flag_meanings"] = " ".join(code.name.lower() for code in codes)
 
 
 def _axis(runs):

@@ -44,6 +44,11 @@ COMMANDS = {
         ["quartic", "--of", "nonsense"],
         "nonsense",
     ),
+    "map": (
+        ["quartic", "--x", "step_size:0.1:3", "--y", "start_x:-2:2", "--resolution", "8", "--num-steps", "20"],
+        ["nonsense", "--x", "step_size:0.1:3", "--y", "momentum:0:0.9"],
+        "nonsense",
+    ),
     "stability": (
         ["quartic", "--optimizer", "sgd", "--repeats", "1", "--num-steps", "20", "--budget", "30"],
         ["nonsense"],
@@ -61,8 +66,8 @@ COMMANDS = {
     ),
     "verify": (["--only", CHEAP], ["--only", "nonsense"], "nonsense"),
 }
-SLOW = ("atlas", "bifurcation", "edge", "stability", "transfer", "transition")
-FILES = ("atlas", "bifurcation", "stability", "transfer", "transition", "trajectory")
+SLOW = ("atlas", "bifurcation", "edge", "map", "stability", "transfer", "transition")
+FILES = ("atlas", "bifurcation", "map", "stability", "transfer", "transition", "trajectory")
 
 
 @pytest.fixture(autouse=True)
@@ -94,9 +99,7 @@ registered = pytest.mark.parametrize("name", sorted(typer.main.get_command(app).
 slow_ones = pytest.mark.parametrize(
     "name",
     [
-        pytest.param(
-            name, marks=[pytest.mark.slow] * (name in ("atlas", "edge", "stability", "transfer", "transition"))
-        )
+        pytest.param(name, marks=[pytest.mark.slow] * (name in SLOW))
         for name in sorted(typer.main.get_command(app).commands)
     ],
 )

@@ -17,6 +17,7 @@ from gdx.cli.bifurcation import bifurcation
 from gdx.cli.console import say, speak_plainly
 from gdx.cli.edge import edge
 from gdx.cli.listing import list_names
+from gdx.cli.phase_map import draw_map
 from gdx.cli.stability import stability
 from gdx.cli.trajectory import trajectory
 from gdx.cli.transfer import transfer
@@ -34,6 +35,7 @@ app.command()(transition)
 app.command()(trajectory)
 app.command()(edge)
 app.command()(bifurcation)
+app.command("map")(draw_map)
 app.command()(stability)
 app.command()(transfer)
 app.command()(atlas)

@@ -18,9 +18,9 @@ __all__ = [
     "boundary",
     "cosine_fractal",
     "headline",
+    "phase_map",
     "stability",
     "trajectories",
     "transfer",
     "transition",
 ]
-__all__ = ["animate", "atlas", "headline", "phase_map", "stability", "trajectories", "transfer", "transition"]

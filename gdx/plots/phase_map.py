@@ -24,6 +24,8 @@ FADED = 0.55
 """How far the colour of a filled-in cell goes towards white where the computed ones are marked."""
 TITLE_WIDTH, LEGEND_WIDTH = 70, 34
 NUMBERS = {"steps": "steps to convergence or blow-up", "share": "share of the starts that succeed"}
+WIDTHS = (32.0, 16.0, 8.0, 4.0, 2.0, 1.0)
+"""Of the means that shade cells which were filled in, in cells."""
 ENDS = 0.005
 """Share of the values beyond each end of the colours."""
 
@@ -46,7 +48,7 @@ def phase_map(
         "intensity": a hue a verdict, the darker the sooner runs converged or blew up, by rank, so that all shades are
         equally common. "verdict" or "answer" alone. "share" of the keys that succeed. "steps" to convergence or
         blow-up. Or the name of a fact or an observer, as `PhaseMap.of` knows them. Where a cell was filled in, it has
-        the shade of what lies between the cells of its kind around it that were run.
+        a mean of the shades of those of its kind around it that were run.
     mark_computed
         Whether to draw the cells that were filled in paler than those that were run.
     title
@@ -176,25 +178,23 @@ def _ranks(found, kinds):
 
 
 def _filled(values, kinds, computed):
-    """Values of the cells that were run, and between them those of the straight lines among cells of one kind."""
-    nearest = nearest_alike(np.where(np.isfinite(values) | ~computed, kinds, -2), computed & np.isfinite(values))
-    filled = values[nearest]
+    """Values of the cells that were run, and elsewhere means of those of a cell's kind, from as near as there are."""
+    from scipy.ndimage import gaussian_filter
+
+    known = computed & np.isfinite(values)
+    filled = values[nearest_alike(np.where(known | ~computed, kinds, -2), known)]
     for kind in np.unique(kinds[kinds >= 0]):
-        known, wanted = (kinds == kind) & np.isfinite(values), (kinds == kind) & ~computed
-        if known.sum() > 3 and wanted.any():
-            between = _interpolated(np.argwhere(known), values[known], np.argwhere(wanted))
-            filled[wanted] = np.where(np.isfinite(between), between, filled[wanted])
+        own, wanted = (kinds == kind) & known, (kinds == kind) & ~computed
+        if not (own.any() and wanted.any()):
+            continue
+        mean = filled
+        for width in WIDTHS:
+            # A tenth of what one cell weighs at its own place: wider means count where nothing nearer does.
+            weight, least = gaussian_filter(own.astype(float), width), 0.1 / (2 * np.pi * width**2)
+            total = gaussian_filter(np.where(own, values, 0.0), width)
+            mean = (total + least * mean) / (weight + least)
+        filled = np.where(wanted, mean, filled)
     return filled
-
-
-def _interpolated(places, values, wanted):
-    from scipy.interpolate import LinearNDInterpolator
-    from scipy.spatial import QhullError
-
-    try:
-        return LinearNDInterpolator(places, values)(wanted)
-    except QhullError:  # All on one line.
-        return np.full(len(wanted), np.nan)
 
 
 def _shade_means(found, kind, own):

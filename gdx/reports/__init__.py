@@ -4,6 +4,7 @@ from gdx.reports.atlas import atlas_csv, atlas_json, atlas_markdown, atlas_table
 from gdx.reports.bifurcation import bifurcation_json, bifurcation_tables
 from gdx.reports.catalogue import catalogue_table, hyperparameters
 from gdx.reports.comparison import comparison_json
+from gdx.reports.phase_map import map_attributes, map_json, map_lines
 from gdx.reports.stability import stability_html, stability_json, stability_tables
 from gdx.reports.step_table import step_table_json, step_table_tables
 from gdx.reports.transfer import transfer_json, transfer_tables
@@ -22,6 +23,9 @@ __all__ = [
     "comparison_json",
     "edge_attributes",
     "hyperparameters",
+    "map_attributes",
+    "map_json",
+    "map_lines",
     "stability_html",
     "stability_json",
     "stability_tables",
