@@ -4,8 +4,8 @@ A family is any callable `step_size -> optax transformation`. `gdx.sweep` runs o
 starts at once, `gdx.critical_step_size` finds where the runs' verdict changes, `gdx.curvature_threshold` says what
 theory expects. `gdx.stability` puts all of it to work on a training job, `gdx.autopsy` on one that blew up,
 `gdx.edge_margin` inside a running one. What each package holds is told by its own docstring, as in
-`help(gdx.problems)`; beside those that are names here there are `gdx.edges`, `gdx.sweeps`, `gdx.stepping`,
-`gdx.verdicts` and `gdx.reports`.
+`help(gdx.problems)`; beside those that are names here there are `gdx.edges`, `gdx.maps`, `gdx.sweeps`,
+`gdx.stepping`, `gdx.verdicts` and `gdx.reports`.
 
 Examples
 --------
@@ -60,6 +60,8 @@ What can be trusted, and what not. Where a test or a benchmark holds a statement
 - Optimizers that divide by running second moments have no prediction before training, since their threshold belongs
   to the Hessian as their preconditioner bends it; `gdx edge` and `gdx.edge_margin` read that once there is one.
 - `gdx transition` tells where runs came to rest: at which losses, and whether curvature is positive there.
+- A map's bound on what was filled in wrongly covers the truth on random maps, islands that its coarse grid misses and
+  fractals among them (tests/test_refining.py). It is about answers on the map's own grid at its horizon.
 - What takes longer than two seconds shows a bar on a terminal; `progress=False` turns it off, a function of your own
   takes its place.
 """

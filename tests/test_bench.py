@@ -27,6 +27,7 @@ LONG = (
     "loops",
     "exponents",
     "flips",
+    "map_accuracy",
     "networks",
 )
 

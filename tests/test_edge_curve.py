@@ -141,6 +141,7 @@ def test_what_is_no_curve_is_refused_in_a_sentence(change, message):
         gdx.edge_curve(BOWL, heavy_ball, **{**MOMENTUM, "num_steps": 10, **change})
 
 
+@pytest.mark.slow
 def test_a_curve_begins_each_search_at_its_neighbours_edge():
     curve = gdx.edge_curve(
         BOWL, heavy_ball, along=gdx.Axis("momentum", 0.0, 0.6), keys=KEY, num_steps=300, num_points=4, rtol=1e-2,

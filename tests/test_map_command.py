@@ -85,6 +85,7 @@ def test_an_axis_belongs_to_the_optimizer_the_problem_or_the_start():
     np.testing.assert_allclose(second, -0.15)
 
 
+@pytest.mark.slow
 def test_whole_numbers_are_written_as_a_list():
     wanted = asked("digits-mlp")
     with pytest.raises(ValueError, match="batch_size is a whole number; write it as batch_size=8,16,32"):

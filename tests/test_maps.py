@@ -185,6 +185,7 @@ def test_a_sweep_that_is_handed_over_has_said_the_rest(ball):
             gdx.phase_map(run=ball, resolution=4, **{**BALL, **change})
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("hears_ctrl_c")
 def test_ctrl_c_keeps_what_was_run(ball):
     def progress(finished, total):

@@ -98,6 +98,11 @@ def refine(
     -------
     Refined
 
+    Raises
+    ------
+    ValueError
+        If an axis has fewer than two cells, `max_wrong` is no share, or `evaluate` does not give a label a cell.
+
     Notes
     -----
     An audit proves something of how the cells were filled in that it was drawn from. What is refined after the last one
@@ -115,6 +120,10 @@ def refine(
     >>> int(np.sum(refined.labels.ravel() != inside(np.arange(256**2))))
     0
     """
+    if len(shape) != 2 or min(shape) < 2:
+        raise ValueError(f"shape: {shape!r} is no map; pass (Y, X), at least 2 cells each")
+    if not 0 < max_wrong < 1:
+        raise ValueError(f"max_wrong: {max_wrong!r} is no number in (0, 1); pass the share that may be wrong, as 1e-3")
     canvas = Canvas(shape, evaluate, known, revised)
     try:
         if dense:
@@ -198,6 +207,10 @@ class Canvas:
         if cells.size == 0:
             return False
         found = np.asarray(self.evaluate(cells))
+        if found.shape != cells.shape or found.dtype.kind not in "iub":
+            raise ValueError(
+                f"evaluate: it gives {found.dtype}{list(found.shape)} for {cells.size} cells; give a whole number each"
+            )
         done = cells[found >= 0]
         self.labels.flat[done] = found[found >= 0]
         self.computed.flat[done] = True
