@@ -105,6 +105,11 @@ class PhaseMap(NamedTuple):
         return self.down.positions
 
     @property
+    def known(self) -> Bool[np.ndarray, "Y X"]:
+        """Which cells were run or filled in: all, but for a map that was interrupted."""
+        return self.verdict >= 0
+
+    @property
     def names(self) -> tuple[str, str]:
         """Hyperparameters along x and y."""
         return self.across.axis.name, self.down.axis.name
@@ -162,7 +167,7 @@ class PhaseMap(NamedTuple):
         """Say in a few lines what was mapped and how well."""
         across, down = self.names
         judged = f"{self.criterion} within {counted(self.horizon, 'step')}"
-        known = self.answers[self.computed | ~np.isnan(self.share)]
+        known = self.answers[self.known]
         parts = [f"{np.mean(known == code):.1%} {code.name.lower()}" for code in Answer] if known.size else ["none"]
         rows = [
             ("x", repr(self.across.axis)),

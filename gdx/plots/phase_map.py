@@ -136,8 +136,7 @@ def _certificate(found):
 def _by_kind(found, colour):
     """A hue an answer or a verdict, [Y, X, 3], shaded where asked for."""
     if colour == "answer":
-        known = found.computed | ~np.isnan(found.share)
-        kinds, palette = np.where(known, found.answers, -1), ANSWER_COLOURS
+        kinds, palette = np.where(found.known, found.answers, -1), ANSWER_COLOURS
     else:
         kinds = found.verdict
         palette = TRAINING_COLOURS if found.verdict_names is TrainingVerdict else COLOURS

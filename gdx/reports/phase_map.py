@@ -49,8 +49,9 @@ def map_json(found: PhaseMap, settings: Mapping[str, Any], files: list[str]) -> 
         "cells": found.answers.size,
         "computed": int(np.sum(found.computed)),
         "reused": found.reused,
-        "answers": {code.name.lower(): float(np.mean(found.answers == code)) for code in Answer},
-        "verdicts": {name: float(share) for name, share in _verdicts(found)},
+        "known": int(np.sum(found.known)),
+        "answers": {code.name.lower(): share for code, share in _shares(found.answers[found.known], Answer)},
+        "verdicts": {code.name.lower(): share for code, share in _verdicts(found) if share > 0},
         "follow": found.follow,
         "audit": found.audit._asdict() | {"confidence": 0.95},
         "num_runs": found.num_runs,
@@ -83,7 +84,7 @@ def map_lines(found: PhaseMap, settings: Mapping[str, Any]) -> list[str]:
     >>> lines[0]
     '[bold]quadratic under sgd: 1 start, 300 steps[/]'
     """
-    shares = ", ".join(f"{name} {share:.1%}" for name, share in _verdicts(found))
+    shares = ", ".join(f"{share:.1%} {_word(code)}" for code, share in _verdicts(found) if share > 0)
     rate = found.num_runs / max(found.seconds - found.compile_seconds, 1e-9)
     lines = [
         f"[bold]{title(settings)}[/]",
@@ -138,7 +139,13 @@ def _axis(axis: Axis) -> dict[str, Any]:
 
 
 def _verdicts(found):
-    for code in found.verdict_names:
-        share = np.mean(found.verdict == code)
-        if share > 0:
-            yield code.name.lower(), share
+    """Verdicts and their shares of the cells that are known."""
+    return _shares(found.verdict[found.known], found.verdict_names)
+
+
+def _shares(codes, names):
+    return [(name, float(np.mean(codes == name)) if codes.size else math.nan) for name in names]
+
+
+def _word(code):
+    return code.name.lower().replace("_", " ")
