@@ -106,6 +106,15 @@ def test_numbers_have_a_bar_that_names_them(found, colour):
     assert colours_of(axes, found).shape == (64, 96, 3)
 
 
+def test_answers_have_the_hues_where_verdicts_tell_nothing(found):
+    """As without facts of cycles and gradients."""
+    untold = np.where(found.verdict == gdx.Verdict.DIVERGED, found.verdict, gdx.Verdict.UNDECIDED).astype(np.int8)
+    axes = gdx.plots.phase_map(found._replace(verdict=untold))
+    met, failed, _ = legend(axes)
+    assert met.startswith("met: bounded")
+    assert failed.startswith("failed: not bounded: the darker the sooner it blew up")
+
+
 def test_what_was_not_measured_is_no_colour(found):
     with pytest.raises(ValueError, match="colour: 'lyapunov' is unknown; choose from verdict, intensity"):
         gdx.plots.phase_map(found, "lyapunov")

@@ -94,7 +94,8 @@ def test_what_is_taken_over_must_be_of_the_same_runs(ball):
     whole = gdx.phase_map(run=ball, resolution=4, dense=True, **BALL)
     for change, message in (
         ({"criterion": "stable"}, "former: its criterion is 'bounded', not 'stable'"),
-        ({"keys": jax.random.split(jax.random.key(7), 1)}, "former: its starts"),
+        ({"keys": jax.random.split(jax.random.key(7), 1)}, "former: it is of other starts"),
+        ({"x": BALL["y"], "y": BALL["x"]}, "former: it is of momentum and step_size"),
         ({"tolerance": 1e-3}, "former: its tolerance"),
         ({"former": ball}, "former: Sweep is no gdx.PhaseMap"),
     ):
@@ -153,6 +154,10 @@ REFUSED = {
     "resolutions": ({"resolution": (8, 8, 8)}, r"resolution: \(8, 8, 8\) is no number of cells"),
     "max_wrong": ({"max_wrong": 0.0}, r"max_wrong: 0.0 is no number in \(0, 1\)"),
     "criterion": ({"criterion": "convergd"}, "criterion: 'convergd' is unknown"),
+    "too deep": ({"window": ((0.3, 0.3 + 1.2e-16), (1, 2))}, "x: cells of .* are closer than float64 tells apart"),
+    "seed": ({"seed": -1}, "seed: -1 is no whole number of at least 0"),
+    "follow": ({"follow": "verdict"}, "follow: 'verdict' is unknown; pass answers or verdicts"),
+    "negative": ({"y": gdx.Axis("step_size", -1, 1)}, r"hyperparams\['step_size'\]: -0.* is outside \(0, inf\)"),
     "at axis": ({"at": {"momentum": 0.5}}, "at: 'momentum' is an axis; leave it out"),
     "at text": ({"at": {"nesterov": "yes"}}, "at: nesterov is 'yes', no finite number"),
     "at unknown": ({"at": {"dampening": 0.5}}, "axis: 'dampening' is asked for by nobody"),
@@ -172,6 +177,14 @@ def test_what_is_no_map_is_refused_in_a_sentence(change, message):
     with pytest.raises(ValueError, match=message) as refused:
         gdx.phase_map(**{**whole, **change})
     assert "\n" not in str(refused.value)
+
+
+def test_a_map_inside_of_a_trace_is_refused(ball):
+    def shares(key):
+        return gdx.phase_map(run=ball, resolution=4, **{**BALL, "keys": key[None]}).share
+
+    with pytest.raises(ValueError, match="the map stands inside of a trace"):
+        jax.jit(shares)(KEY[0])
 
 
 def test_a_sweep_that_is_handed_over_has_said_the_rest(ball):

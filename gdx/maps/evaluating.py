@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
 from gdx.maps.axes import Line
 from gdx.maps.judging import Judged, answer_of, check_alike, joined, judge, unordered, verdict_of, verdicts_of
@@ -184,6 +185,7 @@ class Cells:
         except KeyboardInterrupt as interrupted:
             self.interrupted = interrupted
             return np.zeros(0, int)
+        refuse_traced(runs)
         finished = np.flatnonzero(np.all(np.asarray(runs.stopped) != Stop.UNFINISHED, axis=1))
         if finished.size < len(cells):
             runs = rows(jax.tree.map(np.asarray, runs), finished)
@@ -207,3 +209,23 @@ class Cells:
         if not callable(progress):
             return False
         return lambda finished, _: progress(done + finished, total)
+
+
+def refuse_traced(tree: Any) -> None:
+    """Refuse what has no numbers to go by.
+
+    Parameters
+    ----------
+    tree
+        Keys or runs.
+
+    Raises
+    ------
+    ValueError
+        Inside of a trace.
+    """
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(tree)):
+        raise ValueError(
+            "problem, family, keys: the map stands inside of a trace (jit, vmap, grad) or runs what closes over one, "
+            "and has no numbers to go by; call it outside, or gdx.sweep inside"
+        )

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from gdx.checks import check_number, own_rules
+from gdx.checks import check_count, check_number, own_rules
 from gdx.maps.axes import OFFSETS, Axis, Line, cells_of, check_axis, check_resolution, windowed
-from gdx.maps.evaluating import Cells
+from gdx.maps.evaluating import Cells, refuse_traced
 from gdx.maps.filling import filled_in
 from gdx.maps.found import PhaseMap, nothing_known
 from gdx.maps.programs import Programs, check_at
@@ -155,7 +155,8 @@ def phase_map(
     check_number("max_wrong", max_wrong, 0, 1, "pass the share of the map that may be wrong, as 1e-3")
     if follow not in FOLLOWED:
         raise ValueError(f"follow: {follow!r} is unknown; pass {' or '.join(FOLLOWED)}")
-    keys, size = check_keys(keys), check_resolution(resolution)
+    keys, size, seed = check_keys(keys), check_resolution(resolution), check_count("seed", seed, "pass 0, say", 0)
+    refuse_traced(keys)
     fixed = check_at(at, (x.name, y.name))
     programs = Programs(problem, family, (x, y), fixed, num_steps, tolerance, run, options)
     judged_at = None if tolerance is None else check_number("tolerance", tolerance, 0, math.inf, "leave it out")
@@ -205,7 +206,20 @@ def _lines(axes, size, formers) -> tuple[Line, Line]:
         cells_of(axis, number, offset, [pair[at] for pair in known])
         for at, (axis, number, offset) in enumerate(zip(axes, size, OFFSETS, strict=True))
     )
+    for which, line in (("x", across), ("y", down)):
+        _check_distinct(which, line)
     return across, down
+
+
+def _check_distinct(which, line):
+    """Refuse cells that the precision in use cannot tell apart."""
+    dtype = jax.dtypes.canonicalize_dtype(float)
+    if not line.axis.static and np.any(np.diff(line.positions.astype(dtype)) <= 0):
+        wide = dtype == np.float64
+        remedy = "pass a wider window, or fewer cells" + (
+            "" if wide else ', or jax.config.update("jax_enable_x64", True)'
+        )
+        raise ValueError(f"{which}: cells of {line.axis} are closer than {dtype} tells apart; {remedy}")
 
 
 def _checked_former(former):

@@ -37,7 +37,7 @@ def take_over(cells: Cells, formers: Sequence[PhaseMap], like: dict[str, Any]) -
     Raises
     ------
     ValueError
-        If a former map is of other runs, by its horizon, tolerance, criterion or number of keys.
+        If a former map is of other axes, starts, horizon, tolerance, criterion or fixed hyperparameters.
     """
     taken = 0
     for former in formers:
@@ -70,12 +70,12 @@ def _places(cells, former):
 
 def _check_same(former, cells, like):
     own = like | {"criterion": criterion_name(cells.criterion)}
+    if former.starts != own.pop("starts"):
+        raise ValueError("former: it is of other starts; pass a map of the same keys, or none")
+    if former.names != own.pop("names"):
+        raise ValueError(f"former: it is of {' and '.join(former.names)}; pass a map of the same axes, or none")
     for name, value in own.items():
         if getattr(former, name) != value:
             raise ValueError(
                 f"former: its {name} is {getattr(former, name)!r}, not {value!r}; pass a map of the same runs, or none"
             )
-    if former.run_answers.shape[1] != len(cells.keys):
-        raise ValueError(
-            f"former: it has {former.run_answers.shape[1]} starts, not {len(cells.keys)}; pass a map of the same keys"
-        )

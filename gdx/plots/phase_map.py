@@ -26,6 +26,8 @@ TITLE_WIDTH, LEGEND_WIDTH = 70, 34
 NUMBERS = {"steps": "steps to convergence or blow-up", "share": "share of the starts that succeed"}
 WIDTHS = (32.0, 16.0, 8.0, 4.0, 2.0, 1.0)
 """Of the means that shade cells which were filled in, in cells."""
+MOSTLY = 0.5
+"""Share of undecided verdicts from which answers have the hues."""
 ENDS = 0.005
 """Share of the values beyond each end of the colours."""
 
@@ -129,13 +131,13 @@ def _certificate(found):
     what = "answers" if found.follow == "answers" else "answers and verdicts"
     return (
         f"{np.mean(found.computed):.1%} of the cells computed; of all {what} at most "
-        f"{100 * found.audit.bound:.2g} % wrong, at 95 %"
+        f"{100 * found.audit.bound:.2g}\N{NO-BREAK SPACE}% wrong, at 95\N{NO-BREAK SPACE}%"
     )
 
 
 def _by_kind(found, colour):
     """A hue an answer or a verdict, [Y, X, 3], shaded where asked for."""
-    if colour == "answer":
+    if colour == "answer" or (colour == "intensity" and not _tells(found)):
         kinds, palette = np.where(found.known, found.answers, -1), ANSWER_COLOURS
     else:
         kinds = found.verdict
@@ -146,11 +148,19 @@ def _by_kind(found, colour):
         own = kinds == kind
         if own.any():
             colours[own] = _shaded(_rgb(base), ranks[own])
-            name = kind.name.lower().replace("_", " ") + (_meaning(found, kind) if colour == "answer" else "")
+            name = kind.name.lower().replace("_", " ") + (_meaning(found, kind) if palette is ANSWER_COLOURS else "")
             entries.append((base, name + (_shade_means(found, kind, own) if colour == "intensity" else "")))
     if np.any(kinds < 0):
         entries.append((UNKNOWN_COLOUR, "unknown"))
     return colours, entries
+
+
+def _tells(found):
+    """Whether verdicts tell runs that stayed bounded apart, which they do not where the facts for it were left out."""
+    if found.verdict_names is TrainingVerdict:
+        return True
+    bounded = found.known & (found.verdict != Verdict.DIVERGED)
+    return not bounded.any() or bool(np.mean(found.verdict[bounded] == Verdict.UNDECIDED) < MOSTLY)
 
 
 def _meaning(found, answer):
@@ -201,7 +211,8 @@ def _shade_means(found, kind, own):
     steps = found.of("steps")[own]
     steps = steps[np.isfinite(steps)]
     if steps.size:
-        verb = "blew up" if kind in (Verdict.DIVERGED, TrainingVerdict.BLOWN_UP) else "converged"
+        # By name, since codes of different kinds are equal numbers.
+        verb = "blew up" if kind.name in ("DIVERGED", "BLOWN_UP", "FAILED") else "converged"
         return f": the darker the sooner it {verb}, {np.min(steps):.0f} .. {np.max(steps):.0f} steps"
     if not np.isfinite(found.of("intensity")[own]).any():
         return ""
