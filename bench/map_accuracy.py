@@ -8,9 +8,13 @@ which gives exactly what `gdx.phase_map` would, for as many audits as there are 
 Claim: at 512^2 under 6 % of the cells are run and under .05 % of the map is wrong, and the bound covers what is wrong.
 Bars 6 % and .05 %; both at a smooth boundary, a circle at 1024^2, are 5 % and .01 %.
 
-    python bench/map_accuracy.py                      # 512^2: hours on 2 cores; --keep writes the dense map as it goes
+    python bench/map_accuracy.py                      # 512^2: an hour on 2 cores; --keep keeps the dense map
     python bench/map_accuracy.py --resolution 128     # minutes
     python bench/map_accuracy.py --toy                # seconds, figures without meaning
+
+Typical printout: see bench/results/map-accuracy-cpu.txt, of 128^2 on 2 busy cores, a map so small that its audit is
+most of it. At 512^2 `gdx.phase_map` alone ran 4.93 % of the cells, of 3,227 that its audit drew none was wrong; the
+dense map beside it has not been run there yet.
 """
 
 from __future__ import annotations

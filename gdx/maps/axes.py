@@ -73,6 +73,7 @@ class Line(NamedTuple):
     """
 
     axis: Axis
+    """The hyperparameter."""
     positions: Float[np.ndarray, " X"]
     """Where cells are computed, ascending."""
     offset: float
