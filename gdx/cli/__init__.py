@@ -18,6 +18,7 @@ from gdx.cli.console import say, speak_plainly
 from gdx.cli.edge import edge
 from gdx.cli.listing import list_names
 from gdx.cli.phase_map import draw_map
+from gdx.cli.reproduce import reproduce
 from gdx.cli.stability import stability
 from gdx.cli.trajectory import trajectory
 from gdx.cli.transfer import transfer
@@ -40,6 +41,7 @@ app.command()(stability)
 app.command()(transfer)
 app.command()(atlas)
 app.command()(verify)
+app.command()(reproduce)
 
 
 INTERRUPTED = 130

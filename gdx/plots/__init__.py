@@ -7,6 +7,7 @@ from gdx.plots.boundary import boundary
 from gdx.plots.cosine import cosine_fractal
 from gdx.plots.paths import headline, trajectories
 from gdx.plots.phase_map import phase_map
+from gdx.plots.reproductions import catapult, critical_step, edge_of_stability
 from gdx.plots.stability import stability
 from gdx.plots.transfer import transfer
 from gdx.plots.transition import transition
@@ -19,6 +20,10 @@ __all__ = [
     "cosine_fractal",
     "headline",
     "phase_map",
+    "catapult",
+    "critical_step",
+    "edge_of_stability",
+    "headline",
     "stability",
     "trajectories",
     "transfer",

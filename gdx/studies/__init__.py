@@ -29,6 +29,7 @@ from gdx.studies.comparison import Comparison, Contestant, Path, compare
 from gdx.studies.cosine import CosineFractal, cosine_fractal
 from gdx.studies.minima import Minima, flattest_minimum, minimum_sharpness
 from gdx.studies.predictions import Prediction, Predictions, predict
+from gdx.studies.reproductions import catapult, critical_step, edge_of_stability
 from gdx.studies.resting import Look, Place, curvature_at_rest, places_of_rest
 from gdx.studies.scaling import ScalingGain, scaling_gain
 from gdx.studies.stability import Stability, stability
@@ -72,8 +73,12 @@ __all__ = [
     "bifurcation",
     "compare",
     "cosine_fractal",
+    "catapult",
+    "compare",
+    "critical_step",
     "curvature_at_rest",
     "default_step_sizes",
+    "edge_of_stability",
     "edges_by_batch_size",
     "flattest_minimum",
     "limit_of",

@@ -1,0 +1,27 @@
+"""Published pictures, measured again. One file a picture.
+
+Each is a study that returns a value with its `claims`: published figures beside measured ones, and whether they hold.
+`gdx reproduce NAME` runs it, draws it with the function of the same name in `gdx.plots` and ends with the claims. To
+add one: its file here, a function in `gdx/plots/reproductions/`, and a row in `gdx/cli/reproductions.py`.
+"""
+
+from gdx.studies.reproductions.base import Share, held
+from gdx.studies.reproductions.catapult import Catapult, CatapultNetwork, catapult
+from gdx.studies.reproductions.critical_step import Control, CriticalStep, DigitsPanel, LinearPanel, critical_step
+from gdx.studies.reproductions.edge_of_stability import EdgeOfStability, EdgePanel, edge_of_stability
+
+__all__ = [
+    "Catapult",
+    "CatapultNetwork",
+    "Control",
+    "CriticalStep",
+    "DigitsPanel",
+    "EdgeOfStability",
+    "EdgePanel",
+    "LinearPanel",
+    "Share",
+    "catapult",
+    "critical_step",
+    "edge_of_stability",
+    "held",
+]
