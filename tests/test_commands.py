@@ -64,10 +64,11 @@ COMMANDS = {
         ["--problems", "nonsense"],
         "nonsense",
     ),
+    "reproduce": (["catapult", "--quick", "--repeats", "2"], ["nonsense"], "nonsense"),
     "verify": (["--only", CHEAP], ["--only", "nonsense"], "nonsense"),
 }
-SLOW = ("atlas", "bifurcation", "edge", "map", "stability", "transfer", "transition")
-FILES = ("atlas", "bifurcation", "map", "stability", "transfer", "transition", "trajectory")
+SLOW = ("atlas", "bifurcation", "edge", "map", "reproduce", "stability", "transfer", "transition")
+FILES = ("atlas", "bifurcation", "map", "reproduce", "stability", "transfer", "transition", "trajectory")
 
 
 @pytest.fixture(autouse=True)

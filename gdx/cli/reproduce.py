@@ -85,7 +85,7 @@ def _write(folder: pathlib.Path, row: Reproduction, found: Any, settings: dict[s
     import matplotlib.pyplot as plt
 
     picture, data = (folder / name for name in _files(row))
-    row.plot(found, title=f"{row.line} ({row.source})")
+    row.plot(found, title=f"{row.line[0].upper()}{row.line[1:]} ({row.source})")
     plt.savefig(picture, dpi=110)
     plt.close()
     text = reports.to_json(reports.reproduction_json(found, settings | reports.versions(), [str(picture), str(data)]))

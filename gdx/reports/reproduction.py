@@ -119,7 +119,7 @@ def reproduction_table(found: Reproduced, title: str) -> Table:
         table.add_column(heading, justify="right", no_wrap=True)
     for claim in found.claims:
         verdict = Text("yes", style="green") if claim.passed else Text("NO", style="bold red")
-        numbers = f"{claim.predicted:.6g}", f"{claim.measured:.6g}", f"{claim.error:.1g}", f"{claim.bound:.1g}"
+        numbers = f"{claim.predicted:.6g}", f"{claim.measured:.6g}", f"{claim.error:.2g}", f"{claim.bound:g}"
         table.add_row(Text(claim.claim), claim.source, *numbers, verdict)
     return table
 

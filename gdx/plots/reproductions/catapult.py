@@ -100,9 +100,7 @@ def _draw_curvatures(axis: Axes, one: CatapultNetwork):
         if colour != DIVERGED and mine.any():
             axis.scatter(grid[mine], one.curvature[mine], s=5, color=colour, linewidths=0, alpha=0.5)
     axis.plot(one.multiples, 2 / one.multiples, color="black", linewidth=1.2)
-    axis.annotate(
-        "above this line no minimum\nis stable: $\\lambda = 2/\\eta$", (1.75, 1.22), fontsize=8, ha="left", va="bottom"
-    )
+    axis.text(3.0, 0.72, "above this line no minimum is stable: $\\lambda = 2/\\eta$", fontsize=8)
     axis.set_ylim(0, 1.6)
     _mark(axis, one)
     axis.grid(alpha=0.25, linewidth=0.5)

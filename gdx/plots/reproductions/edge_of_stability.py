@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's, in an order in which neighbours differ in grey as well.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#D55E00", "#56B4E9")
-ABOVE, WIDE = 1.35, 20.0
+ABOVE, WIDE = 1.75, 20.0
 """Times the largest edge that is shown; and from which ratio of sharpnesses the axis is logarithmic."""
 PANEL_WIDTH = 46
 """Characters of a panel's title in one line."""

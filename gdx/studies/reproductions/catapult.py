@@ -27,7 +27,7 @@ from gdx.verdicts import bounded
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-SOURCE = "Lewkowycz et al., arXiv 2003.02218"
+SOURCE = "arXiv 2003.02218"
 NUM_STEPS = 300
 """The horizon; a catapult is over after some thirty steps."""
 SHOWN_STEPS = 60

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     import chex
     from jaxtyping import Bool, Float
 
-SOURCE = "Craciun & Ghoshdastidar, arXiv 2402.13108"
+SOURCE = "arXiv 2402.13108"
 HORIZON = 2_000
 MULTIPLES = (0.3, 0.5, 0.65, 0.8, 0.87, 0.92, 0.95, 0.97, 0.985, 1.01, 1.02, 1.04, 1.07, 1.11, 1.16, 1.22, 1.3)
 QUICK_MULTIPLES = (0.5, 0.8, 0.92, 0.97, 1.01, 1.05, 1.16)

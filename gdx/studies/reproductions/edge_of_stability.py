@@ -33,7 +33,7 @@ from gdx.verdicts import bounded
 if TYPE_CHECKING:
     from jaxtyping import Bool, Float
 
-COHEN, ADAM = "Cohen et al., arXiv 2103.00065", "Cohen et al., arXiv 2207.14484"
+COHEN, ADAM = "arXiv 2103.00065", "arXiv 2207.14484"
 EVERY = 20
 """Steps between two looks at the sharpness."""
 LATE = 0.25
