@@ -18,7 +18,7 @@ from gdx.reports import reproduction_json, reproduction_line, reproduction_table
 from gdx.studies.reproductions import CatapultNetwork, Control, CriticalStep, DigitsPanel, EdgePanel, LinearPanel, held
 from gdx.studies.reproductions import base as shared
 from gdx.studies.reproductions.catapult import Catapult, network, rises
-from gdx.studies.reproductions.critical_step import linear_problem, scale_invariant, separable_logistic
+from gdx.studies.reproductions.critical_networks import linear_problem, scale_invariant, separable_logistic
 from gdx.studies.reproductions.edge_of_stability import EdgeOfStability, chebyshev_regression
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")

@@ -150,8 +150,9 @@ def reproduction_line(found: Reproduced) -> str:
     return f"CHECK: {said}; {found.num_runs} runs, {found.seconds:.0f} s"
 
 
-def _fields(value):
+def _fields(value: Any) -> Any:
     """A record with all that it holds, as dicts."""
-    if isinstance(value, tuple) and hasattr(value, "_asdict"):
-        return {name: _fields(item) for name, item in value._asdict().items()}
+    names = getattr(value, "_fields", None)
+    if names is not None:
+        return {name: _fields(item) for name, item in zip(names, value, strict=True)}
     return [_fields(item) for item in value] if isinstance(value, (tuple, list)) else value

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import textwrap
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +22,8 @@ COLOURS, MARKERS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7"), ("o", "s", "D",
 UNKNOWN = "#777777"
 FLOOR, CEILING = 1e-10, 30.0
 """Gradient norms below which all are drawn at one height, and at which those of diverged runs are."""
+DIGITS_NORMS = (1e-7, 30.0)
+"""Gradient norms on the digits, between which all are drawn."""
 SIDE = 0.004
 """By which networks of one panel stand beside each other."""
 ROWS = {"whitened": "linear, whitened inputs", "raw": "linear, inputs not whitened"}
@@ -82,7 +84,7 @@ def critical_step(found: CriticalStep, *, title: str = "", figure: Figure | None
 
 
 def _rows(found):
-    rows = [
+    rows: list[tuple[str, list[Any], Any]] = [
         (ROWS["whitened"], [one for one in found.linear if one.is_whitened], _draw_linear),
         (ROWS["raw"], [one for one in found.linear if not one.is_whitened], _draw_linear),
     ]
@@ -106,51 +108,68 @@ def _draw_linear(axis: Axes, panels: Sequence[LinearPanel]):
         unit = one.eta_crit if has_crit else one.last_success
         number, total = (old + new for old, new in zip((number, total), one.above, strict=True))
         is_known |= has_crit
-        label = f"width {one.width}" + ("" if has_crit else r": $\eta_{crit}$ unknown, times the last success")
+        label = f"width {one.width}" + ("" if has_crit else "*")
         colour = COLOURS[at % len(COLOURS)] if has_crit else UNKNOWN
-        x = np.broadcast_to((one.step_sizes / unit + SIDE * (at - 1))[:, None], one.gradient_norm.shape)
+        x = np.broadcast_to(
+            (one.step_sizes / unit + SIDE * (at - (len(panels) - 1) / 2))[:, None], one.gradient_norm.shape
+        )
         has_tail = np.isfinite(one.gradient_norm)
         y = np.where(has_tail, np.clip(one.gradient_norm, FLOOR, CEILING), 2 * CEILING)
-        style = {"s": 9, "linewidths": 0.4, "alpha": 0.35}
-        looks = {"facecolors": colour if has_crit else "none", "edgecolors": "none" if has_crit else colour}
+        style: dict[str, Any] = {"s": 9, "linewidths": 0.4, "alpha": 0.35}
+        looks: dict[str, Any] = {
+            "facecolors": colour if has_crit else "none",
+            "edgecolors": "none" if has_crit else colour,
+        }
         axis.scatter(x[has_tail], y[has_tail], marker=MARKERS[at % 4], **style, **looks, rasterized=True)
         axis.scatter(x[~has_tail], y[~has_tail], marker="^", color=colour, **style, rasterized=True)
         axis.scatter([], [], s=14, marker=MARKERS[at % 4], **looks, label=label)
+    if panels[0].is_whitened and panels[0].depth == 2:
+        beyond = np.linspace(1.0005, math.sqrt(5) - 1, 200)
+        label = r"law: $\sqrt{2(\eta-1)}/\eta^{1.5}$"
+        axis.plot(beyond, np.sqrt(2 * (beyond - 1)) / beyond**1.5, color="black", linewidth=1, label=label)
     axis.set_ylim(FLOOR / 3, 8 * CEILING)
     axis.set_xlim(0.25, 1.35)
-    axis.set_xlabel(r"step size / $\eta_{crit}$", fontsize=8)
+    is_whole = all(math.isfinite(one.eta_crit) for one in panels)
+    star = "" if is_whole else r"   (* unknown: over the last that converged)"
+    axis.set_xlabel(rf"step size / $\eta_{{crit}}${star}", fontsize=8)
     if is_known:
         axis.axvline(1, color="black", linestyle="--", linewidth=1)
         axis.axvspan(1, 1.35, color="#D55E00", alpha=0.08, linewidth=0)
-        text = f"above: {number} of {total:,} runs\nconverge"
-        axis.text(0.99, 0.4, text, transform=axis.transAxes, ha="right", va="center", fontsize=8)
-    axis.text(0.02, 0.955, "triangles: diverged", transform=axis.transAxes, fontsize=7, va="center")
-    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(0.0, 0.55), framealpha=0.9)
+        text = f"{number} of {total:,} runs\nconverge here"
+        axis.text(1.02, 1e-6, text, ha="left", va="center", fontsize=8)
+    axis.scatter([], [], s=14, marker="^", color="black", linewidths=0, label="diverged")
+    axis.legend(fontsize=7, loc="center left", bbox_to_anchor=(0.0, 0.6), framealpha=0.9)
 
 
 def _draw_digits(axis: Axes, panels: Sequence[DigitsPanel]):
+    low, high = DIGITS_NORMS
     for at, one in enumerate(panels):
         colour = COLOURS[at % len(COLOURS)]
-        share = np.isfinite(one.gradient_norm).mean(axis=1)
-        median = np.array(
-            [np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in one.gradient_norm]
-        )
-        shown = share >= 0.5
-        edge = f"{np.nanmin(one.edges):.2g} to {np.nanmax(one.edges):.2g}" if np.isfinite(one.edges).any() else "none"
-        label = f"{one.activation}: edges {edge}"
-        axis.plot(one.step_sizes[shown], median[shown], marker=MARKERS[at % 4], markersize=3, color=colour, label=label)
         grid = np.broadcast_to(one.step_sizes[:, None], one.gradient_norm.shape)
-        axis.scatter(grid, one.gradient_norm, s=3, color=colour, alpha=0.4, linewidths=0)
-        if np.isfinite(one.edges).any():
+        # Runs that have no tail diverged.
+        norms = np.clip(np.where(np.isfinite(one.gradient_norm), one.gradient_norm, np.inf), low, high)
+        failed = ~one.trains
+        axis.scatter(grid[one.trains], norms[one.trains], s=7, color=colour, alpha=0.5, linewidths=0)
+        axis.scatter(
+            grid[failed], norms[failed], s=14, marker="x", color=colour, alpha=0.5, linewidths=0.8, clip_on=False
+        )
+        most = one.trains.mean(axis=1) >= 0.5
+        median = [np.median(row[own]) for row, own in zip(norms[most], one.trains[most], strict=True)]
+        is_known = np.isfinite(one.edges).any()
+        edge = f"{np.nanmin(one.edges):.2g} to {np.nanmax(one.edges):.2g}" if is_known else "none in this range"
+        axis.plot(one.step_sizes[most], median, color=colour, linewidth=1.2, label=f"{one.activation}: edge {edge}")
+        if is_known:
             axis.axvspan(np.nanmin(one.edges), np.nanmax(one.edges), color=colour, alpha=0.15, linewidth=0)
             axis.axvline(np.nanmedian(one.edges), color=colour, linestyle="--", linewidth=1)
     axis.set_xscale("log")
-    low, high = panels[0].step_sizes[0] / 1.1, panels[0].step_sizes[-1] * 1.1
-    axis.set_xlim(low, high)
-    label_log(axis.xaxis, low, high)
-    axis.plot([], [], color="black", linestyle="--", linewidth=1, label="edge: stops training (band: starts)")
+    left, right = panels[0].step_sizes[0] / 1.1, panels[0].step_sizes[-1] * 1.1
+    axis.set_xlim(left, right)
+    axis.set_ylim(low, high)
+    label_log(axis.xaxis, left, right)
+    axis.plot([], [], color="black", linestyle="--", linewidth=1, label="edge; band: of all starts")
+    axis.plot([], [], "x", color="black", markersize=4, label="does not train: dead or diverged")
     axis.set_xlabel("step size", fontsize=8)
-    axis.legend(fontsize=7, loc="best", framealpha=0.85)
+    axis.legend(fontsize=6.5, loc="lower left", framealpha=0.85)
 
 
 def _draw_control(axis: Axes, control: Control):

@@ -7,7 +7,8 @@ add one: its file here, a function in `gdx/plots/reproductions/`, and a row in `
 
 from gdx.studies.reproductions.base import Share, held
 from gdx.studies.reproductions.catapult import Catapult, CatapultNetwork, catapult
-from gdx.studies.reproductions.critical_step import Control, CriticalStep, DigitsPanel, LinearPanel, critical_step
+from gdx.studies.reproductions.critical_networks import Control, DigitsPanel, LinearPanel
+from gdx.studies.reproductions.critical_step import CriticalStep, critical_step
 from gdx.studies.reproductions.edge_of_stability import EdgeOfStability, EdgePanel, edge_of_stability
 
 __all__ = [

@@ -250,7 +250,7 @@ def followed(made: Problem, family: Family, num_rows: int) -> Observer:
 
     def update(seen, view):
         state, sharpness, losses = seen
-        _, state = watched(view.hyperparams).update(view.gradient, state, view.params)
+        state: Any = watched(view.hyperparams).update(view.gradient, state, view.params)[1]
         row = jnp.where(view.step % EVERY == 0, view.step // EVERY, num_rows)
         return (
             state._replace(step_size=seen[0].step_size),
