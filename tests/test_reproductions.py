@@ -19,7 +19,7 @@ from gdx.studies.reproductions import CatapultNetwork, Control, CriticalStep, Di
 from gdx.studies.reproductions import base as shared
 from gdx.studies.reproductions.catapult import Catapult, network, rises
 from gdx.studies.reproductions.critical_networks import linear_problem, scale_invariant, separable_logistic
-from gdx.studies.reproductions.edge_of_stability import EdgeOfStability, chebyshev_regression
+from gdx.studies.reproductions.edge_of_stability import EdgeOfStability, chebyshev_regression, followed
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -142,6 +142,26 @@ def test_rows_are_kept_of_every_few_steps_and_no_further():
     run = gdx.sweep(gdx.problems.quadratic([1.0], start=[1.0]), optax.sgd, num_steps=8, observers={"loss": observer})
     losses = run([0.5], jax.random.split(jax.random.key(0), 1)).observed["loss"]
     np.testing.assert_allclose(losses[0, 0], 0.5 * 0.5 ** (2 * np.array([0, 2, 4])), rtol=1e-12)
+
+
+@pytest.mark.slow
+def test_the_sharpness_that_is_followed_is_that_of_the_hessian():
+    made, num_steps = chebyshev_regression(), 600
+    observers = {"edge": followed(made, optax.sgd, num_steps // 20), "end": gdx.observers.last_params}
+    run = gdx.sweep(made, optax.sgd, num_steps=num_steps - 19, facts=(), observers=observers, num_runs=2)
+    runs = run([0.1, 0.2], jax.random.split(jax.random.key(5), 1))
+    for at in range(2):
+        flat, unravel = ravel_pytree(jax.tree.map(lambda leaf, at=at: jnp.asarray(leaf[at, 0]), runs.observed["end"]))
+        hessian = jax.jit(jax.hessian(lambda place, of=unravel: made.loss(of(place), (), None)[0]))(flat)
+        np.testing.assert_allclose(runs.observed["edge"][0][at, 0, -1], np.linalg.eigvalsh(hessian)[-1], rtol=0.01)
+
+
+@pytest.mark.parametrize("study", [gdx.studies.catapult, gdx.studies.critical_step, gdx.studies.edge_of_stability])
+def test_studies_refuse_numbers_of_starts_and_seeds_that_are_none(study):
+    with pytest.raises(ValueError, match="repeats: 0 is no whole number of at least 1"):
+        study(repeats=0)
+    with pytest.raises(ValueError, match="seed: -1 is no whole number of at least 0"):
+        study(seed=-1)
 
 
 def test_single_precision_is_refused():

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from gdx.checks import check_count
 from gdx.observers import Observer
 from gdx.records import record
 from gdx.studies.verification import Claim
+
+if TYPE_CHECKING:
+    import chex
 
 
 def held(
@@ -132,6 +136,31 @@ def kept(read: Callable[[Any], Any], num_rows: int, every: int = 1) -> Observer:
         return rows.at[row].set(read(view), mode="drop")
 
     return Observer(init, update, lambda rows: rows)
+
+
+def starts(repeats: Any, default: int, seed: Any) -> chex.PRNGKey:
+    """Make the keys of a picture's starts.
+
+    Parameters
+    ----------
+    repeats
+        How many were asked for; None for the picture's own number.
+    default
+        That number.
+    seed
+        Of all of them.
+
+    Returns
+    -------
+    typed keys [R]
+
+    Raises
+    ------
+    ValueError
+        If one is no whole number, or too small.
+    """
+    number = check_count("repeats", default if repeats is None else repeats, "leave it out for the picture's own")
+    return jax.random.split(jax.random.key(check_count("seed", seed, "pass 0, say", 0)), number)
 
 
 def check_precision() -> None:

@@ -19,7 +19,7 @@ from gdx.observers import Observer, last_params
 from gdx.problems.base import Problem, problem
 from gdx.progress import Progress, shown
 from gdx.records import record
-from gdx.studies.reproductions.base import check_precision, held, kept, share_of
+from gdx.studies.reproductions.base import check_precision, held, kept, share_of, starts
 from gdx.studies.verification import Claim
 from gdx.sweeps import sweep
 from gdx.verdicts import bounded
@@ -131,7 +131,7 @@ def catapult(*, repeats: int | None = None, quick: bool = False, seed: int = 0, 
 
     Examples
     --------
-    >>> import gdx
+    >>> import numpy as np, gdx
     >>> found = gdx.studies.catapult(repeats=4, quick=True)
     >>> single = found.networks[0]
     >>> [round(float(np.median(edge))) for edge in (single.lazy_up_to, single.bounded_up_to)]
@@ -139,7 +139,7 @@ def catapult(*, repeats: int | None = None, quick: bool = False, seed: int = 0, 
     """
     check_precision()
     started = time.perf_counter()
-    keys = jax.random.split(jax.random.key(seed), repeats or (8 if quick else 32))
+    keys = starts(repeats, 8 if quick else 32, seed)
     spacing = 0.05 if quick else 0.02
     # Off round numbers: at exactly 2 and 4 nothing is decided.
     multiples = np.arange(0.5, 5.5, spacing) + spacing / 3

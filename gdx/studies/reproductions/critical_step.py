@@ -9,12 +9,11 @@ import itertools
 import time
 from typing import NamedTuple
 
-import jax
 import numpy as np
 
 from gdx.progress import Progress, shown
 from gdx.records import record
-from gdx.studies.reproductions.base import check_precision
+from gdx.studies.reproductions.base import check_precision, starts
 from gdx.studies.reproductions.critical_claims import claims_of, notes_of
 from gdx.studies.reproductions.critical_networks import (
     Control,
@@ -102,8 +101,8 @@ def critical_step(
     """
     check_precision()
     started = time.perf_counter()
-    keys = jax.random.split(jax.random.key(seed), repeats or (100 if quick else 200))
-    few = jax.random.split(jax.random.key(seed), 6)
+    keys = starts(repeats, 100 if quick else 200, seed)
+    few = starts(6, 6, seed)
     wanted = QUICK if quick else (*((*one, True) for one in WHITENED), *((*one, False) for one in NOT_WHITENED))
     multiples = np.asarray(QUICK_MULTIPLES if quick else MULTIPLES)
     kinds = list(itertools.product(ACTIVATIONS, LOSSES, DEPTHS))[: 1 if quick else None]

@@ -25,7 +25,7 @@ from gdx.progress import Progress, shown
 from gdx.records import record
 from gdx.responses import curvature_threshold
 from gdx.stepping import Family
-from gdx.studies.reproductions.base import check_precision, held, share_of
+from gdx.studies.reproductions.base import check_precision, held, share_of, starts
 from gdx.studies.verification import Claim
 from gdx.sweeps import sweep
 from gdx.verdicts import bounded
@@ -40,8 +40,10 @@ LATE = 0.25
 """Share of a run, at its end, over which a plateau is the median."""
 CHEBYSHEV_WIDTHS = (1, 30, 20, 1)
 CHEBYSHEV_STEPS, CHEBYSHEV_QUICK = (0.1, 0.2, 0.3, 0.4169, 0.5495), (0.2, 0.4169, 0.5495)
-TOO_LARGE = 0.5495
-"""Beyond which saved runs elsewhere diverged."""
+FLUNG, TOO_LARGE = 0.4169, 0.5495
+"""Where the sharpness begins above its edge, and where saved runs elsewhere diverged."""
+MANY, SOON = 100, 2_000
+"""Starts at the latter, and the steps by which those that diverge have done so."""
 EXAMPLES, WIDTH = 250, 32
 """Of the digits, and of both hidden layers that learn them."""
 DIGITS_STEPS, ADAM_STEPS = (0.3, 0.45, 0.6), (0.003, 0.004, 0.006)
@@ -153,8 +155,8 @@ def edge_of_stability(
     """
     check_precision()
     started = time.perf_counter()
-    keys = jax.random.split(jax.random.key(seed), repeats or (6 if quick else 8))
-    few = jax.random.split(jax.random.key(seed), 2)
+    keys = starts(repeats, 6 if quick else 8, seed)
+    few = starts(2, 2, seed)
     polynomial = "tanh [30, 20] on a Chebyshev polynomial of degree 6", "chebyshev", chebyshev_regression
     digits = f"tanh [{WIDTH}, {WIDTH}] on {EXAMPLES} digits, squared loss", "digits", small_digits
     jobs: list[tuple[Any, ...]] = [
@@ -169,14 +171,16 @@ def edge_of_stability(
             if told is not None:
                 told(len(panels), len(jobs))
             panels.append(_measured(*job))
-    claims = tuple(claim for panel in panels for claim in CLAIMS[panel.short](panel))
+    many = starts(None, MANY, seed)
+    claims = [claim for panel in panels for claim in CLAIMS[panel.short](panel)]
+    claims.append(_divergence(many))
     notes = (
         f"A plateau is the median over the last quarter of a run, looked at every {EVERY} steps; of several starts the "
         "median.",
         "Beyond the sharpness that a start begins with, 2 / eta is reached from above, by a catapult.",
     )
-    num_runs = sum(panel.is_bounded.size for panel in panels)
-    return EdgeOfStability(tuple(panels), claims, notes, num_runs, time.perf_counter() - started)
+    num_runs = sum(panel.is_bounded.size for panel in panels) + MANY
+    return EdgeOfStability(tuple(panels), tuple(claims), notes, num_runs, time.perf_counter() - started)
 
 
 def chebyshev_regression() -> Problem:
@@ -302,7 +306,7 @@ def _plateaus(panel, source, bound):
 
 
 def _of_chebyshev(panel):
-    """The plateaus, the catapult on the way to one, and the divergence beyond."""
+    """The plateaus, and the catapult on the way to one."""
     is_small = panel.step_sizes < TOO_LARGE
     small = panel._replace(
         step_sizes=panel.step_sizes[is_small],
@@ -310,24 +314,30 @@ def _of_chebyshev(panel):
         is_bounded=panel.is_bounded[is_small],
     )
     yield from _plateaus(small, COHEN, 0.03)
-    at = int(np.argmin(np.abs(panel.step_sizes - 0.4169)))
+    at = int(np.argmin(np.abs(panel.step_sizes - FLUNG)))
     begins, ends = panel.sharpness[at, :, 0], panel.plateaus[at]
-    flung = share_of((begins > panel.edges[at]) & (ends < begins))
+    is_above = begins > panel.edges[at]
+    flung = share_of((ends < begins)[is_above])
     yield held(
         "chebyshev-flung",
-        f"at {panel.step_sizes[at]:g} the sharpness begins above its edge and ends lower: a catapult, share of starts",
+        f"at {FLUNG:g} a sharpness that begins above its edge ends lower, a catapult: share of {flung.total} starts",
         COHEN,
         1.0,
         flung.value,
         0.0,
     )
-    beyond = share_of(~panel.is_bounded[panel.step_sizes >= TOO_LARGE])
-    yield held(
+
+
+def _divergence(keys):
+    """Beyond: which of many starts diverge."""
+    run = sweep(chebyshev_regression(), optax.sgd, num_steps=SOON, facts=())
+    diverged = share_of(~np.asarray(bounded(run(np.array([TOO_LARGE]), keys))))
+    return held(
         "chebyshev-diverges",
-        f"at {TOO_LARGE:g} runs diverge: share of {beyond.total} starts, at least half",
+        f"at {TOO_LARGE:g} runs diverge: share of {diverged.total} starts, at least half",
         COHEN,
         1.0,
-        beyond.value,
+        diverged.value,
         0.5,
     )
 
