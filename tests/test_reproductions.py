@@ -18,6 +18,7 @@ from gdx.reports import reproduction_json, reproduction_line, reproduction_table
 from gdx.studies.reproductions import CatapultNetwork, Control, CriticalStep, DigitsPanel, EdgePanel, LinearPanel, held
 from gdx.studies.reproductions import base as shared
 from gdx.studies.reproductions.catapult import Catapult, network, rises
+from gdx.studies.reproductions.critical_claims import claims_of, notes_of
 from gdx.studies.reproductions.critical_networks import linear_problem, scale_invariant, separable_logistic
 from gdx.studies.reproductions.edge_of_stability import EdgeOfStability, chebyshev_regression, followed
 
@@ -270,6 +271,24 @@ def test_runs_above_and_below_are_counted_by_eta_crit_and_none_without_one():
     assert (unknown.above, unknown.below) == ((0, 0), (0, 0))
     assert math.isnan(unknown.above.value)
     assert math.isnan(known._replace(converged=np.zeros((3, 2), bool)).last_success)
+
+
+def test_only_networks_with_an_expected_edge_are_checked():
+    found = small_critical_step()
+    free = found.digits[0]._replace(loss="cross-entropy", trains=np.ones((3, 2), bool), edges=np.array([0.6, 2.0]))
+    claims = list(claims_of(found.linear, (*found.digits, free), found.controls))
+    assert [one.name for one in claims if one.name.startswith("digits")] == ["digits-square"]
+    assert not any("16" in one.claim for one in claims)
+    notes = " ".join(notes_of(found.linear, (*found.digits, free)))
+    assert "width 16, not whitened: without a check" in notes
+    assert "1 of 1 runs train above" in notes
+
+
+def test_a_run_that_converges_above_eta_crit_is_a_claim_that_fails():
+    found = small_critical_step()
+    wrong = found.linear[0]._replace(converged=np.ones((3, 2), bool))
+    failed = [one.name for one in claims_of((wrong,), (), ()) if not one.passed]
+    assert "whitened-2x3-above" in failed
 
 
 def test_edges_of_half_of_the_starts_are_held_against_the_others():
