@@ -183,5 +183,4 @@ def _draw_control(axis: Axes, control: Control):
     axis.set_ylim(FLOOR / 3, 10)
     axis.set_title(f"control, no critical step size:\n{control.name}", fontsize=9)
     axis.set_xlabel("step size", fontsize=8)
-    axis.set_ylabel("gradient norm over the tail,\nrelative to the first", fontsize=8)
     axis.legend(fontsize=7, loc="upper right")

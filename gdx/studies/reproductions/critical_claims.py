@@ -165,8 +165,8 @@ def _of_controls(controls: Sequence[Control]):
         still = share_of(~(one.gradient_norm <= one.bound))
         yield held(
             f"control-{one.name.partition(' ')[0]}",
-            f"{one.name}: no critical step size, {one.step_sizes[0]:g} to {one.step_sizes[-1]:g}; keep over "
-            f"{one.bound:g} of the gradient, of {still.total} runs",
+            f"{one.name}: no critical step size, {one.step_sizes[0]:g} to {one.step_sizes[-1]:g}; keep a "
+            f"gradient norm over {one.bound:g}, of {still.total} runs",
             SOURCE,
             0.0,
             still.number,
