@@ -337,3 +337,19 @@ def test_the_basin_of_a_product_is_an_ellipse(target, step_size):
     assert np.sum(far) > 20_000
     assert np.all(found.answers[far & (height < 0)] == gdx.Answer.MET)
     assert np.all(found.answers[far & (height > 0)] == gdx.Answer.FAILED)
+
+
+def test_a_family_with_a_step_size_of_its_own_leaves_both_axes_to_the_problem():
+    product = gdx.problem(jnp.ones(2), lambda w: (w[0] * w[1] - 1) ** 2 / 2)
+    found = gdx.phase_map(
+        lambda h: gdx.maps.starting(product, h),
+        lambda h: optax.sgd(0.5),
+        x=gdx.Axis("start_x", -2, 2),
+        y=gdx.Axis("start_y", -2, 2),
+        keys=jax.random.split(jax.random.key(0), 1),
+        num_steps=500,
+        resolution=8,
+        criterion="bounded",
+    )
+    assert found.answers.shape == (8, 8)
+    assert (found.answers == gdx.Answer.MET).any()

@@ -45,6 +45,27 @@ REPRODUCTIONS = (
         studies.edge_of_stability,
         plots.edge_of_stability,
     ),
+    Reproduction(
+        "factorization-basin",
+        "the starts from which a factorization converges fill an ellipse",
+        "arXiv 2509.25351",
+        studies.factorization_basin,
+        plots.factorization_basin,
+    ),
+    Reproduction(
+        "trainability",
+        "which step sizes of its two layers train a small network: six conditions",
+        "arXiv 2402.06184",
+        studies.trainability,
+        plots.trainability,
+    ),
+    Reproduction(
+        "cosine-fractal",
+        "a parabola with a cosine: how often the verdict changes along a line of step sizes",
+        "arXiv 2406.13971",
+        studies.cosine_picture,
+        plots.cosine_picture,
+    ),
 )
 
 

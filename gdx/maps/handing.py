@@ -48,8 +48,9 @@ def handed(problem: Any, family: Family, names: Sequence[str], fixed: Mapping[st
     watched = tuple(Watched() for _ in range(2))
     works = _takes(problem, family, names, fixed, lambda whole: [one.begin(whole) for one in watched])
     by_family, by_problem = watched
+    # A family that takes a dict and reads nothing of it has a step size of its own.
     is_bare = False
-    if not (works and by_family.was_read):
+    if not works:
         is_bare = _takes(problem, family, names, fixed, lambda whole: [whole.get(step_size, 0.1), whole])
     if is_bare and step_size is None:
         raise ValueError(
@@ -122,11 +123,6 @@ class Watched(dict):
         super().update(whole)
         self.looked_up, self.needed, self.is_whole = set(), set(), False
         return self
-
-    @property
-    def was_read(self) -> bool:
-        """Whether anybody asked for anything."""
-        return self.is_whole or bool(self.looked_up)
 
     def __getitem__(self, name):
         self.looked_up.add(name)

@@ -7,7 +7,14 @@ from gdx.plots.boundary import boundary
 from gdx.plots.cosine import cosine_fractal
 from gdx.plots.paths import headline, trajectories
 from gdx.plots.phase_map import phase_map
-from gdx.plots.reproductions import catapult, critical_step, edge_of_stability
+from gdx.plots.reproductions import (
+    catapult,
+    cosine_picture,
+    critical_step,
+    edge_of_stability,
+    factorization_basin,
+    trainability,
+)
 from gdx.plots.stability import stability
 from gdx.plots.transfer import transfer
 from gdx.plots.transition import transition
@@ -19,11 +26,14 @@ __all__ = [
     "boundary",
     "catapult",
     "cosine_fractal",
+    "cosine_picture",
     "critical_step",
     "edge_of_stability",
+    "factorization_basin",
     "headline",
     "phase_map",
     "stability",
+    "trainability",
     "trajectories",
     "transfer",
     "transition",

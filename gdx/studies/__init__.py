@@ -29,7 +29,14 @@ from gdx.studies.comparison import Comparison, Contestant, Path, compare
 from gdx.studies.cosine import CosineFractal, cosine_fractal
 from gdx.studies.minima import Minima, flattest_minimum, minimum_sharpness
 from gdx.studies.predictions import Prediction, Predictions, predict
-from gdx.studies.reproductions import catapult, critical_step, edge_of_stability
+from gdx.studies.reproductions import (
+    catapult,
+    cosine_picture,
+    critical_step,
+    edge_of_stability,
+    factorization_basin,
+    trainability,
+)
 from gdx.studies.resting import Look, Place, curvature_at_rest, places_of_rest
 from gdx.studies.scaling import ScalingGain, scaling_gain
 from gdx.studies.stability import Stability, stability
@@ -74,11 +81,13 @@ __all__ = [
     "catapult",
     "compare",
     "cosine_fractal",
+    "cosine_picture",
     "critical_step",
     "curvature_at_rest",
     "default_step_sizes",
     "edge_of_stability",
     "edges_by_batch_size",
+    "factorization_basin",
     "flattest_minimum",
     "limit_of",
     "minimum_sharpness",
@@ -87,6 +96,7 @@ __all__ = [
     "scaling_gain",
     "stability",
     "step_table",
+    "trainability",
     "trajectory",
     "transfer",
     "transition",

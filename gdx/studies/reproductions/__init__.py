@@ -7,22 +7,33 @@ add one: its file here, a function in `gdx/plots/reproductions/`, and a row in `
 
 from gdx.studies.reproductions.base import Share, held
 from gdx.studies.reproductions.catapult import Catapult, CatapultNetwork, catapult
+from gdx.studies.reproductions.cosine import CosinePicture, cosine_picture
 from gdx.studies.reproductions.critical_networks import Control, DigitsPanel, LinearPanel
 from gdx.studies.reproductions.critical_step import CriticalStep, critical_step
 from gdx.studies.reproductions.edge_of_stability import EdgeOfStability, EdgePanel, edge_of_stability
+from gdx.studies.reproductions.factorization_basin import Basin, FactorizationBasin, factorization_basin
+from gdx.studies.reproductions.trainability import Trainability, TrainabilityMap, trainability
 
 __all__ = [
+    "Basin",
     "Catapult",
     "CatapultNetwork",
     "Control",
+    "CosinePicture",
     "CriticalStep",
     "DigitsPanel",
     "EdgeOfStability",
     "EdgePanel",
+    "FactorizationBasin",
     "LinearPanel",
     "Share",
+    "Trainability",
+    "TrainabilityMap",
     "catapult",
+    "cosine_picture",
     "critical_step",
     "edge_of_stability",
+    "factorization_basin",
     "held",
+    "trainability",
 ]
