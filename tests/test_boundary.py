@@ -286,10 +286,10 @@ def test_the_control_of_the_ellipse_is_that_of_theory():
 
 @pytest.mark.usefixtures("quick_compilation_here")
 def test_the_published_counts_of_the_cosine_come_out_within_4():
-    found = gdx.studies.cosine_fractal(11)
+    found = gdx.studies.cosine_changes(11)
     assert found.worst <= 4
     assert found.counts.tolist()[:9] == [1, 1, 1, 1, 3, 5, 7, 13, 21]
-    counts, line = gdx.plots.cosine_fractal(found)
+    counts, line = gdx.plots.cosine_changes(found)
     assert counts.lines[0].get_ydata()[-1] == 57
     assert line.get_legend() is not None
     plt.close(counts.figure)
@@ -297,13 +297,13 @@ def test_the_published_counts_of_the_cosine_come_out_within_4():
 
 @pytest.mark.slow
 def test_the_slope_of_the_cosine_is_the_published_one():
-    assert gdx.studies.cosine_fractal(15).worst <= 4
-    found = gdx.studies.cosine_fractal(18)
+    assert gdx.studies.cosine_changes(15).worst <= 4
+    found = gdx.studies.cosine_changes(18)
     assert abs(found.slope - 0.839) < 0.01
     assert abs(found.slope - 0.839) < found.slope_error < 0.05
     assert found.agrees
     assert holds(found.dimension, 0.839)
-    added = gdx.studies.cosine_fractal(18, form="added")
+    added = gdx.studies.cosine_changes(18, form="added")
     assert abs(added.slope - 1.03) < added.slope_error
     assert added.dimension.note
 
@@ -329,9 +329,9 @@ def test_the_slope_of_the_cosine_is_the_published_one():
         (lambda: basin_entropy(np.eye(100, dtype=int), box=60), "box:"),
         (lambda: change_counts(np.zeros(10, int)), "labels: 10 points"),
         (lambda: line_dimension([0, 1]), "labels: shape"),
-        (lambda: gdx.studies.cosine_fractal(2), "levels:"),
-        (lambda: gdx.studies.cosine_fractal(40), "levels:"),
-        (lambda: gdx.studies.cosine_fractal(form="divided"), "form:"),
+        (lambda: gdx.studies.cosine_changes(2), "levels:"),
+        (lambda: gdx.studies.cosine_changes(40), "levels:"),
+        (lambda: gdx.studies.cosine_changes(form="divided"), "form:"),
     ],
 )
 def test_what_cannot_be_is_refused_in_one_sentence(call, says):

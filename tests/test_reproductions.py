@@ -1,5 +1,6 @@
 """Published pictures: what they are made of is what it says, and a figure that does not hold is told."""
 
+import importlib
 import json
 import math
 import re
@@ -21,6 +22,9 @@ from gdx.studies.reproductions.catapult import Catapult, network, rises
 from gdx.studies.reproductions.critical_claims import claims_of, notes_of
 from gdx.studies.reproductions.critical_networks import linear_problem, scale_invariant, separable_logistic
 from gdx.studies.reproductions.edge_of_stability import EdgeOfStability, chebyshev_regression, followed
+
+factorization_basin = importlib.import_module("gdx.studies.reproductions.factorization_basin")
+trainability = importlib.import_module("gdx.studies.reproductions.trainability")
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -157,7 +161,7 @@ def test_the_sharpness_that_is_followed_is_that_of_the_hessian():
         np.testing.assert_allclose(runs.observed["edge"][0][at, 0, -1], np.linalg.eigvalsh(hessian)[-1], rtol=0.01)
 
 
-@pytest.mark.parametrize("study", [gdx.studies.catapult, gdx.studies.critical_step, gdx.studies.edge_of_stability])
+@pytest.mark.parametrize("study", [one.study for one in reproductions.REPRODUCTIONS])
 def test_studies_refuse_numbers_of_starts_and_seeds_that_are_none(study):
     with pytest.raises(ValueError, match="repeats: 0 is no whole number of at least 1"):
         study(repeats=0)
@@ -317,11 +321,39 @@ def test_pictures_are_drawn_where_runs_diverged_or_numbers_are_unknown(draw, fou
     assert axes.ndim == 2
 
 
+# Nothing is random in the cosine, and the maps of trainability take long to compile.
+QUICK = [(one.name, seed) for one in reproductions.REPRODUCTIONS for seed in (0, 1)]
+ONCE = ("cosine-fractal", "trainability")
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("seed", [0, 1])
-@pytest.mark.parametrize("name", [one.name for one in reproductions.REPRODUCTIONS])
+@pytest.mark.parametrize(("name", "seed"), [pair for pair in QUICK if pair[1] == 0 or pair[0] not in ONCE])
 def test_quick_pictures_hold(name, seed, tmp_path):
     result = invoke("reproduce", name, "--quick", "--seed", str(seed), "--out", str(tmp_path), "--json")
     told = json.loads(result.stdout)
     assert (result.exit_code, told["num_failed"]) == (0, 0), [one for one in told["claims"] if not one["passed"]]
     assert {path.name for path in tmp_path.iterdir()} == {f"{name}.png", f"{name}.json"}
+
+
+def test_the_margin_of_a_start_is_how_far_inside_the_ellipse_it_lies():
+    u, v = np.array([[0.0], [4.0], [1.0]]), np.array([[0.0], [4.0], [1.0]])
+    inside = factorization_basin.margin(1.0, 0.5, u, v)
+    # 4 / .5 - .5 = 7.5; at (4, 4) 32 - 8 = 24 of it are used, at (1, 1) 2 - .5.
+    np.testing.assert_allclose(inside, [1.0, (7.5 - 24) / 7.5, (7.5 - 1.5) / 7.5])
+
+
+def test_a_network_of_trainability_is_the_published_one():
+    condition = trainability.CONDITIONS[0]
+    made = trainability.network(condition, 3)({"input": 1.0, "output": 1.0})
+    weights, _ = made.init(jax.random.key(0))
+    x_key, y_key = jax.random.split(jax.random.key(3))
+    x, y = np.asarray(jax.random.normal(x_key, (272, 16))), np.asarray(jax.random.normal(y_key, (272,)))
+    out = np.tanh(np.sqrt(2) * x @ np.asarray(weights["input"]) / 4) @ np.asarray(weights["output"]) / 16
+    assert float(made.loss(weights, (), None)[0]) == pytest.approx(np.mean((out - y) ** 2), rel=1e-12)
+    moved = trainability.network(trainability.CONDITIONS[-1], 3)({"offset": 2.0, "step_size": 1.0})
+    np.testing.assert_allclose(moved.init(jax.random.key(0))[0]["input"], weights["input"] + 2.0)
+
+
+def test_conditions_that_there_are_not_are_refused():
+    with pytest.raises(ValueError, match="conditions: 'tan' is none of tanh, relu"):
+        gdx.studies.trainability(conditions=("tan",))

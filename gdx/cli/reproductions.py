@@ -63,8 +63,8 @@ REPRODUCTIONS = (
         "cosine-fractal",
         "a parabola with a cosine: how often the verdict changes along a line of step sizes",
         "arXiv 2406.13971",
-        studies.cosine_picture,
-        plots.cosine_picture,
+        studies.cosine_fractal,
+        plots.cosine_fractal,
     ),
 )
 

@@ -4,12 +4,12 @@ from gdx.plots.animation import animate
 from gdx.plots.atlas import atlas
 from gdx.plots.bifurcation import bifurcation
 from gdx.plots.boundary import boundary
-from gdx.plots.cosine import cosine_fractal
+from gdx.plots.cosine import cosine_changes
 from gdx.plots.paths import headline, trajectories
 from gdx.plots.phase_map import phase_map
 from gdx.plots.reproductions import (
     catapult,
-    cosine_picture,
+    cosine_fractal,
     critical_step,
     edge_of_stability,
     factorization_basin,
@@ -25,8 +25,8 @@ __all__ = [
     "bifurcation",
     "boundary",
     "catapult",
+    "cosine_changes",
     "cosine_fractal",
-    "cosine_picture",
     "critical_step",
     "edge_of_stability",
     "factorization_basin",

@@ -12,20 +12,20 @@ from gdx.plots.palette import EXPECTED, FAILURE, SUCCESS
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-    from gdx.studies import CosineFractal
+    from gdx.studies import CosineChanges
 
 ZOOM = 16
 """From one strip of step sizes to the one below."""
 STRIPS = 3
 
 
-def cosine_fractal(found: CosineFractal, *, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
+def cosine_changes(found: CosineChanges, *, axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
     """Draw the counts of verdict changes with the published ones, and which step sizes fail.
 
     Parameters
     ----------
     found
-        From `gdx.studies.cosine_fractal`.
+        From `gdx.studies.cosine_changes`.
     axes
         Two axes to draw into, of counts and of step sizes; by default a new figure.
 
@@ -35,9 +35,9 @@ def cosine_fractal(found: CosineFractal, *, axes: tuple[Axes, Axes] | None = Non
 
     Examples
     --------
-    Continues the example of `gdx.studies.cosine_fractal`.
+    Continues the example of `gdx.studies.cosine_changes`.
 
-    >>> counts, line = gdx.plots.cosine_fractal(found)
+    >>> counts, line = gdx.plots.cosine_changes(found)
     >>> counts.get_yscale()
     'log'
     """

@@ -26,12 +26,12 @@ from gdx.studies.batch_sizes import BatchSizeEdges, edges_by_batch_size
 from gdx.studies.beyond import beyond
 from gdx.studies.bifurcation import Bifurcation, Jump, bifurcation
 from gdx.studies.comparison import Comparison, Contestant, Path, compare
-from gdx.studies.cosine import CosineFractal, cosine_fractal
+from gdx.studies.cosine import CosineChanges, cosine_changes
 from gdx.studies.minima import Minima, flattest_minimum, minimum_sharpness
 from gdx.studies.predictions import Prediction, Predictions, predict
 from gdx.studies.reproductions import (
     catapult,
-    cosine_picture,
+    cosine_fractal,
     critical_step,
     edge_of_stability,
     factorization_basin,
@@ -57,7 +57,7 @@ __all__ = [
     "Claim",
     "Comparison",
     "Contestant",
-    "CosineFractal",
+    "CosineChanges",
     "InterruptedTable",
     "Jump",
     "Look",
@@ -80,8 +80,8 @@ __all__ = [
     "bifurcation",
     "catapult",
     "compare",
+    "cosine_changes",
     "cosine_fractal",
-    "cosine_picture",
     "critical_step",
     "curvature_at_rest",
     "default_step_sizes",

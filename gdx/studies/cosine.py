@@ -34,12 +34,12 @@ FEWEST_LEVELS, MOST_LEVELS = 7, 22
 
 
 @record
-class CosineFractal(NamedTuple):
+class CosineChanges(NamedTuple):
     """How often runs change from bounded to failed along a line of step sizes, on finer and finer grids.
 
     Examples
     --------
-    Continues the example of `gdx.studies.cosine_fractal`.
+    Continues the example of `gdx.studies.cosine_changes`.
 
     >>> found.worst
     0
@@ -78,7 +78,7 @@ class CosineFractal(NamedTuple):
         return abs(self.slope - self.dimension.value) <= self.slope_error + self.dimension.error
 
 
-def cosine_fractal(levels: int = 15, *, form: str = "multiplied", progress: Progress = None) -> CosineFractal:
+def cosine_changes(levels: int = 15, *, form: str = "multiplied", progress: Progress = None) -> CosineChanges:
     """Count verdict changes of x^2 (1 + .2 cos(2 pi x / .1)) between step sizes 1.5 k / 2^n, for n = 0, 1, ...
 
     Gradient descent from 1, 1,000 steps, which fails where the loss passes 1e8. The counts grow as 2^(d n) with d the
@@ -96,7 +96,7 @@ def cosine_fractal(levels: int = 15, *, form: str = "multiplied", progress: Prog
 
     Returns
     -------
-    CosineFractal
+    CosineChanges
 
     Raises
     ------
@@ -107,7 +107,7 @@ def cosine_fractal(levels: int = 15, *, form: str = "multiplied", progress: Prog
     --------
     >>> import jax, gdx
     >>> jax.config.update("jax_enable_x64", True)
-    >>> found = gdx.studies.cosine_fractal(9)
+    >>> found = gdx.studies.cosine_changes(9)
     >>> found.counts
     array([ 1,  1,  1,  1,  3,  5,  7, 13, 21])
     """
@@ -126,7 +126,7 @@ def cosine_fractal(levels: int = 15, *, form: str = "multiplied", progress: Prog
         published[: len(COUNTS)] = COUNTS[:levels]
     first = int(np.flatnonzero(counts == 1)[-1]) if np.any(counts == 1) else 0
     slope, error = _slope(counts[first:])
-    return CosineFractal(
+    return CosineChanges(
         form,
         step_sizes,
         failed,

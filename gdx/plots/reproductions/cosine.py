@@ -7,21 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from gdx.plots.cosine import cosine_fractal
+from gdx.plots.cosine import cosine_changes
 
 if TYPE_CHECKING:
-    from gdx.studies.reproductions import CosinePicture
+    from gdx.studies.reproductions import CosineFractal
 
 TITLE_WIDTH = 110
 
 
-def cosine_picture(found: CosinePicture, *, title: str = "") -> np.ndarray:
+def cosine_fractal(found: CosineFractal, *, title: str = "") -> np.ndarray:
     """Draw counts against the published ones, and where runs fail.
 
     Parameters
     ----------
     found
-        From `gdx.studies.cosine_picture`.
+        From `gdx.studies.cosine_fractal`.
     title
         Above the picture.
 
@@ -31,11 +31,11 @@ def cosine_picture(found: CosinePicture, *, title: str = "") -> np.ndarray:
 
     Examples
     --------
-    Continues the example of `gdx.studies.cosine_picture`.
+    Continues the example of `gdx.studies.cosine_fractal`.
 
-    >>> gdx.plots.cosine_picture(found).size
+    >>> gdx.plots.cosine_fractal(found).size
     2
     """
-    left, right = cosine_fractal(found.fractal)
+    left, right = cosine_changes(found.changes)
     left.figure.suptitle(textwrap.fill(title, TITLE_WIDTH), fontsize=11)
     return np.array([left, right])

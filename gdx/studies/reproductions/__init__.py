@@ -7,7 +7,7 @@ add one: its file here, a function in `gdx/plots/reproductions/`, and a row in `
 
 from gdx.studies.reproductions.base import Share, held
 from gdx.studies.reproductions.catapult import Catapult, CatapultNetwork, catapult
-from gdx.studies.reproductions.cosine import CosinePicture, cosine_picture
+from gdx.studies.reproductions.cosine import CosineFractal, cosine_fractal
 from gdx.studies.reproductions.critical_networks import Control, DigitsPanel, LinearPanel
 from gdx.studies.reproductions.critical_step import CriticalStep, critical_step
 from gdx.studies.reproductions.edge_of_stability import EdgeOfStability, EdgePanel, edge_of_stability
@@ -19,7 +19,7 @@ __all__ = [
     "Catapult",
     "CatapultNetwork",
     "Control",
-    "CosinePicture",
+    "CosineFractal",
     "CriticalStep",
     "DigitsPanel",
     "EdgeOfStability",
@@ -30,7 +30,7 @@ __all__ = [
     "Trainability",
     "TrainabilityMap",
     "catapult",
-    "cosine_picture",
+    "cosine_fractal",
     "critical_step",
     "edge_of_stability",
     "factorization_basin",

@@ -12,7 +12,7 @@ import numpy as np
 
 from gdx.progress import Progress
 from gdx.records import record
-from gdx.studies.cosine import CosineFractal, cosine_fractal
+from gdx.studies.cosine import CosineChanges, cosine_changes
 from gdx.studies.reproductions.base import check_precision, held, starts
 from gdx.studies.verification import Claim
 
@@ -26,18 +26,18 @@ SLOPE_OFF = 0.01
 
 
 @record
-class CosinePicture(NamedTuple):
+class CosineFractal(NamedTuple):
     """The counts, and what is published of them.
 
     Examples
     --------
-    Continues the example of `gdx.studies.cosine_picture`.
+    Continues the example of `gdx.studies.cosine_fractal`.
 
     >>> [claim.name for claim in found.claims]
     ['counts', 'two-roads']
     """
 
-    fractal: CosineFractal
+    changes: CosineChanges
     """What was counted."""
     claims: tuple[Claim, ...]
     """Published figures beside measured ones."""
@@ -49,9 +49,9 @@ class CosinePicture(NamedTuple):
     """With compiling."""
 
 
-def cosine_picture(
+def cosine_fractal(
     *, repeats: int | None = None, quick: bool = False, seed: int = 0, progress: Progress = None
-) -> CosinePicture:
+) -> CosineFractal:
     """Count again how often runs change from bounded to failed between neighbouring step sizes.
 
     Parameters
@@ -65,7 +65,7 @@ def cosine_picture(
 
     Returns
     -------
-    CosinePicture
+    CosineFractal
 
     Raises
     ------
@@ -75,15 +75,15 @@ def cosine_picture(
     Examples
     --------
     >>> import gdx
-    >>> found = gdx.studies.cosine_picture(quick=True)
+    >>> found = gdx.studies.cosine_fractal(quick=True)
     >>> all(claim.passed for claim in found.claims)
     True
     """
     check_precision()
     starts(repeats, 1, seed)
     started = time.perf_counter()
-    fractal = cosine_fractal(QUICK_LEVELS if quick else LEVELS, progress=progress)
-    off = np.abs(fractal.counts - fractal.published)[:COUNTED]
+    changes = cosine_changes(QUICK_LEVELS if quick else LEVELS, progress=progress)
+    off = np.abs(changes.counts - changes.published)[:COUNTED]
     claims = [
         held(
             "counts",
@@ -101,8 +101,8 @@ def cosine_picture(
                 "slope",
                 "log2 of the counts against n",
                 SOURCE,
-                fractal.published_slope,
-                fractal.slope,
+                changes.published_slope,
+                changes.slope,
                 SLOPE_OFF,
                 is_absolute=True,
             )
@@ -112,16 +112,16 @@ def cosine_picture(
             "two-roads",
             "the slope is the dimension of the boundary, by pairs of step sizes",
             "Grebogi et al., Phys. Lett. A 99, 1983",
-            fractal.dimension.value,
-            fractal.slope,
-            fractal.slope_error + fractal.dimension.error,
+            changes.dimension.value,
+            changes.slope,
+            changes.slope_error + changes.dimension.error,
             is_absolute=True,
         )
     )
-    counted = ", ".join(str(count) for count in fractal.counts)
+    counted = ", ".join(str(count) for count in changes.counts)
     notes = (
-        f"counts for n = 0 .. {fractal.counts.size - 1}: {counted}",
-        f"slope {fractal.slope:.3f} +- {fractal.slope_error:.3f} from n = {fractal.first} on, "
-        f"dimension {fractal.dimension.value:.3f} +- {fractal.dimension.error:.3f}",
+        f"counts for n = 0 .. {changes.counts.size - 1}: {counted}",
+        f"slope {changes.slope:.3f} +- {changes.slope_error:.3f} from n = {changes.first} on, "
+        f"dimension {changes.dimension.value:.3f} +- {changes.dimension.error:.3f}",
     )
-    return CosinePicture(fractal, tuple(claims), notes, fractal.failed.size - 1, time.perf_counter() - started)
+    return CosineFractal(changes, tuple(claims), notes, changes.failed.size - 1, time.perf_counter() - started)
