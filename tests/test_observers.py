@@ -134,3 +134,18 @@ def test_what_no_observer_looks_at_is_not_in_the_program():
 
     loss_alone, all_of_it = program(lambda view: view.loss), program(lambda view: view)
     assert len(loss_alone.eqns) == len(all_of_it.eqns)
+
+
+def test_large_summaries_do_not_wait_by_the_thousand():
+    large = gdx.Observer(
+        init=lambda params: jnp.zeros((400, 500)),
+        update=lambda kept, view: kept + view.loss,
+        summarise=lambda kept: kept,
+    )
+    run = gdx.sweep(gdx.problems.quadratic((1.0, 4.0)), optax.sgd, num_steps=10, observers={"large": large}, slots=4)
+    runs = run(np.linspace(0.1, 0.4, 12), keys(1))
+    assert runs.observed["large"].shape == (12, 1, 400, 500)
+    assert np.all(runs.observed["large"][:, 0, 0, 0] > 0)
+    (program,) = run._programs.values()
+    # 1.6 MB each: room for 64 MiB of them and those that end at once, not for 4096.
+    assert sum(leaf.nbytes for leaf in jax.tree.leaves(program.blank[1])) < 80e6

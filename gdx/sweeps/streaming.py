@@ -30,7 +30,9 @@ SEGMENT_SECONDS = 0.1
 MAX_BLOCKS = 1 << 20
 """Most blocks a segment is asked for: where queue or log end it early, its time says nothing of its length."""
 QUEUE_ROWS = 4096
-LOG_ROWS = 4096
+LOG_ROWS, LOG_BYTES = 4096, 64 << 20
+"""Runs whose facts wait on the device to be fetched, at most, and the room for them: an observer's summary may be as
+large as all parameters of many steps."""
 SHARES = 2
 """Windows that are cut, for every worker, from what waits: they get smaller towards the end, so that no one waits."""
 
@@ -159,7 +161,9 @@ def compile_segment(engine: Engine, queue: Queue, num_slots: int) -> Program:
         For one worker.
     """
     slots = engine.fill(queue)
-    blank = slots, engine.blank_log(slots, LOG_ROWS + num_slots)
+    row_bytes = sum(leaf.nbytes for leaf in jax.tree.leaves(engine.blank_log(slots, 1)))
+    num_rows = min(LOG_ROWS, max(LOG_BYTES // row_bytes, 1))
+    blank = slots, engine.blank_log(slots, num_rows + num_slots)
     segment = jax.jit(engine.segment, donate_argnums=(0, 1))
     compiled = segment.lower(*blank, np.int32(0), queue, np.int32(1)).compile()
     return Program((compiled,), blank, num_slots)
