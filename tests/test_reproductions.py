@@ -357,3 +357,10 @@ def test_a_network_of_trainability_is_the_published_one():
 def test_conditions_that_there_are_not_are_refused():
     with pytest.raises(ValueError, match="conditions: 'tan' is none of tanh, relu"):
         gdx.studies.trainability(conditions=("tan",))
+
+
+def test_json_writes_what_enumerations_stand_for_and_of_maps_the_answers_alone():
+    assert json.loads(to_json({"kind": gdx.maps.Roughness.FRACTAL, "answer": gdx.Answer.MET})) == {
+        "kind": "fractal",
+        "answer": 1,
+    }

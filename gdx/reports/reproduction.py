@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
+from gdx.maps import PhaseMap
 from gdx.reports.values import new_table
 from gdx.studies import Claim
 
@@ -153,6 +154,10 @@ def reproduction_line(found: Reproduced) -> str:
 def _fields(value: Any) -> Any:
     """A record with all that it holds, as dicts."""
     names = getattr(value, "_fields", None)
+    if isinstance(value, PhaseMap):
+        # Its facts, cell by cell, would be a hundred times as long as all else.
+        told = {"x": value.x, "y": value.y, "answers": value.answers, "audit": value.audit}
+        return {name: _fields(item) for name, item in told.items()}
     if names is not None:
         return {name: _fields(item) for name, item in zip(names, value, strict=True)}
     return [_fields(item) for item in value] if isinstance(value, (tuple, list)) else value

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import enum
 import importlib
 import json
 import math
@@ -22,7 +23,7 @@ def to_json(values: Any) -> str:
     Parameters
     ----------
     values
-        Dicts, lists, numbers, text, NumPy scalars and arrays.
+        Dicts, lists, numbers, text, members of enumerations, NumPy scalars and arrays.
 
     Returns
     -------
@@ -102,6 +103,8 @@ def _plain(value):
         return [_plain(item) for item in value]
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, enum.Enum):
+        value = value.value
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

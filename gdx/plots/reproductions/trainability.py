@@ -64,6 +64,6 @@ def trainability(found: Trainability, *, title: str = "", figure: Figure | None 
         if axis.get_xlabel() == "input":
             axis.set_xlabel("step size of the input layer")
             axis.set_ylabel("step size of the output layer")
-    told = f"{title}. Blue trains, the darker the lower the loss; orange does not, the darker the sooner it blows up"
+    told = f"{title}. Green trains, the darker the lower the loss; orange does not, the darker the sooner it blows up"
     figure.suptitle(textwrap.fill(told, TITLE_WIDTH), fontsize=11)
     return axes

@@ -34,13 +34,13 @@ WINDOW = ((1e-3, 1e6), (1e-3, 1e6))
 """Of the step sizes of the input and of the output layer."""
 OFFSETS = (-4.0, 4.0)
 """Of the mean of the input layer's weights at the start."""
-SAMPLE = 128
-"""Cells of each map that a plain loop runs again."""
-NUDGES = (0.0, 1e-14, -1e-14)
+SAMPLE, FEW = 128, 32
+"""Cells of each map that a plain loop runs again, and of a coarse one."""
+NUDGES = np.arange(-3, 4) * 1e-14
 """Of the step sizes, relative: where a plain loop is not of one mind about them rounding decides, and nothing is held
 against it."""
 DIFFERENT = 0.02
-"""Share of the others that may come out otherwise: three loops may agree by chance."""
+"""Share of the others that may come out otherwise: seven loops may agree by chance."""
 TOO_LARGE = 1e6
 """What a loss that is not finite counts as."""
 FEWEST_CELLS = 200
@@ -274,8 +274,8 @@ def _map(condition, size, window, seed):
     )
     cells = _sample(mapped, seed)
     hyperparams = {axes[0].name: mapped.x[cells % size], axes[1].name: mapped.y[cells // size]}
-    nudged = [{name: values * (1 + by) for name, values in hyperparams.items()} for by in NUDGES]
-    trained = np.stack([plain_loop(condition, seed, key, near) for near in nudged])
+    nudged = {name: np.outer(1 + NUDGES, values).ravel() for name, values in hyperparams.items()}
+    trained = plain_loop(condition, seed, key, nudged).reshape(NUDGES.size, -1)
     is_sure = np.all(trained == trained[0], axis=0)
     cells, trained = cells[is_sure], trained[0, is_sure]
     otherwise = int(np.sum(trained != (mapped.answers.ravel()[cells] == Answer.MET)))
@@ -283,16 +283,21 @@ def _map(condition, size, window, seed):
     return TrainabilityMap(condition.name, mapped, cells, otherwise, statistics)
 
 
+def _number_sampled(mapped):
+    return min(SAMPLE if mapped.x.size >= FEWEST_CELLS else FEW, int(np.sum(mapped.computed)))
+
+
 def _sample(mapped, seed):
     """Computed cells, half of them beside one that comes out otherwise where there are as many."""
     rng, met = np.random.default_rng(seed), mapped.answers == Answer.MET
+    number = _number_sampled(mapped)
     beside = np.zeros_like(met)
     for axis in (0, 1):
         for shift in (-1, 1):
             beside |= np.roll(met, shift, axis) != met
     close, others = np.flatnonzero(beside & mapped.computed), np.flatnonzero(~beside & mapped.computed)
-    chosen = rng.permutation(close)[: SAMPLE // 2]
-    return np.sort(np.concatenate([chosen, rng.permutation(others)[: SAMPLE - chosen.size]]))
+    chosen = rng.permutation(close)[: number // 2]
+    return np.sort(np.concatenate([chosen, rng.permutation(others)[: number - chosen.size]]))
 
 
 def plain_loop(
@@ -351,9 +356,9 @@ def _agreement(one):
 
 def _note(one, condition):
     told = f"{one.name}: {np.mean(one.mapped.computed):.1%} of the cells computed"
-    unsure = min(SAMPLE, int(np.sum(one.mapped.computed))) - one.sampled.size
-    if unsure:
-        told += f", {unsure} of {SAMPLE} sampled ones hang on rounding"
+    number = _number_sampled(one.mapped)
+    if number > one.sampled.size:
+        told += f", {number - one.sampled.size} of {number} sampled ones hang on rounding"
     if one.mapped.audit is not None and not np.all(one.mapped.computed):
         told += f", at most {one.mapped.audit.bound:.2g} of the map wrong at 95 %"
     if one.statistics is not None:
