@@ -66,6 +66,7 @@ def test_where_nothing_cycles_it_is_said_why():
     assert "linear" in bowl.cascade.note
     network = quick(gdx.problems.linear_network(widths=(6, 6, 6)), step_sizes=np.linspace(0.1, 0.3, 5))
     assert "up to 64" in network.cascade.note
+    assert bowl.start == hard.start == -1
 
 
 @pytest.mark.slow
@@ -100,6 +101,8 @@ def test_shown_may_be_a_parameter_the_loss_or_a_function_of_ones_own():
         ({"of": 7}, "of: 7 is none of loss, gradient_norm and parameters 0 to 1"),
         ({"of": "los"}, "of: 'los'"),
         ({"num_values": 0}, "num_values: 0"),
+        ({"num_values": 2000}, "num_values: 2000 are more than the 1024 steps"),
+        ({"num_doublings": -1}, "num_doublings: -1"),
         ({"problem": gdx.problems.digits_mlp((4,), batch_size=10)}, "problem: it has batches"),
     ],
 )
@@ -107,3 +110,55 @@ def test_what_cannot_be_shown_is_refused(options, says):
     problem = options.pop("problem", gdx.problems.quadratic([1.0, 3.0]))
     with pytest.raises(ValueError, match=says):
         quick(problem, **options)
+
+
+@pytest.mark.slow
+def test_a_range_that_grows_evenly_has_no_jump_however_coarse_the_grid():
+    corner = gdx.problem(lambda key: jnp.array(0.2), lambda w: jnp.where(w > -1, w**2 / 2, -w - 0.5))
+    found = quick(corner, step_sizes=[1.9, 2.2, 2.6, 3.5, 6.0], num_steps=4096, num_doublings=0)
+    assert np.sum(found.verdicts == gdx.Verdict.CHAOTIC) >= 3
+    assert found.jumps == ()
+
+
+@pytest.mark.slow
+def test_runs_that_wander_ever_further_have_no_range_that_could_jump():
+    waves = gdx.problem(lambda key: jnp.array(0.3), lambda w: 1 - jnp.cos(w))
+    found = quick(waves, step_sizes=np.linspace(3.5, 5.5, 60), num_steps=4096, num_doublings=0)
+    # At 4.60333882 the orbit first leaves its well; beyond, its range is a matter of time.
+    for jump in found.jumps:
+        assert jump.lower - 2e-3 < 4.603339 < jump.upper + 2e-3
+
+
+@pytest.mark.slow
+def test_doublings_are_those_of_the_start_whose_edge_they_begin_at():
+    # Wells at 1 and -1 of curvature 2.3 and 1.7; the flatter one keeps its runs the longest.
+    wells = gdx.problem(
+        lambda key: jnp.where(jax.random.uniform(key) > 0.5, 1.05, -1.05),
+        lambda w: (w**2 - 1) ** 2 / 4 + 0.15 * w**3 / 3 - 0.15 * w,
+    )
+    found = quick(
+        wells, keys=keys(4), step_sizes=np.linspace(0.8, 1.6, 81), num_steps=4096, num_doublings=7, num_values=16
+    )
+    begins = np.array([float(wells.init(key)[0]) for key in keys(4)])
+    assert begins[found.start] < 0 < begins.max()
+    assert found.cascade.doublings[0].step_size == pytest.approx(2 / 1.7, abs=1e-6)
+    assert found.onset_note == ""
+
+
+@pytest.mark.slow
+def test_in_float32_chaos_that_comes_back_to_its_own_numbers_is_no_cycle():
+    with jax.enable_x64(False):
+        cubic = gdx.problem(lambda key: jnp.array(0.1), lambda w: w**2 / 2 + w**3 / 3)
+        run = gdx.sweep(
+            cubic,
+            optax.sgd,
+            num_steps=8192,
+            tail=256,
+            observers={"lyapunov": gdx.observers.lyapunov()},
+        )
+        runs = run(np.linspace(2.6, 2.99, 200, dtype=np.float32), keys(1))
+    exponents = runs.observed["lyapunov"]
+    parts = exponents.exponents[..., 0] > exponents.errors[..., 0]
+    cycling = np.asarray(gdx.verdicts(runs)) == gdx.Verdict.CYCLING
+    assert np.any((runs.period > 0) & parts)
+    assert not np.any(cycling & parts)

@@ -184,7 +184,7 @@ def test_in_float32_exponents_stay_within_their_bars():
     with jax.enable_x64(False):
         found = exponents_of(gdx.problems.quadratic([1.0, 3.0]), optax.sgd, np.float32([0.1]), 2_000)
         assert found.exponents.dtype == np.float32
-        assert abs(found.exponents[0, 0, 0] - np.log(0.9)) <= found.errors[0, 0, 0] < 1e-4
+        assert abs(found.exponents[0, 0, 0] - np.log(0.9)) <= found.errors[0, 0, 0] < 2e-4
 
 
 @pytest.mark.parametrize(

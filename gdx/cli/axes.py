@@ -115,9 +115,9 @@ def parsed_resolution(text: str) -> tuple[int, int]:
     ValueError
         If it is none.
     """
-    across, _, down = text.partition("x")
+    across, x, down = text.partition("x")
     try:
-        return int(across), int(down or across)
+        return int(across), int(down if x else across)
     except ValueError:
         raise ValueError(f"resolution: {text!r} is no number of cells; write it as 512, or 512x256") from None
 

@@ -102,7 +102,7 @@ def _write(folder, found, settings):
     import matplotlib.pyplot as plt
 
     picture, data = folder / "bifurcation.png", folder / "bifurcation.nc"
-    plots.bifurcation(found, title=f"{settings['problem']} under {settings['optimizer']}, beyond its edge")
+    plots.bifurcation(found, title=f"{settings['problem']} under {settings['optimizer']}: what runs visit last")
     plt.savefig(picture, dpi=130)
     plt.close()
     attributes = settings | {f"{name}_version": version for name, version in reports.versions().items()}

@@ -283,7 +283,10 @@ def _why_none(cycles, at, state, period, step_size, open_by):
     size = _size(state)
     eigenvalues = np.linalg.eigvals(np.asarray(derivative, float))
     if not np.min(np.abs(eigenvalues + 1)) < PASSES:
-        return f"no eigenvalue of the cycle of period {period} passes -1 near {step_size:.6g}"
+        return (
+            f"no eigenvalue of the cycle of period {period} was seen to pass -1; it may lose stability otherwise, "
+            "as where a symmetry breaks or it turns into a closed curve"
+        )
     if not open_by <= CLOSED * size:
         return f"the cycle of period {period} near {step_size:.6g} does not close"
     if period > 1 and not half > RETURNS * size:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from jaxtyping import Int
     from numpy.typing import ArrayLike
 
+FAR = (0.01, 0.99)
+"""Shares of the points between which their extent is measured."""
 SAME = 0.2
 """Share of the distance within which neighbours are alike, within which points anywhere on a map are."""
 
@@ -30,7 +32,8 @@ def attractors(points: ArrayLike, is_there: ArrayLike | None = None, *, alike: f
     is_there
         bool [Y, X]: which runs came to rest or cycle; by default all whose points are finite. The others have none.
     alike
-        Distance of neighbours' points, in units of the extent of all points together, up to which they are one.
+        Distance of neighbours' points, in units of the extent of all points together, up to which they are one. Points
+        far off, of one cell in a hundred, do not count for the extent.
 
     Returns
     -------
@@ -66,7 +69,8 @@ def attractors(points: ArrayLike, is_there: ArrayLike | None = None, *, alike: f
     number = np.full(shape, -1)
     number[finite] = np.arange(np.count_nonzero(finite))
     ends = there[finite]
-    extent = float(np.linalg.norm(np.max(ends, axis=0) - np.min(ends, axis=0)))
+    # Where nearly all are one, it is the others that have an extent.
+    extent = _extent(ends, FAR) or _extent(ends, (0.0, 1.0))
     links = [_neighbours(number, there, alike * extent), _anywhere(ends, SAME * alike * extent)]
     rows, columns = (np.concatenate(part) for part in zip(*links, strict=True))
     size = len(ends)
@@ -94,6 +98,10 @@ def _checked(points, is_there):
             )
         finite &= mask
     return there, finite, there.shape[:2]
+
+
+def _extent(ends, shares):
+    return float(np.linalg.norm(np.diff(np.quantile(ends, shares, axis=0, method="nearest"), axis=0)))
 
 
 def _neighbours(number, there, distance):

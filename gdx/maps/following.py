@@ -45,8 +45,9 @@ class EdgeCurve(NamedTuple):
     positions: Float[np.ndarray, " P"]
     """Its values, ascending; more of them where the edge turns back."""
     step_sizes: Float[np.ndarray, " P"]
-    """Critical step size: the estimate, without the shift of a finite horizon, where there is one, else the middle of
-    the bracket of the last success; NaN where none succeeds or none fails."""
+    """Critical step size: the estimate, without the shift of a finite horizon; NaN where there is none, and
+    `edges[p].estimate.reason` says why. Where no point of the curve has one, as with batches, the middle of the bracket
+    of the last success instead, at this horizon: the two are never mixed."""
     errors: Float[np.ndarray, " P"]
     """Absolute bar of each: that of the estimate, or half the bracket's width, which says nothing of the horizon."""
     lower: Float[np.ndarray, " P"]
@@ -55,8 +56,9 @@ class EdgeCurve(NamedTuple):
     lower_errors: Float[np.ndarray, " P"]
     """Half the way between these two."""
     turning_points: tuple[Bracket, ...]
-    """Values of the parameter between which the two branches meet, so that no step size succeeds beyond; at this
-    horizon."""
+    """Values of the parameter between which the two branches meet, so that no step size succeeds beyond within this
+    horizon. Where branches meet runs are slow to decide, and an endless run's turning point lies further on, by about
+    the inverse of the horizon: compare two horizons."""
     edges: tuple[Edge, ...]
     """All that was found at each value, [P]."""
     at: dict[str, Any]
@@ -73,7 +75,9 @@ class EdgeCurve(NamedTuple):
         edge = self.edges[0]
         shown = np.unique(np.linspace(0, len(self.positions) - 1, 9).astype(int))
         rows = [(f"{self.axis.name} {self.positions[at]:.5g}", self._told(at)) for at in shown]
-        rows += [("turns back", f"at {self.axis.name} {span(pair)}") for pair in self.turning_points]
+        rows += [
+            ("turns back", f"at {self.axis.name} {span(pair)} within this horizon") for pair in self.turning_points
+        ]
         if self.interrupted:
             rows.append(("interrupted", f"after {counted(len(self.positions), 'point')}"))
         judged = f"{edge.criterion} within {counted(edge.horizon, 'step')}, {counted(edge.repeats, 'start')}"
@@ -81,7 +85,12 @@ class EdgeCurve(NamedTuple):
 
     def _told(self, at):
         value, error = float(self.step_sizes[at]), float(self.errors[at])
-        return self.edges[at].status.value if math.isnan(value) else with_bar(value, error)
+        if not math.isnan(value):
+            return with_bar(value, error)
+        edge = self.edges[at]
+        if is_found(edge) and edge.estimate is not None and edge.estimate.reason:
+            return f"none: {edge.estimate.reason}"
+        return edge.status.value
 
 
 @own_rules()
@@ -189,10 +198,14 @@ def _positions(along, num_points):
     return [along.low, *inner[1:-1].tolist(), along.high]
 
 
-def _value_of(edge):
+def _has_estimate(edge):
+    return edge.estimate is not None and math.isfinite(edge.estimate.value)
+
+
+def _value_of(edge, by_estimate):
     """Critical step size and its bar."""
-    if edge.estimate is not None and math.isfinite(edge.estimate.value):
-        return edge.estimate.value, edge.estimate.error
+    if by_estimate:
+        return (edge.estimate.value, edge.estimate.error) if _has_estimate(edge) else (math.nan, math.nan)
     low, high = edge.last_success
     if not (is_found(edge) and edge.status is not EdgeStatus.NONE_MEETS):
         return math.nan, math.nan
@@ -200,7 +213,8 @@ def _value_of(edge):
 
 
 def _described(curve, along, turning, fixed, seconds, interrupted):
-    pairs = np.array([_value_of(edge) for edge in curve.edges])
+    by_estimate = any(_has_estimate(edge) for edge in curve.edges)
+    pairs = np.array([_value_of(edge, by_estimate) for edge in curve.edges])
     begins = [(math.nan, math.nan) if one is None else one for one in curve.begins]
     low, high = np.transpose(begins)
     return EdgeCurve(

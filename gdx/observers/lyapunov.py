@@ -18,8 +18,9 @@ FEWEST_BLOCKS = 16
 where the run goes and counts for nothing."""
 QUANTILE = 2.13
 """Of Student's distribution at 95 % and as many degrees of freedom as blocks leave at least, 15."""
-ROUNDING = 8.0
-"""Machine epsilons by which every step's logarithm may be off."""
+ROUNDING = 1024.0
+"""Machine epsilons by which a mean logarithm may be off: an orbit is off by the roundings of as many steps as it takes
+to forget one, and curvature changes along with it."""
 
 
 @record

@@ -16,11 +16,13 @@ if TYPE_CHECKING:
 
 SHARE = (0.5, 99.5)
 """Percentiles of what is visited between which the height lies: a run that leaves passes through any value."""
-MOST_DOTS = 400_000
-"""More of them are thinned out."""
+FEW_DOTS, MOST_DOTS = 40_000, 400_000
+"""Fewer are drawn larger; more of them are thinned out."""
 LOWEST_EXPONENT = -1.5
 """Below which superstable cycles have their spikes, down to minus infinity."""
 TITLE_WIDTH = 90
+ROOM = 0.01
+"""Beside the first and the last step size."""
 
 
 def bifurcation(found: Bifurcation, *, title: str = "", axes: tuple[Axes, Axes] | None = None) -> tuple[Axes, Axes]:
@@ -64,7 +66,8 @@ def bifurcation(found: Bifurcation, *, title: str = "", axes: tuple[Axes, Axes] 
     upper.set_title("\n".join(textwrap.wrap(title, TITLE_WIDTH)), fontsize=11)
     lower.set_xlabel("step size")
     lower.set_ylabel("Lyapunov exponent\na step")
-    upper.set_xlim(found.step_sizes[0], found.step_sizes[-1])
+    low, high = found.step_sizes[[0, -1]]
+    upper.set_xlim(low - ROOM * (high - low), high + ROOM * (high - low))
     _legend(upper, codes)
     return upper, lower
 
@@ -78,7 +81,9 @@ def _visited(axis, found, codes):
             continue
         seen = values[rows, starts][:, ::stride]
         places = np.repeat(sizes[rows], seen.shape[1])
-        axis.plot(places, seen.ravel(), ",", color=COLOURS[verdict], alpha=0.8, rasterized=True)
+        # Few of them as dots, many as single points.
+        style = {"marker": ".", "markersize": 2.5} if values.size < FEW_DOTS else {"marker": ","}
+        axis.plot(places, seen.ravel(), linestyle="", color=COLOURS[verdict], alpha=0.8, rasterized=True, **style)
     kept = values[np.isfinite(values)]
     if kept.size:
         low, high = np.percentile(kept, SHARE)
@@ -128,7 +133,10 @@ def _marks(upper, lower, found):
     if np.isfinite(found.onset):
         lines.append((found.onset, "chaos"))
     lines += [(jump.lower, "range jumps") for jump in found.jumps[:3]]
+    low, high = found.step_sizes[[0, -1]]
     for place, name in lines:
+        if not low <= place <= high:
+            continue
         for axis in (upper, lower):
             axis.axvline(place, color=EXPECTED, linewidth=0.8, linestyle=":")
         upper.text(

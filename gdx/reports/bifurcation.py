@@ -95,7 +95,8 @@ def bifurcation_tables(found: Bifurcation, settings: Mapping[str, Any]) -> list[
         f"{counted(len(found.step_sizes), 'step size')} from {found.step_sizes[0]:.6g} to {found.step_sizes[-1]:.6g}, "
         f"{counted(found.verdicts.shape[1], 'start')}; shown is {found.shown}"
     ]
-    parts.append(f"edge: {found.edge.estimate}")
+    of_start = f" of start {found.start}" if found.verdicts.shape[1] > 1 and found.start >= 0 else ""
+    parts.append(f"edge{of_start}: {found.edge.estimate}")
     if found.cascade.doublings:
         parts.append(_doublings(found))
     if found.cascade.note:
@@ -106,7 +107,7 @@ def bifurcation_tables(found: Bifurcation, settings: Mapping[str, Any]) -> list[
         parts.append(f"no onset of chaos: {found.onset_note}")
     for jump in found.jumps:
         parts.append(
-            f"the range of chaotic runs jumps from {jump.before:.4g} to {jump.after:.4g} "
+            f"the range of chaotic runs jumps from {jump.before:.4g} to {_range(jump.after)} "
             f"between {jump.lower:.7g} and {jump.upper:.7g}"
         )
     parts.append(_counts(found))
@@ -119,6 +120,10 @@ def _doublings(found):
     for one, ratio in zip(found.cascade.doublings, ratios, strict=False):
         table.add_row(f"{one.period} -> {2 * one.period}", with_bar(one.step_size, max(one.error, 1e-15)), ratio)
     return table
+
+
+def _range(value):
+    return f"{value:.4g}" if math.isfinite(value) else "one that grows with the horizon"
 
 
 def _counts(found):

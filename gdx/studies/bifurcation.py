@@ -35,8 +35,9 @@ NOT_BEYOND = 1.02
 """Share of the last step size that keeps a run bounded at which the axis ends."""
 MOST_NUMBERS = 64
 """That a step moves, up to which derivatives of whole cycles are taken."""
-JUMP = 1.5
-"""Factor by which the extent of a chaotic orbit grows between neighbouring step sizes where attractors merge."""
+JUMP, SAME = 1.5, 1.2
+"""Factor by which the range of a chaotic orbit grows at once where attractors merge, and factor within which it is the
+same over a longer horizon: what wanders ever further has no range."""
 MULTISECTION, ROUNDS, LONGER = 17, 2, 4
 """Step sizes of each round that closes in on a jump, rounds, and by what the horizon of a second look is longer."""
 NEW_PERIODS = 5
@@ -59,8 +60,9 @@ class Jump(NamedTuple):
     upper: float
     """Smallest at which it is the wide one; of a shorter look the jump is late, never early."""
     before: float
-    """The range below, in units of what is shown."""
+    """The range at `lower`, in units of what is shown."""
     after: float
+    """The same at `upper`; infinite where it grows with the horizon."""
 
 
 @record
@@ -84,9 +86,9 @@ class Bifurcation(NamedTuple):
     edge: Edge
     """Of convergence."""
     cascade: Cascade
-    """Doublings from the edge on, of the first start that cycles."""
+    """Doublings from the edge on, of the start that the edge's estimate is of; others may lie on other attractors."""
     start: int
-    """That start, a row of keys; -1 where none cycles."""
+    """That start, a row of keys; -1 where there is none."""
     onset: float
     """Where doublings accumulate and chaos begins; NaN with fewer than five, or where exponents contradict it."""
     onset_error: float
@@ -194,6 +196,9 @@ def bifurcation(
     counts = {"num_points": num_points, "num_steps": num_steps, "num_values": num_values}
     for name, value in counts.items():
         check_count(name, value, "pass a whole number")
+    check_count("num_doublings", num_doublings, "pass 0 to look for none", 0)
+    if num_values > num_steps:
+        raise ValueError(f"num_values: {num_values} are more than the {num_steps} steps of a run; pass fewer")
     check_number("tolerance", tolerance, 0, math.inf, "the default suits most problems")
     shown, watch = _shown(problem, keys[0], of)
 
@@ -212,7 +217,7 @@ def bifurcation(
     run = _watched(problem, family, watch, num_steps, num_values, tolerance)
     if step_sizes is None:
         step_sizes = _axis(run, edge, keys, num_points, staged("axis"))
-    sizes = np.sort(np.asarray(step_sizes, float))
+    sizes = np.unique(np.asarray(step_sizes, float))
     runs = run(sizes, keys, progress=staged("runs"))
     cascade, start = _cascade(problem, family, keys, edge, sizes, runs, num_steps, num_doublings)
     jumps = _jumps(problem, family, watch, keys, sizes, runs, num_steps, tolerance)
@@ -271,12 +276,11 @@ def _cascade(problem, family, keys, edge, sizes, runs, num_steps, number):
     if estimate.kind is not EstimateKind.SOFT:
         return Cascade((), f"the edge is {estimate.kind.value}: no cycle grows out of the minimum there"), -1
     beyond = sizes > estimate.value + estimate.error
-    twos = (periods == 2) & beyond[:, None]
-    if not twos.any():
-        return Cascade((), "no run beyond the edge cycles with period 2"), -1
-    start = int(np.argmax(twos.any(axis=0)))
+    start = estimate.repeat
     # Right beyond the edge the cycle is small, and slow to reach.
-    rows = np.flatnonzero(twos[:, start])
+    rows = np.flatnonzero((periods[:, start] == 2) & beyond)
+    if not rows.size:
+        return Cascade((), f"start {start}, whose edge that is, does not cycle with period 2 beyond it"), start
     place = rows[(rows.size - 1) // 2]
     guesses = [estimate.value]
     for power in range(1, NEW_PERIODS):
@@ -313,7 +317,7 @@ def _onset(found):
     if early.size:
         return math.nan, math.nan, f"its exponent is positive at {early[0]:.6g} already, below {onset:.6g}"
     if not np.any(is_chaotic & (found.step_sizes > onset)):
-        return math.nan, math.nan, f"no exponent beyond {onset:.6g} is positive"
+        return math.nan, math.nan, f"no exponent beyond {onset:.6g} is above 0 by more than its bar"
     return onset, error, ""
 
 
@@ -325,15 +329,18 @@ def _jumps(problem, family, watch, keys, sizes, runs, num_steps, tolerance):
         widens = chaotic[:-1] & chaotic[1:] & (wide[1:] > JUMP * wide[:-1])
     found = []
     for place, start in np.argwhere(widens):
-        if any(jump.lower <= sizes[place + 1] and sizes[place] <= jump.upper for jump in found):
+        if any(sizes[place] <= jump.upper and jump.lower <= sizes[place + 1] for jump in found):
             continue
-        middle = math.sqrt(wide[place, start] * wide[place + 1, start])
-        ends = []
-        for horizon in (num_steps, LONGER * num_steps):
-            run = _watched(problem, family, watch, horizon, 0, tolerance)
-            ends.append(_closed_in(run, keys[start][None], sizes[place], sizes[place + 1], middle))
+        middle, key = math.sqrt(wide[place, start] * wide[place + 1, start]), keys[start][None]
+        looks = [_watched(problem, family, watch, horizon, 0, tolerance) for horizon in (num_steps, LONGER * num_steps)]
+        ends = [_closed_in(run, key, sizes[place], sizes[place + 1], middle) for run in looks]
         lower, upper = min(end[0] for end in ends), max(end[1] for end in ends)
-        found.append(Jump(lower, upper, float(wide[place, start]), float(wide[place + 1, start])))
+        # A range that grows evenly passes the middle too: what counts is that it differs where the search ended.
+        (before, after), (later, finally_) = (
+            _ranges(run(np.array([lower, upper]), key, progress=False))[:, 0] for run in looks
+        )
+        if max(before, later) <= SAME * min(before, later) and min(after, finally_) > JUMP * max(before, later):
+            found.append(Jump(lower, upper, float(later), float(finally_ if finally_ <= SAME * after else math.inf)))
     return tuple(found)
 
 

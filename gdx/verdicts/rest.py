@@ -65,8 +65,8 @@ class Verdict(enum.IntEnum):
     """Stands still where it should not: its line search or solver found no step all through the tail, far from rest;
     or it creeps towards rest, as at a saddle, at a loss clearly above one that it had before or the known minimum."""
     CHAOTIC = 7
-    """Aperiodic, and neighbouring runs part: the largest Lyapunov exponent is above 0 by more than its bar. Told where
-    a run was watched by `gdx.observers.lyapunov`; the rest stays aperiodic."""
+    """Bounded, and neighbouring runs part: the largest Lyapunov exponent is above 0 by more than its bar. Told where a
+    run was watched by `gdx.observers.lyapunov`; the rest stays aperiodic, or cycling by rounding."""
 
 
 class Evidence(NamedTuple):
@@ -128,8 +128,9 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
     Where nothing moves but rounding, a cycle among neighbouring numbers is none: such runs have converged if their
     gradient has sunk by the square root of machine precision, however tight the tolerance, and are else undecided.
 
-    Aperiodic runs that were watched by `gdx.observers.lyapunov` are chaotic where their exponent is above 0 beyond its
-    bar; the others may move on a closed curve, on a cycle longer than half of the tail, or have bursts far apart.
+    Runs that cycle or are aperiodic and were watched by `gdx.observers.lyapunov` are chaotic where their exponent is
+    above 0 beyond its bar: in float32 chaos comes back to its own numbers after hundreds of steps. Other aperiodic runs
+    may move on a closed curve, on a cycle longer than half of the tail, or have bursts far apart.
 
     Without gradients nothing can be called converged or settling, without cycles nothing aperiodic; such runs are
     undecided.
@@ -179,7 +180,9 @@ def verdicts(runs: Runs, tolerance: float | None = None) -> Int8[Array, "S R"]:
         ],
         Verdict.UNDECIDED,
     )
-    codes = xp.where((codes == Verdict.APERIODIC) & _parts(xp, runs), Verdict.CHAOTIC, codes)
+    # A cycle whose neighbours part is held together by rounding alone, as those of chaos in float32 are.
+    wandering = (codes == Verdict.APERIODIC) | (codes == Verdict.CYCLING)
+    codes = xp.where(wandering & _parts(xp, runs), Verdict.CHAOTIC, codes)
     return codes.astype(jnp.int8)
 
 
