@@ -3,6 +3,9 @@
 Claims: bars cover closed forms in at least 90 of 100 random cases, at every horizon: of skew tent maps, and of heavy
 ball on quadratics. A step that is watched for one exponent costs less than 3 plain ones.
 
+Measured on 2 cores: 97 to 98 % are covered. A watched step is 1.6 to 2.5 plain ones on networks, and 3.4 on two
+parameters, where steps are the cheapest there are: MISSED there.
+
 The tent maps are those of gradient descent on a loss whose gradient is piecewise linear; their exponent is
 -(a ln a + (1 - a) ln(1 - a)) for a corner at a. That of heavy ball is the logarithm of the spectral radius. Cost: time
 of one worker over the same runs with and without an observer, the best of three each, in turn.

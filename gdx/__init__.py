@@ -63,8 +63,8 @@ What can be trusted, and what not. Where a test or a benchmark holds a statement
 - A map's bound on what was filled in wrongly covers the truth on random maps, islands that its coarse grid misses and
   fractals among them (tests/test_refining.py). It is about answers on the map's own grid at its horizon.
 - Bars of Lyapunov exponents cover closed forms in at least 90 of 100 random cases from 1,000 steps on
-  (bench/exponents.py); they know nothing of transients longer than the horizon. Period doublings are given where runs on
-  either side show the periods, to rounding (tests/test_cascades.py).
+  (bench/exponents.py); they know nothing of transients longer than the horizon. Period doublings are given to rounding,
+  where runs on either side show the periods (tests/test_cascades.py).
 - What takes longer than two seconds shows a bar on a terminal; `progress=False` turns it off, a function of your own
   takes its place.
 """

@@ -18,7 +18,7 @@ from gdx.cli import app, reproductions
 from gdx.reports import reproduction_json, reproduction_line, reproduction_table, to_json
 from gdx.studies.reproductions import CatapultNetwork, Control, CriticalStep, DigitsPanel, EdgePanel, LinearPanel, held
 from gdx.studies.reproductions import base as shared
-from gdx.studies.reproductions.catapult import Catapult, network, rises
+from gdx.studies.reproductions.catapult import Catapult, network
 from gdx.studies.reproductions.critical_claims import claims_of, notes_of
 from gdx.studies.reproductions.critical_networks import linear_problem, scale_invariant, separable_logistic
 from gdx.studies.reproductions.edge_of_stability import EdgeOfStability, chebyshev_regression, followed
@@ -76,6 +76,8 @@ def test_boundaries_are_where_starts_change_and_nan_where_they_do_not():
 
 
 def test_rises_are_those_from_step_to_step():
+    rises = gdx.observers.ever_rose
+
     def rose(losses):
         state = rises.init(jnp.zeros(()))
         for loss in losses:

@@ -25,7 +25,7 @@ array([[1.],
 """
 
 from gdx.observers.lyapunov import LyapunovExponents, lyapunov
-from gdx.observers.observer import Observer, last_params, search_failures
+from gdx.observers.observer import Observer, ever_rose, last_params, search_failures
 from gdx.observers.orbits import Extent, attractor, extent, last_values
 from gdx.observers.windows import (
     TailStatistics,
@@ -44,6 +44,7 @@ __all__ = [
     "Window",
     "attractor",
     "cycle_period",
+    "ever_rose",
     "exact_repetition",
     "extent",
     "last_params",

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     import chex
 
 
+NOTABLE, AT_REST = 1e-9, 1e-12
+"""Relative rise of a loss that is no rounding, and share of the first loss below which rises say nothing."""
+
+
 @record
 class Observer(NamedTuple):
     """A pure triple that watches every step of a run; its summary lands in `Runs.observed`.
@@ -73,6 +77,32 @@ Continues the example of `gdx.Observer`.
 
 >>> runs.observed["end"].shape, bool(abs(runs.observed["end"][1]).max() < 1e-9)  # [S, R, D]
 ((2, 4, 2), True)
+"""
+
+
+def _rises(state, view):
+    first, last, rose = state
+    first = jnp.where(jnp.isnan(first), view.loss, first).astype(first.dtype)
+    # A comparison with NaN is false: at the first step there is no loss before.
+    rose |= (view.loss > (1 + NOTABLE) * last) & (last > AT_REST * first)
+    return first, jnp.asarray(view.loss, last.dtype), rose
+
+
+ever_rose = Observer(
+    init=lambda params: (*[jnp.full((), jnp.nan, float)] * 2, jnp.zeros((), bool)),
+    update=_rises,
+    summarise=lambda state: state[2],
+)
+"""Says whether the loss ever rose from one step to the next, by more than rounding.
+
+Examples
+--------
+>>> import jax, optax, gdx
+>>> watching = {"rose": gdx.observers.ever_rose}
+>>> run = gdx.sweep(gdx.problems.quartic(start=0.5), optax.sgd, num_steps=500, observers=watching)
+>>> run([0.5, 0.95], jax.random.split(jax.random.key(0), 1)).observed["rose"]  # monotone up to .828
+array([[False],
+       [ True]])
 """
 
 

@@ -29,7 +29,7 @@ class Extent(NamedTuple):
 
     >>> (runs.observed["extent"].largest - runs.observed["extent"].least).round(6)
     array([[0.      ],
-           [0.416598]])
+           [0.301511]])
     """
 
     least: Float[Array, ""]
@@ -63,7 +63,7 @@ def last_values(of: Callable[[Any], Any], number: int = 64) -> Observer:
     >>> watching = {"w": gdx.observers.last_values(lambda view: view.params, 4)}
     >>> run = gdx.sweep(gdx.problems.quartic(start=0.5), optax.sgd, num_steps=2_000, observers=watching)
     >>> np.sort(run([1.1], jax.random.split(jax.random.key(0), 1)).observed["w"][0, 0]).round(4)  # two points
-    array([0.7373, 0.7373, 1.1539, 1.1539])
+    array([0.8146, 0.8146, 1.1161, 1.1161])
     """
     count = check_count("number", number, "pass how many of the last steps are to be kept")
 
@@ -100,6 +100,9 @@ def extent(of: Callable[[Any], Any]) -> Observer:
     >>> watching = {"extent": gdx.observers.extent(lambda view: view.params)}
     >>> run = gdx.sweep(gdx.problems.quartic(start=0.5), optax.sgd, num_steps=2_000, observers=watching)
     >>> runs = run([0.5, 1.1], jax.random.split(jax.random.key(0), 1))
+    >>> runs.observed["extent"].largest.round(6)
+    array([[1.      ],
+           [1.116063]])
     """
 
     def update(seen, view):

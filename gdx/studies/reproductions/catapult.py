@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from gdx.observers import Observer, last_params
+from gdx.observers import ever_rose, last_params
 from gdx.problems.base import Problem, problem
 from gdx.progress import Progress, shown
 from gdx.records import record
@@ -33,10 +33,6 @@ NUM_STEPS = 300
 SHOWN_STEPS = 60
 SHOWN_AT = (1.0, 2.6, 3.6, 4.4)
 """Step sizes, times the curvature at the start, whose losses are drawn."""
-NOTABLE = 1e-9
-"""Relative rise of a loss that is no rounding."""
-AT_REST = 1e-12
-"""Share of the first loss below which rises say nothing."""
 LAZY, FLUNG = (0.5, 1.9), (2.4, 3.7)
 """Multiples that lie well inside the two phases of the networks here."""
 
@@ -207,7 +203,7 @@ def _data():
 
 def _measured(name, made, top, multiples, keys):
     ends = last_params._replace(summarise=top)
-    observers = {"rose": rises, "curvature": ends, "loss": kept(lambda view: view.loss, SHOWN_STEPS)}
+    observers = {"rose": ever_rose, "curvature": ends, "loss": kept(lambda view: view.loss, SHOWN_STEPS)}
     run = sweep(made, optax.sgd, num_steps=NUM_STEPS, facts=("gradient",), observers=observers)
     runs = run(multiples, keys)
     is_bounded = np.asarray(bounded(runs))
@@ -219,20 +215,6 @@ def _measured(name, made, top, multiples, keys):
         curvature=np.where(is_bounded, np.asarray(runs.observed["curvature"]), np.nan),
         curves=np.asarray(runs.observed["loss"])[:, 0] / np.asarray(runs.first_loss)[:, :1],
     )
-
-
-def _rises(state, view):
-    first, last, rose = state
-    first = jnp.where(jnp.isnan(first), view.loss, first)
-    # A comparison with NaN is false: at the first step there is no loss before.
-    return first, view.loss, rose | ((view.loss > (1 + NOTABLE) * last) & (last > AT_REST * first))
-
-
-rises = Observer(
-    init=lambda params: (*[jnp.full((), jnp.nan, jax.tree.leaves(params)[0].dtype)] * 2, jnp.zeros((), bool)),
-    update=_rises,
-    summarise=lambda state: state[2],
-)
 
 
 def _first(multiples, did):
