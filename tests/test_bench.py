@@ -25,6 +25,7 @@ LONG = (
     "peers",
     "trainability",
     "loops",
+    "edge_accuracy",
     "exponents",
     "flips",
     "map_accuracy",

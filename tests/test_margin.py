@@ -379,6 +379,7 @@ def test_many_step_sizes_at_once_are_watched_as_one_is():
         np.testing.assert_allclose(together.margin[lane], alone.margin, rtol=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", [optax.adam, functools.partial(optax.rmsprop, eps=1e-14)], ids=["adam", "rmsprop"])
 def test_a_clip_that_adam_does_not_see_does_not_change_the_margin(method):
     # One update from a start where the gradient's norm is 18 times what is let through.

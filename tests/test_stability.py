@@ -98,7 +98,7 @@ def injected(step_size):
     return optax.inject_hyperparams(optax.sgd)(lambda count: step_size * optax.cosine_decay_schedule(1.0, 40)(count))
 
 
-@pytest.mark.parametrize("family", [cosine, injected])
+@pytest.mark.parametrize("family", [pytest.param(cosine, marks=pytest.mark.slow), injected])
 def test_the_margin_follows_a_schedule_that_ends_at_zero(family):
     seen = margin_of(two_layers(), family, 0.5 * EDGE, keys(1)[0], 41, {"soft": [0], "stiff": [1]})
     np.testing.assert_allclose(seen.margins, 0.25 * (1 + np.cos(np.pi * seen.steps / 40)), atol=1e-3)

@@ -134,6 +134,7 @@ def test_a_dead_network_has_no_curvature_at_a_minimum():
     assert rows_of(table)["measured: last success"].value > 100
 
 
+@pytest.mark.slow
 def test_the_row_of_the_minimum_says_what_was_reached():
     saddle = gdx.problem(jnp.array([0.0, 1.0]), lambda w: 0.25 * (w[0] ** 2 - 1) ** 2 + 0.5 * w[1] ** 2)
     table = gdx.step_table(saddle, optax.sgd, jax.random.key(0), num_steps=500, criterion="converged", rtol=0.1)

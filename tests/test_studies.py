@@ -420,6 +420,7 @@ def test_the_curvature_where_a_run_came_to_rest_tells_a_saddle_from_a_minimum():
     np.testing.assert_allclose(found[:, 0], [-1.0, 1.0], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_a_transition_tells_where_its_runs_came_to_rest():
     # Two minima of different losses; without the tilt a start at x = 0 exactly ends at a saddle.
     def tilted(w):

@@ -108,7 +108,7 @@ CLOSURES = {
 
 
 @pytest.mark.parametrize("name", CLOSURES)
-@pytest.mark.parametrize("transform", [jax.jit, jax.vmap])
+@pytest.mark.parametrize("transform", [jax.jit, pytest.param(jax.vmap, marks=pytest.mark.slow)])
 def test_a_sweep_may_close_over_what_is_being_traced(name, transform):
     def last_loss(x):
         return gdx.sweep(*CLOSURES[name](x), num_steps=20)(jnp.array([0.01, 0.05]), keys(1)).last_loss
