@@ -85,6 +85,7 @@ def test_the_files_are_a_picture_and_a_labelled_dataset(small):
     assert dataset.attrs["last_success_lower"] == found["last_success"]["lower"]
 
 
+@pytest.mark.slow
 def test_the_table_names_edges_predictions_and_verdicts(tmp_path):
     result = invoke(
         "transition",

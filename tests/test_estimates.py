@@ -394,6 +394,7 @@ CONTRADICTED = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CONTRADICTED)
 def test_a_number_that_the_runs_contradict_is_none(name):
     start, loss, bracket = CONTRADICTED[name]

@@ -37,6 +37,7 @@ def two_cycle(loss, params, family, step_size, num_steps):
     return run(params)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("loss", "minimum", "sharpness", "coefficient"),
     [

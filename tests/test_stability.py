@@ -78,6 +78,7 @@ def test_half_the_step_in_the_stiff_layer_doubles_the_edge_and_saves_the_job(bey
     assert "saves the present step size" in " ".join(str(beyond).split())
 
 
+@pytest.mark.slow
 def test_a_cause_that_plain_runs_contradict_has_no_number(monkeypatch):
     monkeypatch.setattr(
         causes_module, "Again", lambda *args: SimpleNamespace(num_runs=0, all_train=lambda *args: False)

@@ -65,6 +65,7 @@ def test_the_rows_are_what_they_say(table):
     assert endless.error < rows["measured: first failure"].value - rows["measured: last success"].value
 
 
+@pytest.mark.slow
 def test_a_bound_at_the_start_that_is_too_cautious_is_said_to_be_so():
     problem = gdx.problem(jnp.asarray(0.5), lambda w: 0.5 * w**2 + 0.25 * w**4)
     table = gdx.step_table(problem, optax.sgd, jax.random.key(0), num_steps=400)
@@ -216,6 +217,7 @@ def test_the_table_is_readable_at_a_hundred_columns(table):
         assert words in text
 
 
+@pytest.mark.slow
 def test_the_command_prints_one_json_object():
     arguments = ["edge", "quadratic", "--momentum", "0.5", "--num-steps", "500", "--json"]
     found = json.loads(CliRunner().invoke(app, arguments).stdout)

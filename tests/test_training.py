@@ -184,6 +184,7 @@ def test_a_criterion_may_be_any_function_of_the_runs():
     assert np.all(gdx.answers(interrupted, lambda runs: runs.last_loss < 1) == gdx.Answer.UNDECIDED)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("criterion", "message"),
     [

@@ -234,6 +234,7 @@ def test_a_cycle_that_still_settles_near_a_doubling_gets_no_wrong_period():
     assert runs.period[2, 0] == 4
 
 
+@pytest.mark.slow
 def test_searches_that_are_led_uphill_are_told_with_what_is_missing():
     problem = gdx.problem(jnp.ones(3), lambda w: jnp.sum(jnp.cosh(w)))
 

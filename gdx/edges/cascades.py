@@ -60,6 +60,7 @@ class Doubling(NamedTuple):
     """
 
     step_size: float
+    """Where it is."""
     error: float
     """From the secant's last move and how well the cycle closes."""
     period: int
@@ -79,6 +80,7 @@ class Cascade(NamedTuple):
     """
 
     doublings: tuple[Doubling, ...]
+    """Ascending."""
     note: str
     """Why it ends before as many as were asked for; empty where it does not."""
 

@@ -35,6 +35,7 @@ class Extent(NamedTuple):
     least: Float[Array, ""]
     """NaN where a run did not get there."""
     largest: Float[Array, ""]
+    """NaN likewise."""
 
 
 def last_values(of: Callable[[Any], Any], number: int = 64) -> Observer:

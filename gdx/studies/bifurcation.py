@@ -92,9 +92,11 @@ class Bifurcation(NamedTuple):
     onset: float
     """Where doublings accumulate and chaos begins; NaN with fewer than five, or where exponents contradict it."""
     onset_error: float
+    """Its error; NaN likewise."""
     onset_note: str
     """Why there is none; empty where there is one."""
     jumps: tuple[Jump, ...]
+    """Where the range of chaotic runs widens at once."""
 
     @property
     def values(self) -> np.ndarray:
