@@ -1,7 +1,10 @@
 """What pictures of maps say: colours by kind and by number, shades by rank, and a legend that explains them."""
 
+import jax
+import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
+import optax
 import pytest
 from matplotlib.colors import to_rgb
 
@@ -128,3 +131,28 @@ def test_an_interrupted_map_shows_what_is_known(found):
         assert np.all(colours_of(axes, part)[~found.computed] == 1)
         assert "unknown" in legend(axes) or colour == "answer"
         assert legend(axes)[-1].startswith("interrupted: ")
+
+
+@pytest.mark.slow
+def test_attractors_have_a_hue_each_and_what_wanders_has_none():
+    mapped = gdx.phase_map(
+        lambda h: gdx.maps.starting(gdx.problem(jnp.zeros(1), lambda w: jnp.sum((w**2 - 1) ** 2) / 4), h),
+        lambda h: optax.sgd(h["step_size"]),
+        x=gdx.Axis("step_size", 0.2, 1.9),
+        y=gdx.Axis("start_x", -1.2, 1.2),
+        keys=jax.random.split(jax.random.key(0), 1),
+        num_steps=1_000,
+        resolution=24,
+        criterion="bounded",
+        observers={"attractor": gdx.observers.attractor()},
+    )
+    labels = mapped.of("attractor")
+    calm = np.isfinite(labels) & (mapped.x < 0.8)
+    # Where steps are small a run stays in the well that it starts in.
+    wells = np.sign(mapped.y)[:, None] * np.ones_like(labels)
+    assert len({(sign, label) for sign, label in zip(wells[calm], labels[calm], strict=True)}) == 2
+    assert np.isnan(labels[:, mapped.x > 1.85]).any()
+    axes = gdx.plots.phase_map(mapped, "attractor")
+    told = [text.get_text() for text in axes.get_legend().get_texts()]
+    assert told[0].startswith("attractor 0: ")
+    assert any("neither at rest" in line for line in told)

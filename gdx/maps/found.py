@@ -9,6 +9,7 @@ import jax
 import numpy as np
 
 from gdx.maps.arriving import ARRIVAL
+from gdx.maps.attractors import attractors
 from gdx.maps.auditing import Audit
 from gdx.maps.axes import Line
 from gdx.records import record
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 TOLD = ("verdict", "intensity", "steps", "share", "answer")
 """What `PhaseMap.of` knows beside facts and what observers saw."""
+ATTRACTOR = "attractor"
+"""Name of the observer, and of the colour, by which attractors are told apart."""
 
 
 @record
@@ -122,7 +125,8 @@ class PhaseMap(NamedTuple):
     @property
     def colours(self) -> tuple[str, ...]:
         """Everything that `of` knows."""
-        return tuple(dict.fromkeys((*TOLD, *self.facts, *_parts(self.observed))))
+        ends = (ATTRACTOR,) if ATTRACTOR in self.observed else ()
+        return tuple(dict.fromkeys((*TOLD, *ends, *self.facts, *_parts(self.observed))))
 
     def of(self, what: str) -> Float[np.ndarray, "Y X"]:
         """Lay what is known of the runs out as a map.
@@ -132,8 +136,10 @@ class PhaseMap(NamedTuple):
         what
             "verdict": the commonest of the cell's runs. "steps": how many it took to converge, or to blow up.
             "intensity": how fast, 1 over these steps; of other runs the log of their last loss over the first.
-            "answer", "share". Or the name of a fact or an observer, `name.part` where its summary has several; numbers
-            are means over the cell's runs.
+            "answer", "share". "attractor": the number of the one that the first start ends in, as
+            `gdx.maps.attractors` counts them, where an observer of that name is `gdx.observers.attractor()`; NaN where
+            the run neither came to rest nor cycles. Or the name of a fact or an observer, `name.part` where its
+            summary has several; numbers are means over the cell's runs.
 
         Returns
         -------
@@ -148,8 +154,20 @@ class PhaseMap(NamedTuple):
         values = np.full(self.answers.shape, np.nan)
         if what in ("answer", "share"):
             return np.where(self.computed, self.answers if what == "answer" else self.share, np.nan)
+        if what == ATTRACTOR and ATTRACTOR in self.observed:
+            return self._attractors()
         values.flat[self.cells] = self._of_cells(what)
         return values
+
+    def _attractors(self):
+        leaves = [np.asarray(leaf)[:, 0] for leaf in jax.tree.leaves(self.observed[ATTRACTOR])]
+        ends = np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+        points = np.full((*self.answers.shape, ends.shape[1]), np.nan)
+        points.reshape(-1, ends.shape[1])[self.cells] = ends
+        is_there = np.zeros(self.answers.shape, bool)
+        is_there.flat[self.cells] = np.isin(self.verdicts[:, 0], (Verdict.CONVERGED, Verdict.CYCLING))
+        labels = attractors(points, is_there)
+        return np.where(labels >= 0, labels, np.nan)
 
     def _of_cells(self, what):
         if what == "verdict":

@@ -9,6 +9,7 @@ import numpy as np
 
 from gdx.maps import PhaseMap
 from gdx.maps.filling import nearest_alike
+from gdx.maps.found import ATTRACTOR
 from gdx.plots.palette import COLOURS, FAILURE, SUCCESS, TRAINING_COLOURS
 from gdx.plots.scales import label_log
 from gdx.verdicts import Answer, TrainingVerdict, Verdict
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 UNKNOWN_COLOUR = "#FFFFFF"
 ANSWER_COLOURS = {Answer.MET: SUCCESS, Answer.FAILED: FAILURE, Answer.UNDECIDED: "#BBBBBB"}
+# Okabe and Ito's hues.
+ATTRACTOR_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+OTHER_ATTRACTORS, NO_ATTRACTOR = "#555555", "#DDDDDD"
 PALEST, DARKEST = 0.75, 0.45
 """How far a hue goes towards white for the least intensity, and towards black for the largest."""
 FADED = 0.55
@@ -49,8 +53,9 @@ def phase_map(
     colour
         "intensity": a hue a verdict, the darker the sooner runs converged or blew up, by rank, so that all shades are
         equally common. "verdict" or "answer" alone. "share" of the keys that succeed. "steps" to convergence or
-        blow-up. Or the name of a fact or an observer, as `PhaseMap.of` knows them. Where a cell was filled in, it has
-        a mean of the shades of those of its kind around it that were run.
+        blow-up. "attractor": which one the first start ends in. Or the name of a fact or an observer, as
+        `PhaseMap.of` knows them. Where a cell was filled in, it has a mean of the shades of those of its kind around it
+        that were run, or the attractor of the nearest of them.
     mark_computed
         Whether to draw the cells that were filled in paler than those that were run.
     title
@@ -82,8 +87,10 @@ def phase_map(
         import matplotlib.pyplot as plt
 
         _, axes = plt.subplots(figsize=(8.2, 5.4), layout="constrained")
-    is_kind = colour in ("answer", "verdict", "intensity")
-    if is_kind:
+    is_kind = colour in ("answer", "verdict", "intensity", ATTRACTOR)
+    if colour == ATTRACTOR and ATTRACTOR in found.colours:
+        colours, entries = _by_attractor(found)
+    elif is_kind:
         colours, entries = _by_kind(found, colour)
     else:
         colours, entries = _by_number(found, colour, axes)
@@ -152,6 +159,24 @@ def _by_kind(found, colour):
             entries.append((base, name + (_shade_means(found, kind, own) if colour == "intensity" else "")))
     if np.any(kinds < 0):
         entries.append((UNKNOWN_COLOUR, "unknown"))
+    return colours, entries
+
+
+def _by_attractor(found):
+    """A hue an attractor, the most frequent ones, [Y, X, 3]."""
+    labels = found.of(ATTRACTOR)
+    labels = labels[nearest_alike(found.verdict, found.computed)]
+    colours, entries = np.broadcast_to(_rgb(NO_ATTRACTOR), (*labels.shape, 3)).copy(), []
+    number = int(np.nanmax(labels, initial=-1)) + 1
+    for label, hue in zip(range(number), ATTRACTOR_COLOURS, strict=False):
+        colours[labels == label] = _rgb(hue)
+        entries.append((hue, f"attractor {label}: {np.mean(labels == label):.1%} of the map"))
+    if number > len(ATTRACTOR_COLOURS):
+        others = labels >= len(ATTRACTOR_COLOURS)
+        colours[others] = _rgb(OTHER_ATTRACTORS)
+        entries.append((OTHER_ATTRACTORS, f"{number - len(ATTRACTOR_COLOURS)} others: {np.mean(others):.1%}"))
+    if np.isnan(labels).any():
+        entries.append((NO_ATTRACTOR, "neither at rest nor cycling"))
     return colours, entries
 
 
