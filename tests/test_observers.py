@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import pytest
 from cases import keys
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -149,3 +150,14 @@ def test_large_summaries_do_not_wait_by_the_thousand():
     (program,) = run._programs.values()
     # 1.6 MB each: room for 64 MiB of them and those that end at once, not for 4096.
     assert sum(leaf.nbytes for leaf in jax.tree.leaves(program.blank[1])) < 80e6
+
+
+@pytest.mark.slow
+def test_periods_up_to_sixty_four_are_told_by_a_tail_of_twice_as_much():
+    # Between the quartic's doublings, whose first seven are known to ten digits, the period is a power of two.
+    doublings = [1.0, 1.2360679775, 1.2880317545, 1.2992279397, 1.3016289140, 1.3021432716, 1.3022534377, 1.3022770323]
+    sizes = np.array([(low + 1.5 * high) / 2.5 for low, high in zip(doublings, doublings[1:], strict=False)])
+    run = gdx.sweep(gdx.problems.quartic(start=0.9), optax.sgd, num_steps=200_000, tail=160)
+    runs = run(sizes, keys(1))
+    assert runs.period[:, 0].tolist() == [2, 4, 8, 16, 32, 64, 0]
+    assert [gdx.Verdict(int(code)).name for code in gdx.verdicts(runs)[:6, 0]] == ["CYCLING"] * 6
