@@ -1,3 +1,5 @@
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -156,7 +158,7 @@ def test_large_summaries_do_not_wait_by_the_thousand():
 def test_periods_up_to_sixty_four_are_told_by_a_tail_of_twice_as_much():
     # Between the quartic's doublings, whose first seven are known to ten digits, the period is a power of two.
     doublings = [1.0, 1.2360679775, 1.2880317545, 1.2992279397, 1.3016289140, 1.3021432716, 1.3022534377, 1.3022770323]
-    sizes = np.array([(low + 1.5 * high) / 2.5 for low, high in zip(doublings, doublings[1:], strict=False)])
+    sizes = np.array([(low + 1.5 * high) / 2.5 for low, high in itertools.pairwise(doublings)])
     run = gdx.sweep(gdx.problems.quartic(start=0.9), optax.sgd, num_steps=200_000, tail=160)
     runs = run(sizes, keys(1))
     assert runs.period[:, 0].tolist() == [2, 4, 8, 16, 32, 64, 0]
