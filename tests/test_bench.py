@@ -29,6 +29,7 @@ LONG = (
     "exponents",
     "flips",
     "map_accuracy",
+    "maps",
     "networks",
 )
 
