@@ -10,7 +10,7 @@ at least 150 times as soon as (a), within the wrong share that was asked for, 1e
 
 Measured on 2 idle cores, 1,024 cells sampled: dense 12.3x (a) and 2.8x (b), of 1,024 labels 8 differ, where rounding
 decides (MISSED); refined 97x at 256^2 and 325x at 1024^2, with bounds of .1 % and .07 % on what is wrong. Dense reaches
-21 % of a matrix product's operations a second; tanh, memory and steps that only fill a slot take the rest.
+21 % of a matrix product's operations a second; where the rest goes was not measured.
 
 (a), (b), a vmapped scan in chunks of 64, and (c), gdx dense, run a seeded sample of the cells of the larger map; what
 they would take for whole maps is extrapolated from that, and so labelled. (d), gdx refined, is timed as it is, without

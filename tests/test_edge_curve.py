@@ -150,3 +150,18 @@ def test_a_curve_begins_each_search_at_its_neighbours_edge():
     np.testing.assert_allclose(curve.step_sizes, 2 * (1 + curve.positions) / 10, rtol=0.05)
     sizes = [edge.step_sizes.size for edge in curve.edges]
     assert max(sizes[1:]) < 0.6 * sizes[0]
+
+
+@pytest.mark.slow
+def test_near_a_turning_point_an_edge_is_that_of_endless_runs_or_none():
+    # Stable where (h - 1)^2 < .5 - p: the edge is 1 + sqrt(.5 - p), and near p = .5 every horizon is too short.
+    curve = gdx.edge_curve(
+        gdx.problems.quadratic([1.0]),
+        lambda h: optax.sgd(1.5 + (h["step_size"] - 1) ** 2 + h["p"]),
+        along=gdx.Axis("p", 0.3, 0.6), keys=KEY, num_steps=500, num_points=3,
+    )  # fmt: skip
+    known = np.isfinite(curve.step_sizes)
+    assert known.any()
+    assert not known.all()
+    off = np.abs(curve.step_sizes[known] - 1 - np.sqrt(0.5 - curve.positions[known]))
+    assert np.all(off <= curve.errors[known] + 1e-12)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from gdx.edges import make_cycles, period_doublings
+from gdx.edges import Cascade, make_cycles, period_doublings
 from gdx.problems import problem
 from gdx.stepping import train_step
 from gdx.studies.verification.base import Check
@@ -49,7 +49,7 @@ def _programs(make):
     return make_cycles(make, descend)
 
 
-def cascade(make: Any, point: dict[str, float], minimum: Any, number: int) -> list[float]:
+def cascade(make: Any, point: dict[str, float], minimum: Any, number: int) -> Cascade:
     """Find the first period doublings of gradient descent.
 
     Parameters
@@ -65,8 +65,7 @@ def cascade(make: Any, point: dict[str, float], minimum: Any, number: int) -> li
 
     Returns
     -------
-    list
-        Step sizes.
+    Cascade
     """
     values = {name: jnp.asarray(value, float) for name, value in point.items()}
 
@@ -76,8 +75,12 @@ def cascade(make: Any, point: dict[str, float], minimum: Any, number: int) -> li
     start = train_step(make, descend).init(at(jnp.asarray(NEAR)), jax.random.key(0))
     start = start._replace(params=jnp.asarray(minimum, float))
     # The multiplier of a minimum is linear in the step size, for which a secant is exact from anywhere.
-    found = period_doublings(_programs(make), at, start, near=NEAR, number=number)
-    return [one.step_size for one in found.doublings] + [math.nan] * (number - len(found.doublings))
+    return period_doublings(_programs(make), at, start, near=NEAR, number=number)
+
+
+def _last(found, number):
+    """The doubling of that number; NaN where it was not found."""
+    return found.doublings[number - 1].step_size if len(found.doublings) >= number else math.nan
 
 
 # Measurements
@@ -87,7 +90,7 @@ def measure_quartic(points: Any) -> list[float]:
     """The doubling of the row's order."""
     found = []
     for a, order in zip(points["a"], points["order"], strict=True):
-        found.append(cascade(well, {"a": a}, np.full(1, a), int(order))[-1])
+        found.append(_last(cascade(well, {"a": a}, np.full(1, a), int(order)), int(order)))
     return found
 
 
@@ -96,17 +99,13 @@ def measure_chain(order: int, points: Any) -> list[float]:
     found = []
     for k, y in zip(points["k"], points["y"], strict=True):
         minimum = np.where(np.arange(LONGEST) < k, y ** (1 / k), 0.0)
-        found.append(cascade(chain, {"k": k, "y": y}, minimum, order)[-1])
+        found.append(_last(cascade(chain, {"k": k, "y": y}, minimum, order), order))
     return found
 
 
 def measure_chaos(points: Any) -> list[float]:
     """Where seven doublings accumulate: Aitken's extrapolation of the last three."""
-    found = []
-    for a in points["a"]:
-        first, second, third = cascade(well, {"a": a}, np.full(1, a), 7)[-3:]
-        found.append(third - (third - second) ** 2 / (third - 2 * second + first))
-    return found
+    return [cascade(well, {"a": a}, np.full(1, a), 7).onset[0] for a in points["a"]]
 
 
 # What is drawn: the length a or the target y sets the scale of everything, and none is special
